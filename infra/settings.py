@@ -1,0 +1,90 @@
+"""Where things are. The only file that reads the environment; knows nothing about what is computed.
+
+`Settings` come from `NIGHTSHIFT_…` variables, then `.env`, then the file that the local stack leaves in
+`.nightshift/env`. S3 credentials are not settings: boto3's ordinary chain finds them (environment, profile, role).
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import load_dotenv
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import SettingsError
+
+STACK_DIR = ".nightshift"
+
+
+class Settings(BaseSettings):
+    """Every setting, each with its default; the field's name in capitals after `NIGHTSHIFT_` is the variable."""
+
+    model_config = SettingsConfigDict(env_prefix="NIGHTSHIFT_", frozen=True, extra="ignore")
+
+    storage_uri: str = Field("", description="s3://bucket/prefix or file:///folder: everything is kept below it")
+    s3_endpoint_url: str | None = Field(None, description="only for stores that are not AWS")
+    s3_region: str = "us-east-1"
+    s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    s3_checksums: Literal["when_supported", "when_required"] = Field(
+        "when_supported", description="when_required for stores that refuse the checksums of newer S3 clients"
+    )
+    ray_address: str | None = Field(None, description="host:port of a running cluster")
+    num_actors: int = Field(0, ge=0, description="generate actors of one partition; 0: as many as the cluster has room for")
+    seed: int = Field(0, ge=0, description="the run seed from which every row's seed is derived")
+    stack_dir: Path = Field(Path(STACK_DIR), description="folder of the local stack: data, logs, process ids")
+    stack_s3_port: int = Field(8333, ge=1024, le=55535)
+    stack_prefect_port: int = Field(4200, ge=1024, le=65535)
+    stack_ray_port: int = Field(6379, ge=1024, le=65535)
+
+    @field_validator("storage_uri")
+    @classmethod
+    def _has_known_scheme(cls, uri: str) -> str:
+        if uri and not uri.startswith(("s3://", "file:///")):
+            raise ValueError(f"{uri!r} starts with neither s3:// nor file:///")
+        return uri.rstrip("/")
+
+    def require_storage(self) -> str:
+        """The storage URI; raises SettingsError when none is set."""
+        if not self.storage_uri:
+            raise SettingsError(
+                "no storage is set: run `nightshift up` for a local one, or set NIGHTSHIFT_STORAGE_URI "
+                "to s3://bucket/prefix or file:///folder"
+            )
+        return self.storage_uri
+
+
+def activate_environment() -> None:
+    """Puts the variables of `.env` and of the local stack into this process' environment, never over one already set.
+
+    Ray and Prefect read theirs (RAY_AUTH_MODE, PREFECT_API_URL) when they are imported: call this first.
+    """
+    load_dotenv(".env", override=False)
+    stack_dir = Path(os.environ.get("NIGHTSHIFT_STACK_DIR", STACK_DIR))
+    load_dotenv(stack_dir / "env", override=False)
+
+
+@cache
+def load_settings() -> Settings:
+    """The settings of this process; raises SettingsError naming the variable that is wrong."""
+    activate_environment()
+    try:
+        return Settings()
+    except ValidationError as exc:
+        raise SettingsError("; ".join(_describe(error) for error in exc.errors())) from exc
+
+
+def _describe(error: Any) -> str:
+    name = "_".join(str(part) for part in error["loc"])
+    return f"NIGHTSHIFT_{name.upper()}: {error['msg']}"
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """A copy of this process' environment with `variables` set, for starting a child process."""
+    return {**os.environ, **variables}
+
+
+def prefect_api_url() -> str | None:
+    """The Prefect server's address, which is Prefect's own setting."""
+    return os.environ.get("PREFECT_API_URL")
