@@ -1,0 +1,17 @@
+"""Objects on S3 or in a folder behind one interface: `open_storage(settings)` gives the one that the settings name."""
+
+from infra.settings import Settings
+from infra.storage.base import ObjectInfo, Storage, StoreAbilities
+from infra.storage.files import FileStorage
+from infra.storage.s3 import S3Storage
+
+__all__ = ["ObjectInfo", "Storage", "StoreAbilities", "open_storage"]
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The store that `storage_uri` names, seen to answer.
+
+    Raises SettingsError where none is set and StorageError where it cannot be used: endpoint, keys, bucket or folder.
+    """
+    uri = settings.require_storage()
+    return FileStorage(uri) if uri.startswith("file://") else S3Storage(settings)

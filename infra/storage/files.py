@@ -1,0 +1,238 @@
+"""A folder as a store, with the guarantees of S3: whole writes, conditional writes, metadata.
+
+Writers of one folder take turns by a lock on the folder itself, which the system frees when a process dies. Names that
+start with a dot are never objects: they are unfinished writes, which a crash may leave behind and nobody reads.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from pyarrow.fs import FileSystem, LocalFileSystem
+
+from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
+from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
+
+METADATA_FOLDER = ".metadata"
+
+
+class FileStorage(Storage):
+    """The store below a `file:///folder` URI; the folder is made if it is not there."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._root = Path(unquote(urlsplit(uri).path))
+        with self._plain_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = OCTET_STREAM,
+    ) -> str:
+        del content_type  # a file has none
+        path = self._path(key)
+        with self._plain_errors(), _new_file(path) as file:
+            file.write(data)
+            return self._commit(file, path, key, if_absent, if_match, metadata or {})
+
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = OCTET_STREAM,
+    ) -> str:
+        del content_type
+        target = self._path(key)
+        with self._plain_errors(), path.open("rb") as source, _new_file(target) as file:
+            shutil.copyfileobj(source, file)
+            return self._commit(file, target, key, if_absent, if_match, metadata or {})
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        with self._plain_errors(key), self._path(key).open("rb") as file:
+            return file.read(), _etag(os.fstat(file.fileno()))
+
+    def head(self, key: str) -> ObjectInfo | None:
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        with self._plain_errors(key):
+            stat = path.stat()
+            return _info(key, stat, self._read_metadata(key, _etag(stat)))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with self._plain_errors():
+            yield from sorted(self._walk(prefix), key=lambda info: info.key)
+
+    def copy(self, source: str, target: str) -> None:
+        with self._plain_errors(source):
+            path = self._path(source)
+            metadata = self._read_metadata(source, _etag(path.stat()))
+            self.put_file(target, path, metadata=metadata)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            path = self._path(key)
+            if path.parent.is_dir():
+                with self._plain_errors(), _locked(path.parent):
+                    path.unlink(missing_ok=True)
+                    self._metadata_path(key).unlink(missing_ok=True)
+
+    def presign(self, key: str, expires_s: int) -> str:
+        del expires_s  # a file's address does not expire
+        return self._path(key).as_uri()
+
+    def filesystem(self) -> tuple[FileSystem, str]:
+        return LocalFileSystem(), str(self._root)
+
+    def _fetch(self, key: str, path: Path) -> None:
+        with self._plain_errors(key):
+            source = self._path(key).open("rb")
+        with source, _new_file(path) as file:
+            shutil.copyfileobj(source, file)
+            os.replace(file.name, path)
+
+    def _commit(
+        self,
+        file: BinaryIO,
+        path: Path,
+        key: str,
+        if_absent: bool,
+        if_match: str | None,
+        metadata: Mapping[str, str],
+    ) -> str:
+        etag = _finish(file)
+        with _locked(path.parent):
+            current = _etag(path.stat()) if path.exists() else None
+            if if_absent and current is not None:
+                raise PreconditionFailed(f"{key} is already in {self.uri}")
+            if if_match is not None and current != if_match:
+                raise PreconditionFailed(f"{key} in {self.uri} was changed by another writer")
+            os.replace(file.name, path)
+            self._write_metadata(key, etag, metadata)
+        return etag
+
+    def _write_metadata(self, key: str, etag: str, metadata: Mapping[str, str]) -> None:
+        path = self._metadata_path(key)
+        if not metadata:
+            path.unlink(missing_ok=True)
+            return
+        with _new_file(path) as file:
+            lower = {name.lower(): value for name, value in metadata.items()}
+            file.write(json.dumps({"etag": etag, "metadata": lower}).encode())
+            file.flush()
+            os.replace(file.name, path)
+
+    def _read_metadata(self, key: str, etag: str) -> Mapping[str, str]:
+        """The metadata that were written with the object of this etag, and no other's."""
+        try:
+            stored = json.loads(self._metadata_path(key).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return stored["metadata"] if stored["etag"] == etag else {}
+
+    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        top = self._root / prefix.rpartition("/")[0]
+        for folder, subfolders, names in os.walk(top):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            for name in names:
+                path = Path(folder, name)
+                key = path.relative_to(self._root).as_posix()
+                if name.startswith(".") or not key.startswith(prefix):
+                    continue
+                try:
+                    yield _info(key, path.stat(), {})
+                except FileNotFoundError:  # deleted since the folder was read
+                    continue
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked_key(key)
+
+    def _metadata_path(self, key: str) -> Path:
+        return self._root / METADATA_FOLDER / f"{checked_key(key)}.json"
+
+    @contextmanager
+    def _plain_errors(self, key: str | None = None) -> Iterator[None]:
+        """Says in plain words what the system refused; a missing file is ObjectNotFound where a key was to be read."""
+        try:
+            yield
+        except OSError as exc:
+            if key is not None and exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+                raise ObjectNotFound(f"{key} is not in {self.uri}") from exc
+            raise StorageError(self._explain(exc)) from exc
+
+    def _explain(self, exc: OSError) -> str:
+        folder = exc.filename or self._root
+        match exc.errno:
+            case errno.ENOSPC | errno.EDQUOT:
+                free_bytes = shutil.disk_usage(self._root).free
+                return f"the disk that holds {self._root} is full: {free_bytes / 1e6:,.1f} MB are free"
+            case errno.EROFS | errno.EACCES | errno.EPERM:
+                return (
+                    f"{folder} cannot be written or read ({exc.strerror}): check its owner and NIGHTSHIFT_STORAGE_URI"
+                )
+            case errno.ENAMETOOLONG:
+                return f"a key is too long for the file system of {self._root}: {folder}"
+            case _:
+                return f"{folder}: {exc.strerror or exc} (NIGHTSHIFT_STORAGE_URI is {self.uri})"
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """A hidden file beside `target`, gone at the end unless it was moved away."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hidden = target.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with hidden.open("xb") as file:
+            yield file
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def _finish(file: BinaryIO) -> str:
+    """Brings the bytes to the disk and stamps the file with a time of its own, so that each write has its own etag."""
+    file.flush()
+    now_ns = time.time_ns()
+    os.utime(file.fileno(), ns=(now_ns, now_ns))
+    os.fsync(file.fileno())
+    return _etag(os.fstat(file.fileno()))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder against its other writers; what was moved in it is on the disk at the end."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _etag(stat: os.stat_result) -> str:
+    return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}-{stat.st_size:x}"
+
+
+def _info(key: str, stat: os.stat_result, metadata: Mapping[str, str]) -> ObjectInfo:
+    modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+    return ObjectInfo(key=key, size_bytes=stat.st_size, etag=_etag(stat), modified=modified, metadata=metadata)

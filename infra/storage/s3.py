@@ -1,0 +1,219 @@
+"""S3 and what speaks its language, through boto3 for objects and pyarrow for reading tables."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.client import Config
+from pyarrow.fs import FileSystem, S3FileSystem
+
+from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
+from infra.settings import Settings
+from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
+from infra.storage.s3_errors import plain_errors
+
+MAX_SINGLE_REQUEST_BYTES = 5 * 2**30
+"""S3 takes no larger object in one PUT or one copy."""
+MULTIPART_THRESHOLD_BYTES = 64 * 2**20
+MAX_KEYS_PER_DELETE = 1000
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 60
+MAX_ATTEMPTS = 3
+MAX_CONNECTIONS = 32
+
+
+class S3Storage(Storage):
+    """The store below an `s3://bucket/prefix` URI; credentials are found by boto3's ordinary chain."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.uri = settings.require_storage()
+        self._settings = settings
+        parts = urlsplit(self.uri)
+        self._bucket = parts.netloc
+        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
+        self._session = boto3.session.Session()
+        self._transfer = TransferConfig(multipart_threshold=MULTIPART_THRESHOLD_BYTES, max_concurrency=8)
+        with self._plain_errors():
+            self._client = self._session.client(
+                "s3",
+                endpoint_url=settings.s3_endpoint_url,
+                region_name=settings.s3_region,
+                config=_client_config(settings),
+            )
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = OCTET_STREAM,
+    ) -> str:
+        return self._put(key, data, _conditions(if_absent, if_match), metadata, content_type)
+
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = OCTET_STREAM,
+    ) -> str:
+        """In several parts above a threshold; with a condition in one request, which holds at most 5 GB."""
+        try:
+            size_bytes = path.stat().st_size
+        except OSError as exc:
+            raise StorageError(f"{path} cannot be read: {exc.strerror}") from exc
+        conditions = _conditions(if_absent, if_match)
+        if size_bytes > MULTIPART_THRESHOLD_BYTES and not conditions:
+            return self._put_in_parts(key, path, metadata, content_type)
+        if size_bytes > MAX_SINGLE_REQUEST_BYTES:
+            raise StorageError(f"{path} has {size_bytes / 1e9:.1f} GB: a conditional write takes at most 5 GB")
+        with path.open("rb") as file:
+            return self._put(key, file, conditions, metadata, content_type)
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        with self._plain_errors(key):
+            answer = self._client.get_object(**self._address(key))
+            return answer["Body"].read(), _bare(answer["ETag"])
+
+    def head(self, key: str) -> ObjectInfo | None:
+        try:
+            with self._plain_errors(key):
+                answer = self._client.head_object(**self._address(key))
+        except ObjectNotFound:
+            return None
+        return ObjectInfo(
+            key=key,
+            size_bytes=answer["ContentLength"],
+            etag=_bare(answer["ETag"]),
+            modified=answer["LastModified"],
+            metadata={name.lower(): value for name, value in answer["Metadata"].items()},
+        )
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        # Sorted here: not every store lists "a-b" before "a/b".
+        yield from sorted(self._list_pages(prefix), key=lambda info: info.key)
+
+    def copy(self, source: str, target: str) -> None:
+        with self._plain_errors(source):
+            head = self.head(source)
+            if head is None:
+                raise ObjectNotFound(f"{source} is not in {self.uri}")
+            if head.size_bytes <= MAX_SINGLE_REQUEST_BYTES:
+                self._client.copy_object(**self._address(target), CopySource=self._address(source))
+            else:
+                self._client.copy(
+                    self._address(source),
+                    **self._address(target),
+                    ExtraArgs={"Metadata": dict(head.metadata)},
+                    Config=self._transfer,
+                )
+
+    def delete(self, keys: Iterable[str]) -> None:
+        names = [{"Key": self._address(key)["Key"]} for key in keys]
+        for start in range(0, len(names), MAX_KEYS_PER_DELETE):
+            batch = names[start : start + MAX_KEYS_PER_DELETE]
+            with self._plain_errors():
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True})
+            for failure in answer.get("Errors", []):
+                raise StorageError(f"{failure['Key']} could not be deleted: {failure.get('Message', failure['Code'])}")
+
+    def presign(self, key: str, expires_s: int) -> str:
+        with self._plain_errors():
+            return self._client.generate_presigned_url("get_object", Params=self._address(key), ExpiresIn=expires_s)
+
+    def filesystem(self) -> tuple[FileSystem, str]:
+        options: dict[str, Any] = {"region": self._settings.s3_region, "connect_timeout": CONNECT_TIMEOUT_S}
+        with self._plain_errors():
+            credentials = self._session.get_credentials()
+        if credentials is not None:
+            frozen = credentials.get_frozen_credentials()
+            options |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key, "session_token": frozen.token}
+        if self._settings.s3_endpoint_url:
+            endpoint = urlsplit(self._settings.s3_endpoint_url)
+            options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
+        virtual = self._settings.s3_addressing_style == "virtual"
+        filesystem = S3FileSystem(**options, force_virtual_addressing=virtual)
+        return filesystem, f"{self._bucket}/{self._prefix}".rstrip("/")
+
+    def _fetch(self, key: str, path: Path) -> None:
+        with self._plain_errors(key):
+            self._client.download_file(**self._address(key), Filename=str(path), Config=self._transfer)
+
+    def _put(
+        self,
+        key: str,
+        body: bytes | IO[bytes],
+        conditions: Mapping[str, str],
+        metadata: Mapping[str, str] | None,
+        content_type: str,
+    ) -> str:
+        try:
+            with self._plain_errors(key):
+                answer = self._client.put_object(
+                    **self._address(key),
+                    Body=body,
+                    Metadata=dict(metadata or {}),
+                    ContentType=content_type,
+                    **conditions,
+                )
+        except ObjectNotFound as exc:  # If-Match on an object that is gone
+            raise PreconditionFailed(f"{key} in {self.uri} was removed by another writer") from exc
+        return _bare(answer["ETag"])
+
+    def _put_in_parts(self, key: str, path: Path, metadata: Mapping[str, str] | None, content_type: str) -> str:
+        extra = {"Metadata": dict(metadata or {}), "ContentType": content_type}
+        with self._plain_errors(key):
+            self._client.upload_file(str(path), **self._address(key), ExtraArgs=extra, Config=self._transfer)
+            return _bare(self._client.head_object(**self._address(key))["ETag"])
+
+    def _list_pages(self, prefix: str) -> Iterator[ObjectInfo]:
+        with self._plain_errors():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                for entry in page.get("Contents", []):
+                    if entry["Key"].endswith("/"):  # a folder that some client made
+                        continue
+                    yield ObjectInfo(
+                        key=entry["Key"].removeprefix(self._prefix),
+                        size_bytes=entry["Size"],
+                        etag=_bare(entry["ETag"]),
+                        modified=entry["LastModified"],
+                    )
+
+    def _address(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
+
+    def _plain_errors(self, key: str | None = None) -> Any:
+        return plain_errors(uri=self.uri, bucket=self._bucket, endpoint=self._settings.s3_endpoint_url, key=key)
+
+
+def _client_config(settings: Settings) -> Config:
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": settings.s3_addressing_style},
+        request_checksum_calculation=settings.s3_checksums,
+        response_checksum_validation=settings.s3_checksums,
+        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        max_pool_connections=MAX_CONNECTIONS,
+    )
+
+
+def _conditions(if_absent: bool, if_match: str | None) -> dict[str, str]:
+    conditions = {"IfNoneMatch": "*"} if if_absent else {}
+    return conditions | ({"IfMatch": f'"{if_match}"'} if if_match is not None else {})
+
+
+def _bare(etag: str) -> str:
+    return etag.strip('"')

@@ -1,0 +1,76 @@
+"""What boto3 raises, said in plain words: what is wrong and which setting to look at."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+
+from infra.errors import NightshiftError, ObjectNotFound, PreconditionFailed, StorageError
+
+REFUSED_CONDITION = {"409", "412", "PreconditionFailed", "ConditionalRequestConflict"}
+NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
+CHECK_KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile in AWS_PROFILE)"
+MISSING_BUCKET = "bucket {bucket!r} is not at {place}: create it, or check NIGHTSHIFT_STORAGE_URI"
+UNKNOWN_KEY = "{place} does not know the access key: " + CHECK_KEYS
+REFUSED_ACCESS = "{place} refused access to {uri} ({said}): " + CHECK_KEYS + " and the bucket's policy"
+OTHER_REGION = "bucket {bucket!r} is in another region: check NIGHTSHIFT_S3_REGION ({said})"
+NO_CONDITIONS = "{place} does not understand a request ({said}); conditional writes may be what it lacks"
+MESSAGES = {
+    "NoSuchBucket": MISSING_BUCKET,
+    "InvalidAccessKeyId": UNKNOWN_KEY,
+    "InvalidToken": UNKNOWN_KEY,
+    "ExpiredToken": "the S3 credentials have expired: renew them",
+    "SignatureDoesNotMatch": "{place} refused the signature, the secret key is wrong: " + CHECK_KEYS,
+    "403": REFUSED_ACCESS,
+    "AccessDenied": REFUSED_ACCESS,
+    "301": OTHER_REGION,
+    "PermanentRedirect": OTHER_REGION,
+    "AuthorizationHeaderMalformed": OTHER_REGION,
+    "501": NO_CONDITIONS,
+    "NotImplemented": NO_CONDITIONS,
+}
+
+
+@contextmanager
+def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None) -> Iterator[None]:
+    """Converts every error of boto3 met inside; `key` is the object that was asked for, if it was one."""
+    try:
+        yield
+    except NightshiftError:
+        raise
+    except ClientError as exc:
+        raise _from_answer(exc, uri, bucket, endpoint, key) from exc
+    except (NoCredentialsError, PartialCredentialsError) as exc:
+        raise StorageError(f"no S3 credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
+    except SSLError as exc:
+        raise StorageError(f"no secure connection to {_place(endpoint)}: {exc}") from exc
+    except (ConnectionError, HTTPClientError) as exc:
+        raise StorageError(
+            f"no answer from {_place(endpoint)} for {uri}: check that it runs, and NIGHTSHIFT_S3_ENDPOINT_URL ({exc})"
+        ) from exc
+    except (Boto3Error, BotoCoreError, ValueError) as exc:
+        raise StorageError(f"{uri}: {exc}") from exc
+
+
+def _from_answer(exc: ClientError, uri: str, bucket: str, endpoint: str | None, key: str | None) -> StorageError:
+    code = str(exc.response["Error"].get("Code", "unknown"))
+    said = exc.response["Error"].get("Message", code)
+    if code in REFUSED_CONDITION:
+        return PreconditionFailed(f"{key} in {uri} was written by another writer first")
+    if code in NOT_FOUND and key is not None:
+        return ObjectNotFound(f"{key} is not in {uri}")
+    message = MISSING_BUCKET if code in NOT_FOUND else MESSAGES.get(code, "{place} answered {code} for {uri}: {said}")
+    return StorageError(message.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said))
+
+
+def _place(endpoint: str | None) -> str:
+    return endpoint or "AWS S3"
