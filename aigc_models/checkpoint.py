@@ -1,0 +1,65 @@
+"""Checkpoint folders: weights.safetensors, config.json, tokenizer.json and whatever else describes a model.
+
+Nothing is pickled. A file appears under its name only when it is complete.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+WEIGHTS, CONFIG, TOKENIZER, METRICS = "weights.safetensors", "config.json", "tokenizer.json", "metrics.json"
+
+
+class CheckpointError(Exception):
+    """A checkpoint is incomplete or cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    tokenizer_path: Path
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    for name in (WEIGHTS, CONFIG, TOKENIZER):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: no {name}, so this is no complete checkpoint")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return Checkpoint(config, load_file(folder / WEIGHTS), folder / TOKENIZER)
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder}: damaged checkpoint: {error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    part = path.with_name(path.name + ".part")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        part,
+        metadata=dict(metadata) if metadata else None,
+    )
+    os.replace(part, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of one safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,116 @@
+"""Sampling with a cache: each row's candidates share one pass over the prefix, finished candidates leave the batch.
+
+B rows, N candidates of all rows, C candidates a row, P prefix positions, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aigc_models.families import Generator
+from aigc_models.noise import uniforms
+
+COMPACTION_SHARE = 0.85
+"""The batch is made smaller when no more than this share of it is unfinished."""
+CERTAIN = 1e9
+"""A logit beside which every other one has probability zero."""
+GREEDY = -1
+"""Number of the candidate that always takes the likeliest token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How candidates are drawn; the best faithful one is kept."""
+
+    num_candidates: int = 10
+    """Sampled candidates a row."""
+    temperature: float = 0.5
+    greedy: bool = True
+    """One further candidate that takes the likeliest token at each step."""
+    max_tokens: int = 80
+
+    def __post_init__(self) -> None:
+        if self.num_candidates < 0 or self.num_candidates + self.greedy < 1:
+            raise ValueError(f"at least one candidate is needed, num_candidates is {self.num_candidates}")
+        if not 0.0 < self.temperature <= 10.0:
+            raise ValueError(f"temperature must be in (0, 10], not {self.temperature}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
+
+    @property
+    def candidates(self) -> list[int]:
+        return [GREEDY] * self.greedy + list(range(self.num_candidates))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    tokens: tuple[int, ...]
+    """Without the end."""
+    log_probability: float
+    """Natural logarithm, under the model at temperature 1, the end included."""
+    is_finished: bool
+    """False where max_tokens came before the end."""
+
+
+@torch.inference_mode()
+def decode(
+    network: Generator, prefix_BP: Tensor, allowed_BV: Tensor, row_seeds: Sequence[int], sampling: Sampling, end_id: int
+) -> list[list[Candidate]]:
+    """Candidates of each row. Tokens are drawn by inverting the cumulative distribution at `uniforms(seed, step)`."""
+    device = prefix_BP.device
+    candidates = sampling.candidates
+    rows_N = torch.arange(len(row_seeds), device=device).repeat_interleave(len(candidates))
+    numbers_N = torch.tensor(candidates, device=device).repeat(len(row_seeds))
+    seeds_N = candidate_seeds(torch.tensor(row_seeds, dtype=torch.int64, device=device)[rows_N], numbers_N)
+    tokens_NT = torch.full((len(rows_N), sampling.max_tokens), end_id, device=device)
+    log_probability_N = torch.zeros(len(rows_N), dtype=torch.float64, device=device)
+    finished_N = torch.zeros(len(rows_N), dtype=torch.bool, device=device)
+    logits_BV, state = network.start(prefix_BP)
+    logits, state = logits_BV[rows_N], state.select(rows_N)
+    forbidden_BV = ~allowed_BV
+    active = torch.arange(len(rows_N), device=device)
+    for step in range(sampling.max_tokens):
+        logits = logits.float().masked_fill(forbidden_BV[rows_N[active]], float("-inf"))
+        chosen = choose(logits, seeds_N[active], numbers_N[active] == GREEDY, step, sampling.temperature)
+        log_probability_N[active] += logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].double()
+        tokens_NT[active, step] = chosen
+        finished_N[active] |= chosen == end_id
+        going_on = ~finished_N[active]
+        num_active = int(going_on.sum())
+        if num_active == 0 or step + 1 == sampling.max_tokens:
+            break
+        if num_active <= COMPACTION_SHARE * len(active):
+            kept = going_on.nonzero()[:, 0]
+            active, chosen, state = active[kept], chosen[kept], state.select(kept)
+        # A finished candidate that is still in the batch writes ends after its end, which changes nothing.
+        logits, state = network.step(chosen, state)
+        if num_active < len(active):
+            logits[finished_N[active]] = 0.0
+            logits[finished_N[active], end_id] = CERTAIN
+    return collect(tokens_NT, log_probability_N, finished_N, end_id, len(candidates))
+
+
+def candidate_seeds(row_seeds_N: Tensor, numbers_N: Tensor) -> Tensor:
+    """A seed of its own for each candidate of a row."""
+    return row_seeds_N ^ ((numbers_N + 1) * 0x2545F4914F6CDD1D)
+
+
+def choose(logits_NV: Tensor, seeds_N: Tensor, greedy_N: Tensor, step: int, temperature: float) -> Tensor:
+    cumulative_NV = torch.softmax(logits_NV / temperature, dim=-1).double().cumsum(-1)
+    target_N1 = uniforms(seeds_N, step)[:, None] * cumulative_NV[:, -1:]
+    sampled_N = torch.searchsorted(cumulative_NV, target_N1, right=True)[:, 0]
+    return torch.where(greedy_N, logits_NV.argmax(-1), sampled_N.clamp(max=logits_NV.shape[1] - 1))
+
+
+def collect(
+    tokens_NT: Tensor, log_probability_N: Tensor, finished_N: Tensor, end_id: int, num_candidates: int
+) -> list[list[Candidate]]:
+    candidates = []
+    for tokens, log_probability, is_finished in zip(
+        tokens_NT.tolist(), log_probability_N.tolist(), finished_N.tolist(), strict=True
+    ):
+        text = tokens[: tokens.index(end_id)] if is_finished else tokens
+        candidates.append(Candidate(tuple(text), log_probability, is_finished))
+    return [candidates[i : i + num_candidates] for i in range(0, len(candidates), num_candidates)]

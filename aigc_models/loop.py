@@ -1,0 +1,297 @@
+"""The training loop of every model here: AdamW, warm-up and cosine, clipping, EMA, early stopping, resume.
+
+Knows nothing of what is trained: batches and losses come from the caller. The noise of a step is seeded by the step, so
+a resumed training repeats an uninterrupted one exactly where the budget is counted in steps.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from aigc_models.checkpoint import read_tensors, write_tensors
+
+STATE = "training.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    max_steps: int | None = None
+    """None: only the CPU budget ends training."""
+    cpu_budget_s: float | None = 240.0
+    """CPU time of this process, all threads together, earlier attempts counted in. None: only the steps end it."""
+    learning_rate: float = 3e-3
+    final_learning_rate_share: float = 0.02
+    weight_decay: float = 0.05
+    """Of matrices; vectors (norms, biases) do not decay (Loshchilov and Hutter 2019)."""
+    warmup_steps: int = 60
+    max_gradient_norm: float = 1.0
+    ema_decay: float = 0.995
+    """Of the averaged weights that are validated and kept; 0 keeps the last weights."""
+    num_validations: int = 12
+    patience: int = 4
+    """Validations without a better loss before training stops."""
+    checkpoint_every_s: float = 60.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on CUDA devices that have it; on CPUs it slowed models of this size down."""
+    device: str = "auto"
+    """auto: CUDA where there is one."""
+    num_threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_steps is None and self.cpu_budget_s is None:
+            raise ValueError("one of max_steps and cpu_budget_s must be given")
+        for name in ("max_steps", "cpu_budget_s", "learning_rate", "num_validations", "patience", "num_threads"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingProgress:
+    step: int
+    loss: float
+    """Of the last step."""
+    val_loss: float | None
+    """Of the last validation."""
+    tokens_per_s: float
+    elapsed_s: float
+    fraction: float
+    """Of the budget, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopResult:
+    steps: int
+    val_loss: float
+    cpu_seconds: float
+    wall_seconds: float
+    tokens_per_s: float
+
+
+@dataclass(slots=True)
+class Counters:
+    """What is resumed beside tensors."""
+
+    step: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    num_tokens: int = 0
+    num_validated: int = 0
+    num_worse: int = 0
+    best_loss: float = math.inf
+    val_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` its mean loss and token count."""
+
+    batch_at: Callable[[int], Any]
+    loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
+    validate: Callable[[nn.Module], float]
+
+
+def resolve_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def autocast(settings: LoopSettings, device: torch.device) -> torch.autocast:
+    on_auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    enabled = settings.precision == "bfloat16" or (settings.precision == "auto" and on_auto)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def build_optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
+    matrices = [p for p in network.parameters() if p.dim() > 1]
+    vectors = [p for p in network.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
+    """Linear warm-up over steps, then half a cosine over the budget (Loshchilov and Hutter 2017)."""
+    floor = settings.final_learning_rate_share
+    cosine = floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, fraction))) / 2
+    return settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps) * cosine
+
+
+class TrainingLoop:
+    """One training of one network. `run` trains to the end of the budget and leaves the best weights in the network."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        settings: LoopSettings,
+        work_dir: Path,
+        on_progress: Callable[[TrainingProgress], None] | None = None,
+        on_checkpoint: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.network, self.task, self.settings, self.work_dir = network, task, settings, work_dir
+        self.on_progress, self.on_checkpoint = on_progress, on_checkpoint
+        self.device = next(network.parameters()).device
+        self.optimiser = build_optimiser(network, settings)
+        self.counters = Counters()
+        self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
+        self.best = {name: weight.clone() for name, weight in self.average.items()}
+
+    def run(self) -> LoopResult:
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        if (self.work_dir / STATE).exists():
+            self.resume()
+        with SummaryWriter(self.work_dir / "tensorboard", purge_step=self.counters.step) as writer:
+            self.run_steps(writer)
+        self.set_weights(self.best)
+        counters = self.counters
+        return LoopResult(
+            steps=counters.step,
+            val_loss=counters.best_loss,
+            cpu_seconds=counters.cpu_seconds,
+            wall_seconds=counters.wall_seconds,
+            tokens_per_s=counters.num_tokens / max(counters.wall_seconds, 1e-9),
+        )
+
+    def run_steps(self, writer: SummaryWriter) -> None:
+        counters, settings = self.counters, self.settings
+        clock, saved_at = Clock(counters), time.monotonic()
+        while self.fraction() < 1.0 and counters.num_worse < settings.patience:
+            fraction = self.fraction()
+            loss = self.train_step(fraction)
+            clock.advance()
+            if self.fraction() * settings.num_validations >= counters.num_validated + 1:
+                self.validate()
+                clock.advance()
+            self.report(writer, loss, fraction)
+            if time.monotonic() - saved_at >= settings.checkpoint_every_s:
+                self.save()
+                saved_at = time.monotonic()
+        if counters.num_validated == 0:
+            self.validate()
+        self.save()
+
+    def fraction(self) -> float:
+        """How much of the budget is spent."""
+        settings, counters = self.settings, self.counters
+        of_steps = counters.step / settings.max_steps if settings.max_steps else 0.0
+        of_time = counters.cpu_seconds / settings.cpu_budget_s if settings.cpu_budget_s else 0.0
+        return max(of_steps, of_time)
+
+    def train_step(self, fraction: float) -> float:
+        settings, step = self.settings, self.counters.step
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        self.network.train()
+        with autocast(settings, self.device):
+            loss, num_tokens = self.task.loss(self.network, self.task.batch_at(step))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(settings, step, fraction)
+        self.optimiser.step()
+        self.counters.step += 1
+        self.counters.num_tokens += num_tokens
+        self.update_average()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        # Early weights are far from good ones: the average is short at first.
+        decay = min(self.settings.ema_decay, (1 + self.counters.step) / (10 + self.counters.step))
+        decay = decay if self.settings.ema_decay > 0 else 0.0
+        weights = [p.detach() for _, p in self.network.named_parameters()]
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+
+    def validate(self) -> None:
+        counters = self.counters
+        current = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.set_weights(self.average)
+        self.network.eval()
+        with torch.no_grad(), autocast(self.settings, self.device):
+            counters.val_loss = self.task.validate(self.network)
+        self.set_weights(current)
+        counters.num_validated += 1
+        if counters.val_loss < counters.best_loss:
+            counters.best_loss, counters.num_worse = counters.val_loss, 0
+            self.best = {name: weight.clone() for name, weight in self.average.items()}
+        else:
+            counters.num_worse += 1
+
+    @torch.no_grad()
+    def set_weights(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self.network.named_parameters():
+            parameter.copy_(weights[name])
+
+    def report(self, writer: SummaryWriter, loss: float, fraction: float) -> None:
+        counters = self.counters
+        if counters.step % 10:
+            return
+        progress = TrainingProgress(
+            step=counters.step,
+            loss=loss,
+            val_loss=counters.val_loss,
+            tokens_per_s=counters.num_tokens / max(counters.wall_seconds, 1e-9),
+            elapsed_s=counters.wall_seconds,
+            fraction=min(1.0, fraction),
+        )
+        writer.add_scalar("loss/train", loss, counters.step)
+        writer.add_scalar("learning_rate", self.optimiser.param_groups[0]["lr"], counters.step)
+        writer.add_scalar("tokens_per_s", progress.tokens_per_s, counters.step)
+        if counters.val_loss is not None:
+            writer.add_scalar("loss/validation", counters.val_loss, counters.step)
+        if self.on_progress:
+            self.on_progress(progress)
+
+    def save(self) -> None:
+        """Everything that training goes on from, in one file that is replaced at once."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.network.named_parameters():
+            tensors |= {
+                f"weight.{name}": parameter,
+                f"average.{name}": self.average[name],
+                f"best.{name}": self.best[name],
+            }
+            for moment, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{moment}.{name}"] = value
+        counters = {name: getattr(self.counters, name) for name in Counters.__slots__}
+        write_tensors(self.work_dir / STATE, tensors, {"counters": json.dumps(counters)})
+        if self.on_checkpoint:
+            self.on_checkpoint(self.work_dir / STATE)
+
+    def resume(self) -> None:
+        tensors, metadata = read_tensors(self.work_dir / STATE)
+        self.counters = Counters(**json.loads(metadata["counters"]))
+        for name, parameter in self.network.named_parameters():
+            parameter.data.copy_(tensors[f"weight.{name}"])
+            self.average[name].copy_(tensors[f"average.{name}"])
+            self.best[name].copy_(tensors[f"best.{name}"])
+            moments = ("step", "exp_avg", "exp_avg_sq")
+            if f"optimiser.step.{name}" in tensors:
+                self.optimiser.state[parameter] = {
+                    moment: tensors[f"optimiser.{moment}.{name}"].to(self.device) for moment in moments
+                }
+
+
+class Clock:
+    """Adds the process' CPU time and the wall time since the last call to the counters."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters, self.cpu, self.wall = counters, time.process_time(), time.monotonic()
+
+    def advance(self) -> None:
+        cpu, wall = time.process_time(), time.monotonic()
+        self.counters.cpu_seconds += cpu - self.cpu
+        self.counters.wall_seconds += wall - self.wall
+        self.cpu, self.wall = cpu, wall

@@ -1,0 +1,187 @@
+"""Recurrent generators: an encoder reads the act, a decoder writes the text and attends to the act at every step.
+
+Encoder-decoder by Sutskever et al. (2014); attention by Luong et al. (2015), global, "general" score, without input
+feeding; a summary of the act is fed at every step besides, in the spirit of SC-LSTM (Wen et al. 2015), because a prefix
+alone is soon forgotten.
+
+B batch, P prefix, T text, E width, G gates x width, N states of a cell, V vocabulary.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CellName = Literal["rnn", "lstm", "gru"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RNNConfig:
+    vocab_size: int
+    cell: CellName
+    pad_id: int = 0
+    width: int = 256
+    num_layers: int = 1
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
+        if min(self.vocab_size, self.width, self.num_layers) < 1 or not 0 <= self.dropout < 1:
+            raise ValueError("sizes must be positive and dropout in [0, 1)")
+
+
+class Cell(nn.Module):
+    """Common parts: the input's share of the gates is computed for all steps at once, the state's step by step."""
+
+    num_gates: int
+    num_states: int = 1
+
+    def __init__(self, input_width: int, width: int) -> None:
+        super().__init__()
+        self.of_input = nn.Linear(input_width, self.num_gates * width)
+        self.of_state = nn.Linear(width, self.num_gates * width)
+        for weight in self.parameters():
+            nn.init.uniform_(weight, -(width**-0.5), width**-0.5)
+
+    @abstractmethod
+    def advance(self, input_BG: Tensor, state_BNE: Tensor) -> Tensor:
+        """The next state [B, N, E], of which the first is the output."""
+
+
+class ElmanCell(Cell):
+    """h' = tanh(W x + U h + b) (Elman 1990)."""
+
+    num_gates = 1
+
+    def advance(self, input_BG: Tensor, state_BNE: Tensor) -> Tensor:
+        return torch.tanh(input_BG + self.of_state(state_BNE[:, 0]))[:, None]
+
+
+class LSTMCell(Cell):
+    """i, f, g, o = gates; c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c') (Hochreiter and Schmidhuber 1997; Gers 2000)."""
+
+    num_gates = 4
+    num_states = 2
+
+    def advance(self, input_BG: Tensor, state_BNE: Tensor) -> Tensor:
+        h, c = state_BNE.unbind(1)
+        i, f, g, o = (input_BG + self.of_state(h)).chunk(4, dim=1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.stack([torch.sigmoid(o) * torch.tanh(c), c], dim=1)
+
+
+class GRUCell(Cell):
+    """r, z = σ(gates); n = tanh(W x + r (U h)); h' = (1 - z) n + z h (Cho et al. 2014, the variant of cuDNN)."""
+
+    num_gates = 3
+
+    def advance(self, input_BG: Tensor, state_BNE: Tensor) -> Tensor:
+        h = state_BNE[:, 0]
+        input_r, input_z, input_n = input_BG.chunk(3, dim=1)
+        state_r, state_z, state_n = self.of_state(h).chunk(3, dim=1)
+        z = torch.sigmoid(input_z + state_z)
+        n = torch.tanh(input_n + torch.sigmoid(input_r + state_r) * state_n)
+        return ((1 - z) * n + z * h)[:, None]
+
+
+CELLS: dict[str, type[Cell]] = {"rnn": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}
+
+
+def run(cell: Cell, x_BTE: Tensor, state_BNE: Tensor, visible_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Outputs [B, T, E] and the last state; where a position is not visible the state stays as it was."""
+    gates_BTG = cell.of_input(x_BTE)
+    outputs = []
+    for t in range(x_BTE.shape[1]):
+        after = cell.advance(gates_BTG[:, t], state_BNE)
+        state_BNE = after if visible_BT is None else torch.where(visible_BT[:, t, None, None], after, state_BNE)
+        outputs.append(state_BNE[:, 0])
+    return torch.stack(outputs, dim=1), state_BNE
+
+
+@dataclass(slots=True)
+class RNNState:
+    """The decoder's state, and what it attends to."""
+
+    layers: list[Tensor]
+    act_BPE: Tensor
+    summary_BE: Tensor
+    visible_BP: Tensor
+
+    def select(self, rows: Tensor) -> "RNNState":
+        """The state of the given rows, which may repeat."""
+        return RNNState(
+            [state[rows] for state in self.layers], self.act_BPE[rows], self.summary_BE[rows], self.visible_BP[rows]
+        )
+
+
+class RNN(nn.Module):
+    def __init__(self, config: RNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        cell, width = CELLS[config.cell], config.width
+        self.embedding = nn.Embedding(config.vocab_size, width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.encoder = nn.ModuleList(cell(width, width) for _ in range(config.num_layers))
+        self.backward_encoder = cell(width, width)
+        self.join = nn.Linear(2 * width, width)
+        widths = [2 * width] + [width] * (config.num_layers - 1)
+        self.decoder = nn.ModuleList(cell(input_width, width) for input_width in widths)
+        self.score = nn.Linear(width, width, bias=False)
+        self.combine = nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(config.dropout)
+
+    def encode(self, prefix_BP: Tensor) -> RNNState:
+        visible_BP = prefix_BP != self.config.pad_id
+        embedded_BPE = x_BPE = self.drop(self.embedding(prefix_BP))
+        layers = []
+        for cell in self.encoder:
+            assert isinstance(cell, Cell)
+            x_BPE, last = run(cell, x_BPE, self.zeros(cell, prefix_BP), visible_BP)
+            layers.append(last)
+        backward, _ = run(
+            self.backward_encoder,
+            embedded_BPE.flip(1),
+            self.zeros(self.backward_encoder, prefix_BP),
+            visible_BP.flip(1),
+        )
+        # The embeddings beside the states: what is attended to must tell which symbol it is.
+        act_BPE = self.join(torch.cat([x_BPE, backward.flip(1)], dim=-1)) + embedded_BPE
+        weights_BP1 = visible_BP[:, :, None].to(act_BPE.dtype)
+        summary_BE = (act_BPE * weights_BP1).sum(1) / weights_BP1.sum(1)
+        return RNNState(layers, act_BPE, summary_BE, visible_BP)
+
+    def zeros(self, cell: Cell, tokens_BP: Tensor) -> Tensor:
+        weight = self.embedding.weight
+        return weight.new_zeros(tokens_BP.shape[0], cell.num_states, self.config.width)
+
+    def decode(self, tokens_BT: Tensor, state: RNNState) -> Tensor:
+        """Logits [B, T, V] of what follows each token; the state's layers are replaced by the last ones."""
+        embedded_BTE = self.drop(self.embedding(tokens_BT))
+        summary_BTE = state.summary_BE[:, None].expand_as(embedded_BTE)
+        x_BTE = torch.cat([embedded_BTE, summary_BTE], dim=-1)
+        for layer, cell in enumerate(self.decoder):
+            assert isinstance(cell, Cell)
+            x_BTE, state.layers[layer] = run(cell, x_BTE, state.layers[layer])
+            x_BTE = self.drop(x_BTE)
+        scores_BTP = self.score(x_BTE) @ state.act_BPE.transpose(1, 2)
+        scores_BTP = scores_BTP.masked_fill(~state.visible_BP[:, None, :], float("-inf"))
+        context_BTE = torch.softmax(scores_BTP, dim=-1) @ state.act_BPE
+        attended_BTE = self.drop(torch.tanh(self.combine(torch.cat([context_BTE, x_BTE], dim=-1))))
+        return F.linear(attended_BTE, self.embedding.weight)
+
+    def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
+        """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
+        return self.decode(torch.cat([prefix_BP[:, -1:], text_BT], dim=1), self.encode(prefix_BP))
+
+    def start(self, prefix_BP: Tensor) -> tuple[Tensor, RNNState]:
+        """Logits [B, V] of the first text token, and the state to go on from."""
+        state = self.encode(prefix_BP)
+        return self.decode(prefix_BP[:, -1:], state)[:, 0], state
+
+    def step(self, tokens_B: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+        """Logits [B, V] of what follows the given tokens, and the state grown by them."""
+        return self.decode(tokens_B[:, None], state)[:, 0], state

@@ -1,0 +1,114 @@
+"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) over delexicalised texts, with symbols for acts and slots."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from aigc_models.acts import Segments, Slot
+from aigc_models.schema import Act, parse_slot_symbol, slot_symbol
+
+PAD, BOS, EOS = "⟦pad⟧", "⟦begin⟧", "⟦end⟧"
+BRACKETS = str.maketrans("⟦⟧", "[]")
+
+
+class TextTokenizer:
+    """Ids of symbols and of literal text. A text is encoded as if a space stood before it, so that words look alike."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size: int = tokenizer.get_vocab_size()
+        self.pad_id, self.bos_id, self.eos_id = (self.symbol_id(symbol) for symbol in (PAD, BOS, EOS))
+        symbols = {token_id: token.content for token_id, token in tokenizer.get_added_tokens_decoder().items()}
+        self.symbol_ids = frozenset(symbols)
+        self.slot_of = {i: parsed for i, symbol in symbols.items() if (parsed := parse_slot_symbol(symbol))}
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[Segments], symbols: Sequence[str], slots: Sequence[Slot], vocab_size: int
+    ) -> "TextTokenizer":
+        """`symbols` are those of acts, other than slots. `vocab_size` counts the literal tokens only."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        special = [PAD, BOS, EOS, *symbols]
+        special += [slot_symbol(slot, glued=glued) for slot in slots for glued in (False, True)]
+        trainer = trainers.BpeTrainer(
+            vocab_size=max(vocab_size, 256) + len(special),
+            min_frequency=3,
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=[AddedToken(symbol, normalized=False, special=True) for symbol in special],
+        )
+        literals = (piece for text in texts for piece in spaced(text) if isinstance(piece, str))
+        tokenizer.train_from_iterator(literals, trainer)
+        return cls(tokenizer)
+
+    def symbol_id(self, symbol: str) -> int:
+        found = self.tokenizer.token_to_id(symbol)
+        if found is None:
+            raise KeyError(f"the tokenizer has no symbol {symbol!r}")
+        return int(found)
+
+    def slot_ids(self, slot: Slot) -> list[int]:
+        return [self.symbol_id(slot_symbol(slot, glued=glued)) for glued in (False, True)]
+
+    def prefix(self, act: Act) -> list[int]:
+        """What a text is conditioned on."""
+        return [*(self.symbol_id(symbol) for symbol in act.symbols), self.bos_id]
+
+    def encode(self, text: Segments) -> list[int]:
+        ids: list[int] = []
+        for piece in spaced(text):
+            if isinstance(piece, str):
+                ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
+            else:
+                ids.append(self.symbol_id(slot_symbol(piece[0], glued=piece[1])))
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> Segments:
+        """The inverse of `encode`; symbols that are no slots are left out."""
+        segments: list[str | Slot] = []
+        run: list[int] = []
+
+        def end_run(after: str = "") -> None:
+            literal = self.tokenizer.decode(run, skip_special_tokens=True) + after
+            literal = literal.removeprefix(" ") if not segments else literal
+            if literal:
+                segments.append(literal)
+            run.clear()
+
+        for token in ids:
+            if token in self.slot_of:
+                slot, glued = self.slot_of[token]
+                end_run("" if glued else " ")
+                segments.append(slot)
+            else:
+                run.append(token)
+        end_run()
+        return tuple(segments)
+
+    def save(self, path: Path) -> None:
+        self.tokenizer.save(str(path))
+
+    @classmethod
+    def load(cls, path: Path) -> "TextTokenizer":
+        return cls(Tokenizer.from_file(str(path)))
+
+
+def spaced(text: Segments) -> list[str | tuple[Slot, bool]]:
+    """Literal pieces and (slot, glued) pairs; the space before a slot is part of the slot's token."""
+    pieces: list[str | tuple[Slot, bool]] = []
+    before = " "
+    for segment in text:
+        if isinstance(segment, Slot):
+            glued = not before.endswith(" ")
+            if literal := before if glued else before[:-1]:
+                pieces.append(literal)
+            pieces.append((segment, glued))
+            before = ""
+        else:
+            before += segment.translate(BRACKETS)
+    if before:
+        pieces.append(before)
+    return pieces

@@ -1,0 +1,265 @@
+"""Trains a text model from examples to a checkpoint folder.
+
+Knows nothing of where examples come from or where the folder goes.
+"""
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aigc_models.acts import TextExample
+from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_json, write_tensors
+from aigc_models.corpus import Corpus, TrainingText, build_corpus
+from aigc_models.delexicalisation import lexicalise
+from aigc_models.families import FAMILIES, GPT_FAMILY, build_network, network_options
+from aigc_models.loop import LoopResult, LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
+from aigc_models.metrics import text_metrics
+from aigc_models.noise import derive_seed
+from aigc_models.schema import CONTINUED, Schema, intent_symbol
+from aigc_models.text import GeneratedText, Sampling, TextModel, left_padded
+from aigc_models.tokenizer import TextTokenizer
+
+__all__ = ["TrainingProgress", "TrainingSettings", "train_text_model"]
+
+IGNORED = -100
+BUCKET_BATCHES = 32
+"""Batches' worth of texts that are sorted by length together."""
+NUM_SAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings(LoopSettings):
+    family: str = GPT_FAMILY
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    """Of the GPT; recurrent families have none."""
+    dropout: float = 0.1
+    label_smoothing: float = 0.0
+    vocab_size: int = 2000
+    """Literal tokens; symbols of acts come on top."""
+    batch_tokens: int = 2048
+    """Positions of a batch, padding included."""
+    validation_share: float = 0.05
+    num_scored: int = 300
+    """Validation acts that a text is generated for, for the metrics."""
+
+    def __post_init__(self) -> None:
+        LoopSettings.__post_init__(self)
+        if self.family not in FAMILIES:
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if not 0.0 < self.validation_share < 1.0:
+            raise ValueError(f"validation_share must be between 0 and 1, not {self.validation_share}")
+
+    def network_options(self, vocab_size: int, pad_id: int) -> dict[str, Any]:
+        options = {
+            "vocab_size": vocab_size,
+            "pad_id": pad_id,
+            "width": self.width,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout,
+        }
+        if self.family == GPT_FAMILY:
+            options |= {"num_heads": self.num_heads, "mlp_width": 8 * self.width // 3}
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    prefix_BP: Tensor
+    text_BT: Tensor
+    targets_BT: Tensor
+    """One position longer than the text; IGNORED behind the end."""
+
+
+def train_text_model(
+    examples: Sequence[TextExample],
+    folder: Path,
+    *,
+    settings: TrainingSettings,
+    work_dir: Path,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_checkpoint: Callable[[Path], None] | None = None,
+) -> dict[str, float]:
+    """Writes a complete checkpoint folder and returns its metrics.
+
+    Goes on from `work_dir` if it holds the state of an interrupted training of the same examples and settings.
+    `on_checkpoint` gets each state file once it is written. Raises `NoExamplesError`.
+    """
+    torch.set_num_threads(settings.num_threads)
+    corpus = build_corpus(examples, settings.validation_share)
+    tokenizer = build_tokenizer(corpus, settings)
+    torch.manual_seed(settings.seed)
+    device = resolve_device(settings.device)
+    network = build_network(settings.family, settings.network_options(tokenizer.vocab_size, tokenizer.pad_id)).to(
+        device
+    )
+    task = text_task(corpus, tokenizer, settings, device)
+    result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
+    model = TextModel(network.eval(), tokenizer, corpus.schema, corpus.checker, corpus.is_tokenised)
+    scored = corpus.validation[: settings.num_scored]
+    generated = generate_scored(model, scored, settings)
+    metrics = {
+        **text_metrics(generated, scored, corpus.is_tokenised),
+        **loop_metrics(result, network),
+        "num_examples": float(len(examples)),
+        "num_dropped_examples": float(corpus.num_dropped),
+        "num_training_texts": float(len(corpus.training)),
+        "num_validation_texts": float(len(corpus.validation)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_model(folder, model, settings)
+    write_json(folder / METRICS, metrics)
+    write_json(folder / "samples.json", samples(generated, scored))
+    shutil.copytree(work_dir / "tensorboard", folder / "tensorboard", dirs_exist_ok=True)
+    return metrics
+
+
+def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer:
+    return TextTokenizer.train(
+        [text.text for text in corpus.training],
+        act_symbols(corpus.schema, [*corpus.training, *corpus.validation]),
+        sorted({slot for text in [*corpus.training, *corpus.validation] for slot, _ in text.act.slots}),
+        settings.vocab_size,
+    )
+
+
+def act_symbols(schema: Schema, texts: Sequence[TrainingText]) -> list[str]:
+    intents = [intent_symbol(intent) for intent in sorted(schema.intents)]
+    return [CONTINUED, *intents, *sorted({token for text in texts for token in text.act.tokens})]
+
+
+def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings, device: torch.device) -> Task:
+    encoded = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.training]
+    held_out = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.validation]
+    schedule = BatchSchedule(encoded, settings.batch_tokens, settings.seed)
+    validation = [
+        collate([held_out[i] for i in rows], tokenizer, device) for rows in in_batches(held_out, settings.batch_tokens)
+    ]
+
+    def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        logits_BTV = network(batch.prefix_BP, batch.text_BT)
+        value = F.cross_entropy(
+            logits_BTV.flatten(0, 1).float(),
+            batch.targets_BT.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=settings.label_smoothing if network.training else 0.0,
+        )
+        return value, int((batch.targets_BT != IGNORED).sum())
+
+    def validate(network: nn.Module) -> float:
+        losses = [loss(network, batch) for batch in validation]
+        return sum(float(value) * count for value, count in losses) / sum(count for _, count in losses)
+
+    def batch_at(step: int) -> Batch:
+        return collate([encoded[i] for i in schedule.rows_at(step)], tokenizer, device)
+
+    return Task(batch_at=batch_at, loss=loss, validate=validate)
+
+
+class BatchSchedule:
+    """Which rows each step trains on: every epoch shuffles, sorts stretches by length and shuffles the batches."""
+
+    def __init__(self, encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int, seed: int) -> None:
+        self.encoded, self.batch_tokens, self.seed = encoded, batch_tokens, seed
+        self.epochs: list[list[list[int]]] = []
+        self.starts = [0]
+
+    def rows_at(self, step: int) -> list[int]:
+        while step >= self.starts[-1]:
+            self.epochs.append(self.epoch(len(self.epochs)))
+            self.starts.append(self.starts[-1] + len(self.epochs[-1]))
+        epoch = next(i for i in reversed(range(len(self.epochs))) if self.starts[i] <= step)
+        return self.epochs[epoch][step - self.starts[epoch]]
+
+    def epoch(self, number: int) -> list[list[int]]:
+        source = random.Random(f"{self.seed}/{number}")
+        order = list(range(len(self.encoded)))
+        source.shuffle(order)
+        lengths = [len(prefix) + len(text) for prefix, text in self.encoded]
+        stretch = max(1, BUCKET_BATCHES * self.batch_tokens * len(lengths) // max(1, sum(lengths)))
+        batches = []
+        for first in range(0, len(order), stretch):
+            batches += in_batches(self.encoded, self.batch_tokens, order[first : first + stretch])
+        source.shuffle(batches)
+        return batches
+
+
+def in_batches(
+    encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int, rows: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Row numbers sorted by length and cut so that no batch has more positions than `batch_tokens`, padding included."""
+    order = sorted(
+        range(len(encoded)) if rows is None else rows, key=lambda i: (len(encoded[i][1]), len(encoded[i][0]), i)
+    )
+    batches: list[list[int]] = []
+    widest_prefix = 0
+    for row in order:
+        prefix, text = encoded[row]
+        widest_prefix = max(widest_prefix, len(prefix))
+        if not batches or (len(batches[-1]) + 1) * (widest_prefix + len(text) + 1) > batch_tokens:
+            batches.append([])
+            widest_prefix = len(prefix)
+        batches[-1].append(row)
+    return batches
+
+
+def collate(rows: Sequence[tuple[list[int], list[int]]], tokenizer: TextTokenizer, device: torch.device) -> Batch:
+    width = max(len(text) for _, text in rows)
+    prefix_BP = left_padded([prefix for prefix, _ in rows], tokenizer.pad_id)
+    text_BT = torch.tensor([text + [tokenizer.pad_id] * (width - len(text)) for _, text in rows])
+    targets_BT = torch.tensor([text + [tokenizer.eos_id] + [IGNORED] * (width - len(text)) for _, text in rows])
+    return Batch(prefix_BP.to(device), text_BT.to(device), targets_BT.to(device))
+
+
+def generate_scored(
+    model: TextModel, scored: Sequence[TrainingText], settings: TrainingSettings
+) -> list[GeneratedText]:
+    seeds = [derive_seed(settings.seed, i) for i in range(len(scored))]
+    return model.generate([text.request for text in scored], seeds, Sampling())
+
+
+def loop_metrics(result: LoopResult, network: nn.Module) -> dict[str, float]:
+    return {
+        "val_loss": result.val_loss,
+        "steps": float(result.steps),
+        "cpu_seconds": result.cpu_seconds,
+        "wall_seconds": result.wall_seconds,
+        "tokens_per_s": result.tokens_per_s,
+        "num_parameters": float(sum(p.numel() for p in network.parameters())),
+    }
+
+
+def write_model(folder: Path, model: TextModel, settings: TrainingSettings) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    write_tensors(folder / WEIGHTS, tensors | model.checker.detector.tensors())
+    model.tokenizer.save(folder / TOKENIZER)
+    config = {
+        "family": settings.family,
+        "network": network_options(model.network),
+        "is_tokenised": model.is_tokenised,
+        "schema": model.schema.to_json(),
+        "facts": model.checker.to_json(),
+        "settings": asdict(settings),
+    }
+    write_json(folder / CONFIG, config)
+
+
+def samples(generated: Sequence[GeneratedText], scored: Sequence[TrainingText]) -> list[dict[str, Any]]:
+    return [
+        {
+            "intent": wanted.request.intent,
+            "attributes": [list(pair) for pair in wanted.request.attributes],
+            "text": row.text,
+            "problems": list(row.problems),
+            "reference": lexicalise(wanted.text, dict(wanted.act.slots)),
+        }
+        for row, wanted in list(zip(generated, scored, strict=True))[:NUM_SAMPLES]
+    ]
