@@ -15,9 +15,12 @@ from infra.errors import InputError, ObjectNotFound, StorageError
 from infra.storage import Storage
 
 ARROW_SCHEMA_KEY = "ARROW:schema"
+READ_OPTIONS = {"page_checksum_verification": True, "buffer_size": 2**20}
 WRITE_OPTIONS = {"compression": "zstd", "write_page_checksum": True}
 MAX_GROUP_ROWS = 2**16
 MAX_GROUP_BYTES = 32 * 2**20
+MAX_BATCH_ROWS = 4096
+MAX_BATCH_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def open_parquet(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
     filesystem, root = storage.filesystem()
     with (
         _plain_errors(key),
-        pq.ParquetFile(f"{root}/{key}", filesystem=filesystem, page_checksum_verification=True) as file,
+        pq.ParquetFile(f"{root}/{key}", filesystem=filesystem, **READ_OPTIONS) as file,
     ):
         yield file
 
@@ -54,7 +57,7 @@ def open_local_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """A file on this machine; raises InputError if it is missing, not Parquet or damaged."""
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    with _plain_errors(path.name), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with _plain_errors(path.name), pq.ParquetFile(path, **READ_OPTIONS) as file:
         yield file
 
 
@@ -91,11 +94,11 @@ def read_rows(
         return file.read_row_groups(list(groups), columns=columns, use_threads=False)
 
 
-def iter_batches(
-    file: pq.ParquetFile, *, columns: Sequence[str] | None = None, batch_rows: int = 8192
-) -> Iterator[pa.RecordBatch]:
-    """The rows of an open file a batch at a time; holds one row group's pages at most."""
-    for index in range(file.metadata.num_row_groups):
+def iter_batches(file: pq.ParquetFile, *, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of an open file a batch at a time, bounded in rows and in bytes, whatever its row groups are."""
+    for index, group in enumerate(footer_of(file).row_groups):
+        row_bytes = group.size_bytes / max(1, group.num_rows)
+        batch_rows = max(1, min(MAX_BATCH_ROWS, int(MAX_BATCH_BYTES / max(1.0, row_bytes))))
         yield from file.iter_batches(batch_rows, row_groups=[index], columns=columns, use_threads=False)
 
 
@@ -114,12 +117,21 @@ def encode(table: pa.Table, schema: pa.Schema, metadata: Mapping[str, str]) -> b
 
 
 def write_file(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Writes a stream of batches with row groups bounded in rows and bytes; returns the number of rows."""
+    """Writes a stream of batches with row groups bounded in rows and bytes; returns the number of rows.
+
+    Raises StorageError where the disk is full or the folder cannot be written.
+    """
     num_rows = 0
-    with pq.ParquetWriter(path, schema, **WRITE_OPTIONS) as writer:
+    with _disk_errors(path):
+        writer = pq.ParquetWriter(path, schema, **WRITE_OPTIONS)
+    try:
         for group in _row_groups(batches):
-            writer.write_table(fit(group, schema), row_group_size=MAX_GROUP_ROWS)
+            with _disk_errors(path):
+                writer.write_table(fit(group, schema), row_group_size=MAX_GROUP_ROWS)
             num_rows += group.num_rows
+    finally:
+        with _disk_errors(path):
+            writer.close()
     return num_rows
 
 
@@ -171,6 +183,14 @@ def _plain_errors(name: str) -> Iterator[None]:
         if "AWS Error" in str(exc) or exc.errno is not None:
             raise StorageError(f"{name} cannot be read: {_first_line(exc)}") from exc
         raise InputError(f"{name} is a damaged or truncated Parquet file: {_first_line(exc)}") from exc
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {_first_line(exc)}") from exc
 
 
 def _first_line(exc: Exception) -> str:
