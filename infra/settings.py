@@ -31,8 +31,7 @@ class Settings(BaseSettings):
         "when_supported", description="when_required for stores that refuse the checksums of newer S3 clients"
     )
     ray_address: str | None = Field(None, description="host:port of a running cluster")
-    num_actors: int = Field(0, ge=0, description="generate actors of one partition; 0: as many as the cluster has room for")
-    seed: int = Field(0, ge=0, description="the run seed from which every row's seed is derived")
+    num_actors: int = Field(0, ge=0, description="generate actors of a partition; 0: as many as there is room for")
     stack_dir: Path = Field(Path(STACK_DIR), description="folder of the local stack: data, logs, process ids")
     stack_s3_port: int = Field(8333, ge=1024, le=55535)
     stack_prefect_port: int = Field(4200, ge=1024, le=65535)
@@ -78,6 +77,11 @@ def load_settings() -> Settings:
 def _describe(error: Any) -> str:
     name = "_".join(str(part) for part in error["loc"])
     return f"NIGHTSHIFT_{name.upper()}: {error['msg']}"
+
+
+def set_console_log_level(level: str) -> None:
+    """How much of a run's log Prefect also prints to this terminal; to be called before Prefect is imported."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", level)
 
 
 def child_environment(**variables: str) -> dict[str, str]:

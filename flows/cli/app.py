@@ -1,0 +1,30 @@
+"""Puts the commands together."""
+
+import typer
+
+from flows.cli import demo, inputs, look, runs, stack
+
+app = typer.Typer(
+    name="nightshift",
+    help="Trains generative models and mass-generates content every night.\n\n"
+    "A first night: `nightshift up`, `nightshift inputs put copy_examples texts.parquet`, "
+    "`nightshift inputs put catalog products.parquet`, `nightshift nightly`, `nightshift show`.\n\n"
+    "Exit status: 0 published, 1 failed, 2 bad usage or input, 3 held back by a quality gate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+)
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.status)
+app.command()(stack.doctor)
+app.add_typer(inputs.app, name="inputs")
+app.command()(runs.train)
+app.command()(runs.run)
+app.command()(runs.nightly)
+app.command()(runs.backfill)
+app.command()(look.show)
+app.command()(look.models)
+app.command()(look.export)
+app.command()(demo.demo)

@@ -1,0 +1,1 @@
+"""`nightshift demo`: a whole first night on made-up inputs."""

@@ -1,0 +1,76 @@
+"""`nightshift inputs`: loading the input tables."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flows.cli.terminal import console, print_json, print_table
+from infra.settings import load_settings
+from infra.storage import Storage, open_storage
+from workers.inputs import check_inputs, list_input_files, put_table
+from workers.tables import INPUT_TABLES
+
+app = typer.Typer(help="Load and list the input tables.", no_args_is_help=True)
+TABLE_HELP = f"One of {', '.join(INPUT_TABLES)}."
+
+
+@app.command()
+def put(
+    table: Annotated[str, typer.Argument(help=TABLE_HELP)],
+    files: Annotated[list[Path], typer.Argument(help="Parquet (.parquet), CSV (.csv) or JSON Lines (.jsonl) files.")],
+    replace: Annotated[
+        bool, typer.Option(help="Let these files be the whole table: what was loaded before is removed afterwards.")
+    ] = False,
+) -> None:
+    """Checks every row of FILES against the table's schema, then uploads them as Parquet.
+
+    Nothing is uploaded if anything is wrong; a file that was loaded before is not loaded twice.
+
+    Example: `nightshift inputs put catalog products.csv`
+    """
+    storage = open_storage(load_settings())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("checking", total=None)
+        summary = put_table(
+            storage,
+            table,
+            files,
+            replace=replace,
+            on_progress=lambda name, rows: bar.update(task, description=f"checking {name}", completed=rows),
+        )
+    console.print(
+        f"{table}: {summary.num_rows:,} rows checked, {summary.num_uploaded} files uploaded, "
+        f"{summary.num_present} were there already, {summary.num_removed} removed",
+        markup=False,
+    )
+
+
+@app.command(name="list")
+def list_tables(json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+    """Lists what is loaded: files, rows and bytes of each table."""
+    storage = open_storage(load_settings())
+    rows = [describe(storage, name) for name in INPUT_TABLES]
+    if json:
+        print_json(rows)
+    else:
+        cells = [(row["table"], f"{row['files']:,}", f"{row['rows']:,}", f"{row['size_bytes']:,}") for row in rows]
+        print_table("Input tables", ["table", "files", "rows", "bytes"], cells)
+
+
+def describe(storage: Storage, table: str) -> dict[str, Any]:
+    """Files, rows and bytes of a table; raises InputError where a file does not fit it."""
+    files = check_inputs(storage, table) if list_input_files(storage, table) else []
+    return {
+        "table": table,
+        "files": len(files),
+        "rows": sum(file.footer.num_rows for file in files),
+        "size_bytes": sum(file.info.size_bytes for file in files),
+    }

@@ -1,0 +1,125 @@
+"""The commands that only look: show, models, export. They need storage, neither Ray nor Prefect."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.terminal import console, print_json, print_table, readable_count
+from flows.summary import figures
+from infra.errors import InputError
+from infra.settings import load_settings
+from infra.storage import Storage, open_storage
+from workers.jobs import JOBS, find_job
+from workers.models import MODELS
+from workers.outputs import export_partition, sample_rows
+from workers.partition import PartitionState, list_partitions
+from workers.plan import parse_date
+from workers.registry import ModelVersion, list_versions, promote, read_champion, roll_back
+
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
+METRIC_COLUMNS = ("bleu", "slot_error_rate", "texts_with_error_share", "distinct_2", "cpu_seconds")
+
+
+def show(
+    job: Annotated[str, typer.Argument(help="A job; without it all of them.")] = "",
+    date: Annotated[str, typer.Option(help="One date in full: figures, lineage, samples.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Shows partitions: their states, rows, quality and lineage, from storage alone.
+
+    Example: `nightshift show product_descriptions --date 2026-11-22`
+    """
+    storage = open_storage(load_settings())
+    jobs = [find_job(job).name] if job else list(JOBS)
+    day = parse_date(date).isoformat() if date else ""
+    states = [state for name in jobs for state in list_partitions(storage, name, day)]
+    if json:
+        print_json([asdict(state) for state in states])
+        return
+    if not states:
+        console.print("nothing yet; `nightshift nightly` makes the first partitions")
+        return
+    print_table("Partitions", ["job", "date", "state", "rows", "shards", "model", "at", "why"], map_rows(states))
+    if date:
+        for state in states:
+            show_in_full(storage, state)
+
+
+def map_rows(states: list[PartitionState]) -> list[tuple[str, ...]]:
+    return [
+        (
+            state.job,
+            state.date,
+            state.state,
+            readable_count(state.rows),
+            f"{state.shards_done}/{state.shards}",
+            state.model,
+            state.at,
+            "; ".join(state.reasons),
+        )
+        for state in states
+    ]
+
+
+def show_in_full(storage: Storage, state: PartitionState) -> None:
+    if state.manifest is None:
+        return
+    rows = [(row["figure"], row["value"]) for row in figures(state.manifest)]
+    rows += [(f"input {item['key']}", item["etag"]) for item in state.manifest["snapshot"]["objects"]]
+    rows += [(f"setting {name}", value) for name, value in state.manifest["settings"].items()]
+    print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
+    samples = [(next(iter(row.values())), row["text"]) for row in sample_rows(storage, state.manifest, 10)]
+    print_table("Samples", ["row", "text"], samples)
+
+
+def models(
+    job: Annotated[str, typer.Argument(help="A job; without it the models of all jobs.")] = "",
+    promote_: Annotated[str, typer.Option("--promote", help="Make this version the champion.")] = "",
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Lists model versions with their held-out metrics; the champion is the one that nights use.
+
+    Example: `nightshift models product_descriptions --promote 2026-11-22-gpt-1a2b3c4d`
+    """
+    storage = open_storage(load_settings())
+    names = [find_job(job).model] if job else list(MODELS)
+    if promote_ or rollback:
+        if not job or (promote_ and rollback):
+            raise InputError("name one job, and either --promote VERSION or --rollback")
+        name = names[0]
+        champion = promote(storage, name, promote_, "promoted by hand") if promote_ else roll_back(storage, name)
+        console.print(f"{champion.version} is the champion of {name} now (before: {champion.previous})", markup=False)
+        return
+    found = {name: (list_versions(storage, name), read_champion(storage, name)) for name in names}
+    if json:
+        print_json(
+            {n: {"versions": [asdict(v) for v in vs], "champion": c and asdict(c[0])} for n, (vs, c) in found.items()}
+        )
+        return
+    for name, (versions, holder) in found.items():
+        current = holder[0].version if holder else ""
+        rows = [("champion" if v.version == current else "", v.version, v.through, *metric_cells(v)) for v in versions]
+        print_table(f"Model {name}", ["", "version", "data through", *METRIC_COLUMNS], rows)
+
+
+def metric_cells(version: ModelVersion) -> list[str]:
+    return [f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in METRIC_COLUMNS]
+
+
+def export(
+    job: Annotated[str, typer.Argument(help="A job.")],
+    to: Annotated[Path, typer.Option(help="Folder; the rows go to JOB/dt=DATE/ below it.")],
+    date: Annotated[str, typer.Option(help="YYYY-MM-DD; without it yesterday (UTC).")] = "",
+) -> None:
+    """Downloads the published rows of a date as Parquet.
+
+    Example: `nightshift export product_descriptions --date 2026-11-22 --to ./rows`
+    """
+    storage = open_storage(load_settings())
+    folder = export_partition(storage, find_job(job).name, parse_date(date).isoformat(), to)
+    console.print(f"exported to {folder}", markup=False)

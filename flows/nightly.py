@@ -1,0 +1,79 @@
+"""The night: every job whose inputs are there, one partition each."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from flows.generate import generate
+from flows.parameters import Date, JobName, resolve_date, run_name
+from infra.settings import load_settings
+from infra.storage import open_storage
+from workers.jobs import JOBS
+from workers.snapshot import has_rows
+
+Outcome = Literal["published", "unchanged", "held", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """What became of one job on one date."""
+
+    job: str
+    date: str
+    outcome: Outcome
+    message: str
+    flow_run_id: str = ""
+
+
+@flow(name="nightly", flow_run_name=lambda: run_name("nightly"))
+def nightly(date: Date = "") -> State[list[RunOutcome]]:
+    """Runs every job whose input table has rows; a job that fails does not stop the others."""
+    storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
+    outcomes = []
+    for name, job in JOBS.items():
+        if has_rows(storage, job.table):
+            outcomes.append(run_partition(name, day))
+        else:
+            message = f"nothing is loaded into {job.table}"
+            outcomes.append(RunOutcome(job=name, date=day, outcome="skipped", message=message))
+    return summarise(outcomes, "nightly-summary")
+
+
+def run_partition(job: str, day: str, **parameters: Any) -> RunOutcome:
+    """One `generate` run below the current one; what it raised is in the outcome, never raised."""
+    state: State[Any] = generate(job=JobName(job), date=day, return_state=True, **parameters)
+    details = state.state_details
+    return RunOutcome(
+        job=job,
+        date=day,
+        outcome=outcome_of(state),
+        message=state.message or "",
+        flow_run_id=str(details.flow_run_id or ""),
+    )
+
+
+def outcome_of(state: State[Any]) -> Outcome:
+    if state.is_completed():
+        return "unchanged" if state.name == "Unchanged" else "published"
+    return "held" if state.name == "Held" else "failed"
+
+
+def summarise(outcomes: list[RunOutcome], key: str) -> State[list[RunOutcome]]:
+    """A table artifact of all outcomes, and the state they add up to."""
+    log = get_run_logger()
+    for item in outcomes:
+        log.info(f"{item.job} {item.date}: {item.outcome}. {item.message}")
+    rows = [{"job": o.job, "date": o.date, "outcome": o.outcome, "message": o.message} for o in outcomes]
+    create_table_artifact(rows, key=key)
+    counts = {name: sum(o.outcome == name for o in outcomes) for name in ("published", "unchanged", "held", "failed")}
+    message = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
+    if counts["failed"]:
+        return Failed(message=message, data=outcomes)
+    if counts["held"]:
+        return Failed(name="Held", message=message, data=outcomes)
+    return Completed(message=message, data=outcomes)

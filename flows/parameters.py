@@ -1,0 +1,50 @@
+"""The parameters that flows share: their names, choices and help become the forms in the Prefect UI."""
+
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from infra.errors import InputError
+from workers.jobs import JOBS
+from workers.models import MODELS
+from workers.plan import parse_date
+
+JobName = StrEnum("JobName", {name: name for name in JOBS})  # type: ignore[misc]  # the jobs are only known here
+ModelName = StrEnum("ModelName", {name: name for name in MODELS})  # type: ignore[misc]
+
+Date = Annotated[
+    str,
+    Field(description="YYYY-MM-DD, the day whose partition to make. Empty: the day before the scheduled start (UTC)."),
+]
+Policy = Annotated[
+    str,
+    Field(description="champion, as-of (the newest model trained on data up to the date), or the name of a version."),
+]
+Assignments = Annotated[str, Field(description="Job settings to change, as key=value separated by blanks or lines.")]
+Force = Annotated[bool, Field(description="Generate anew even where the partition is published and nothing changed.")]
+
+
+def resolve_date(text: str) -> date:
+    """The date a run is for: the one given, else the day before the run's scheduled start, also of a late run."""
+    if text:
+        return parse_date(text)
+    scheduled = flow_run.scheduled_start_time
+    return scheduled.date() - timedelta(days=1) if scheduled else parse_date("")
+
+
+def split_assignments(text: str) -> dict[str, str]:
+    """ "key=value key=value" as a dict; raises InputError for a word without `=`."""
+    pairs = [word.partition("=") for word in text.split()]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise InputError(f"setting {key!r}: expected key=value, such as temperature=0.7")
+    return {key: value for key, _, value in pairs}
+
+
+def run_name(subject: str) -> str:
+    """A readable name for a flow run: its subject and its date."""
+    parameters = flow_run.parameters
+    return f"{parameters.get(subject, subject)} · {resolve_date(parameters.get('date') or '')}"

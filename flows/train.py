@@ -1,0 +1,64 @@
+"""The flow that trains a model and lets it challenge the champion."""
+
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from flows.parameters import Assignments, Date, ModelName, resolve_date, run_name, split_assignments
+from flows.progress import Stage
+from infra.settings import load_settings
+from infra.storage import open_storage
+from workers.pool import Watcher
+from workers.registry import ModelVersion
+from workers.reports import LogLine
+from workers.train_actor import Training
+from workers.training import challenge, plan_training
+from workers.training import train as train_on_ray
+
+Family = Annotated[str, Field(description="gpt, lstm, gru or rnn. Empty: the model's default.")]
+Again = Annotated[
+    bool, Field(description="Train once more even if a version was trained on just these data and settings.")
+]
+
+
+@task(name="train", cache_policy=NO_CACHE)
+def train_version(training: Training) -> ModelVersion:
+    settings = load_settings()
+    what = f"training {training.name} ({training.settings.family})"
+    with Stage(what, 1.0, "training-progress") as stage:
+        watcher = Watcher(stage.line, stage.update)
+        return train_on_ray(settings, open_storage(settings), training, watcher)
+
+
+@task(name="challenge the champion", cache_policy=NO_CACHE)
+def challenge_champion(version: ModelVersion) -> bool:
+    log = get_run_logger()
+
+    def tell(line: LogLine) -> None:
+        log.log(line.level, line.text)
+
+    return challenge(open_storage(load_settings()), version, tell)
+
+
+@flow(name="train", flow_run_name=lambda: run_name("model"), validate_parameters=True)
+def train(
+    model: ModelName,
+    date: Date = "",
+    family: Family = "",
+    settings: Assignments = "",
+    force: Again = False,
+) -> ModelVersion:
+    """Trains a version on the data up to the end of a date; promotes it if it beats the champion on held-out texts."""
+    storage = open_storage(load_settings())
+    training = plan_training(storage, model, family, resolve_date(date), split_assignments(settings), again=force)
+    version = train_version(training)
+    is_champion = challenge_champion(version)
+    rows = [{"figure": name, "value": f"{value:.4g}"} for name, value in sorted(version.metrics.items())]
+    title = f"{version.version}: {'champion' if is_champion else 'challenger'}"
+    create_table_artifact(rows, key="model-metrics", description=title)
+    get_run_logger().info(title)
+    return version

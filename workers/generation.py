@@ -1,0 +1,82 @@
+"""Generates what is missing of a plan: looks at what is finished, runs the pool over the rest."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infra.errors import GenerationError
+from infra.settings import Settings
+from infra.storage import Storage
+from workers.cluster import connect, pool_size
+from workers.part import Receipt, list_parts, read_receipts
+from workers.plan import Plan
+from workers.pool import Pool, Watcher
+from workers.reports import LogLine
+
+MIN_ROWS_FOR_BUDGET = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    done_rows: float
+    total_rows: int
+    done_shards: int
+    total_shards: int
+
+
+class Tally:
+    """The receipts so far and their sums, so that each further one costs the same."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.receipts: list[Receipt] = []
+        self._rows = self._input_rows = self._quarantined = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Raises GenerationError once more than the error budget of at least 20 rows raised."""
+        self.receipts.append(receipt)
+        self._rows += receipt.input_rows + receipt.future
+        self._input_rows += receipt.input_rows
+        self._quarantined += receipt.quarantined
+        budget = self._plan.settings["error_budget"]
+        if self._input_rows >= MIN_ROWS_FOR_BUDGET and self._quarantined > budget * self._input_rows:
+            raise GenerationError(
+                f"{self._quarantined} of {self._input_rows} rows raised, more than the error budget of {budget:.1%}; "
+                f"what they raised is in {self._plan.prefix}quarantine-*.parquet"
+            )
+
+    def progress(self, in_flight: float = 0.0) -> Progress:
+        num_rows, num_shards = self._plan.snapshot.num_rows, self._plan.num_shards
+        return Progress(min(self._rows + in_flight, num_rows), num_rows, len(self.receipts), num_shards)
+
+
+def generate_shards(
+    settings: Settings,
+    storage: Storage,
+    plan: Plan,
+    on_line: Callable[[LogLine], None],
+    on_progress: Callable[[Progress], None],
+) -> list[Receipt]:
+    """All receipts of the plan, in shard order; shards that are already written are not generated again.
+
+    Raises GenerationError when the error budget is spent or a shard cannot be done; finished shards stay.
+    """
+    plan.store(storage)
+    finished = list_parts(storage, plan.prefix)
+    tally = Tally(plan)
+    for receipt in read_receipts(storage, [item.key for item in finished.values()]):
+        tally.add(receipt)
+    missing = [index for index in range(plan.num_shards) if index not in finished]
+    if finished:
+        text = f"{len(finished)} of {plan.num_shards} shards are already written, {len(missing)} are missing"
+        on_line(LogLine(logging.INFO, text))
+    if missing:
+        connect(settings)
+        size = pool_size(settings.num_actors, len(missing), plan.settings["threads"], plan.settings["num_gpus"])
+        on_line(LogLine(logging.INFO, f"{len(missing)} shards on {size} actors"))
+        watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
+        with Pool(settings, plan, size, watcher) as pool:
+            for receipt in pool.run(missing):
+                tally.add(receipt)
+                on_progress(tally.progress())
+    return sorted(tally.receipts, key=lambda receipt: receipt.shard)

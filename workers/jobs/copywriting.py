@@ -1,0 +1,35 @@
+"""Texts asked for directly: ad copy, recommendations, service replies, one for each row of `copy_requests`."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from aigc_models.text import TextModel
+from workers.job import Job, JobSettings
+from workers.text_rows import TEXT_OUTPUT, text_columns, text_requests
+
+
+def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: JobSettings) -> pa.Table:
+    """States exactly the attributes of each request, in the manner of its intent."""
+    requests = text_requests(batch["intent"].to_pylist(), batch["attributes"].to_pylist())
+    texts = model.generate(requests, row_seeds, settings.sampling())
+    return pa.table({"request_id": batch["request_id"], "intent": batch["intent"], **text_columns(texts)})
+
+
+JOB = Job(
+    name="copywriting",
+    version=1,
+    table="copy_requests",
+    id_column="request_id",
+    columns=("request_id", "intent", "attributes"),
+    model="copywriter",
+    settings=JobSettings,
+    output=pa.schema(
+        [
+            pa.field("request_id", pa.string(), nullable=False),
+            pa.field("intent", pa.string(), nullable=False),
+            *TEXT_OUTPUT,
+        ]
+    ),
+    generate=generate,
+)

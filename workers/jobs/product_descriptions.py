@@ -1,0 +1,47 @@
+"""A description of every product of the catalogue, of one or more sentences, every stated fact true."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from aigc_models.composition import Composition, compose
+from aigc_models.text import TextModel
+from workers.job import Job, JobSettings
+from workers.text_rows import TEXT_OUTPUT, product_attributes, text_columns, text_requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionSettings(JobSettings):
+    num_facts: int = 6
+    """Facts that a description states, beside the product's name and kind; 0: all that the model knows to say."""
+    facts_per_sentence: int = 3
+
+    def __post_init__(self) -> None:
+        JobSettings.__post_init__(self)
+        self.composition()
+
+    def composition(self) -> Composition:
+        return Composition(num_facts=self.num_facts, facts_per_sentence=self.facts_per_sentence)
+
+
+def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: DescriptionSettings) -> pa.Table:
+    """Chooses and groups facts from the row's seed, then writes a sentence for each group."""
+    products = text_requests(["inform"] * batch.num_rows, product_attributes(batch))
+    texts = compose(model, products, row_seeds, settings.sampling(), settings.composition())
+    return pa.table({"product_id": batch["product_id"], "title": batch["title"], **text_columns(texts)})
+
+
+JOB = Job(
+    name="product_descriptions",
+    version=1,
+    table="catalog",
+    id_column="product_id",
+    columns=("product_id", "title", "category", "attributes"),
+    model="copywriter",
+    settings=DescriptionSettings,
+    output=pa.schema(
+        [pa.field("product_id", pa.string(), nullable=False), pa.field("title", pa.string()), *TEXT_OUTPUT]
+    ),
+    generate=generate,
+)

@@ -1,0 +1,98 @@
+"""Which models there are, and the rows that each one learns from."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from aigc_models.text import TextExample, TextRequest
+from aigc_models.training import TrainingSettings
+from infra.errors import InputError
+from infra.storage import Storage
+from workers.job import settings_problems
+from workers.plan import Snapshot
+from workers.reading import iter_rows
+from workers.text_rows import text_requests, with_name_and_type
+
+MAX_EXAMPLES = 200_000
+"""References read for one training; a sample is plenty for models of this size, and memory stays bounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDeclaration:
+    """A model that jobs share; its versions compete for champion whatever their family."""
+
+    name: str
+    version: int
+    """To be raised by whoever changes training: earlier trainings do not count as the same any more."""
+    tables: tuple[str, ...]
+    """Input tables with its examples; a table that is absent is left out, but not all of them."""
+    families: tuple[str, ...]
+    """The first one is the default."""
+
+    def parse_settings(self, family: str, overrides: Mapping[str, Any]) -> TrainingSettings:
+        """Training settings of `family`; raises InputError that names what is wrong."""
+        family = family or self.families[0]
+        if family not in self.families:
+            raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
+        given = asdict(TrainingSettings(family=family)) | dict(overrides) | {"family": family}
+        try:
+            return TypeAdapter(TrainingSettings).validate_python(given)
+        except ValidationError as exc:
+            raise InputError(f"training {self.name}: {settings_problems(exc, TrainingSettings)}") from exc
+
+
+MODELS: dict[str, ModelDeclaration] = {
+    "copywriter": ModelDeclaration(
+        name="copywriter",
+        version=1,
+        tables=("copy_examples", "catalog"),
+        families=("gpt", "lstm", "gru", "rnn"),
+    ),
+}
+
+
+def read_examples(storage: Storage, snapshots: list[Snapshot]) -> list[TextExample]:
+    """The training texts: `copy_examples`, and every catalogue row that has a description, before the cut.
+
+    Raises InputError when there are none.
+    """
+    examples: list[TextExample] = []
+    for snapshot in snapshots:
+        read = _catalog_examples if snapshot.table == "catalog" else _copy_examples
+        for example in read(storage, snapshot):
+            if len(examples) == MAX_EXAMPLES:
+                break
+            examples.append(example)
+    if not examples:
+        raise InputError(
+            "there is nothing to train on: load texts with `nightshift inputs put copy_examples FILE…`, "
+            "or catalogue rows that have a description"
+        )
+    return examples
+
+
+def _copy_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExample]:
+    for item in snapshot.objects:
+        for row in iter_rows(storage, snapshot.table, item.key, ["intent", "attributes", "reference"]):
+            (request,) = text_requests([row["intent"]], [row["attributes"]])
+            yield TextExample(request, row["reference"])
+
+
+def _catalog_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExample]:
+    cut = datetime.fromisoformat(snapshot.cut)
+    for item in snapshot.objects:
+        columns = ["title", "category", "attributes", "description", "updated_at"]
+        for row in iter_rows(storage, snapshot.table, item.key, columns):
+            if row["description"] and (row["updated_at"] is None or row["updated_at"] < cut):
+                yield TextExample(_catalog_request(row), row["description"])
+
+
+def _catalog_request(row: Mapping[str, Any]) -> TextRequest:
+    """What a description was written from: of all the attributes, those that it repeats."""
+    text = row["description"].casefold()
+    attributes = with_name_and_type(row["title"], row["category"], row["attributes"])
+    stated = [pair for pair in attributes if pair["value"] and pair["value"].casefold() in text]
+    return text_requests(["inform"], [stated])[0]

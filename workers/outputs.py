@@ -1,0 +1,41 @@
+"""Published rows for people: a few samples, or all of a partition in a local folder."""
+
+from pathlib import Path
+from typing import Any
+
+from infra.errors import InputError, StorageError
+from infra.parquet import read_rows
+from infra.storage import Storage
+from workers.publish import MANIFEST, read_published
+
+
+def sample_rows(storage: Storage, manifest: dict[str, Any], num_rows: int) -> list[dict[str, Any]]:
+    """The first rows of the published partition."""
+    rows: list[dict[str, Any]] = []
+    for part in manifest["parts"]:
+        if len(rows) >= num_rows:
+            break
+        if part["rows"]:
+            rows += read_rows(storage, part["key"]).slice(0, num_rows - len(rows)).to_pylist()
+    return rows
+
+
+def export_partition(storage: Storage, job: str, day: str, folder: Path) -> Path:
+    """Downloads the parts and the manifest to `folder/JOB/dt=…`; returns that folder.
+
+    Raises InputError when nothing is published for the date or the folder holds something already.
+    """
+    published = read_published(storage, job, day)
+    if published is None:
+        raise InputError(f"{job} has nothing published for {day}; `nightshift show {job}` lists what there is")
+    target = folder / job / f"dt={day}"
+    if target.exists() and any(target.iterdir()):
+        raise InputError(f"{target} is not empty; choose another folder or remove it first")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for part in published.manifest["parts"]:
+            (target / part["key"].rsplit("/", 1)[1]).write_bytes(storage.get(part["key"]))
+        (target / MANIFEST).write_bytes(storage.get(f"outputs/{job}/dt={day}/{MANIFEST}"))
+    except OSError as exc:
+        raise StorageError(f"{target} cannot be written: {exc.strerror}") from exc
+    return target

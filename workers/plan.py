@@ -1,0 +1,153 @@
+"""What a partition will consist of, fixed before anything is generated.
+
+A plan pins the input objects, the model version and every setting; its hash is the fingerprint. Shards follow from the
+plan alone: consecutive rows of one input file. Planning reads Parquet footers, never rows.
+"""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+from infra.errors import InputError, PreconditionFailed
+from infra.storage import Storage
+from workers.job import Job
+
+SHARDS_AIMED_FOR = 64
+MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 16, 2048
+
+
+@dataclass(frozen=True, slots=True)
+class InputObject:
+    key: str
+    etag: str
+    size_bytes: int
+    row_groups: tuple[int, ...]
+    """Number of rows of each row group."""
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.row_groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The input objects as they were when planned, and the time from which on their rows count as the future."""
+
+    table: str
+    cut: str
+    """ISO time, UTC: rows with an event time at or after it are left out."""
+    objects: tuple[InputObject, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(item.num_rows for item in self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPin:
+    name: str
+    version: str
+    weights_sha256: str
+    through: str
+    """The date through which its training data goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Rows [start, stop) of one input object."""
+
+    index: int
+    key: str
+    etag: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    job: str
+    job_version: int
+    date: str
+    snapshot: Snapshot
+    model: ModelPin
+    settings: Mapping[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that changes the rows: job version, inputs, cut, model weights, settings, seed."""
+        return digest(asdict(self))[:16]
+
+    @property
+    def prefix(self) -> str:
+        """Where the plan and its parts are kept until they are published."""
+        return f"{partition_work_prefix(self.job, self.date)}{self.fingerprint}/"
+
+    @cached_property
+    def rows_per_shard(self) -> int:
+        if self.settings["rows_per_shard"]:
+            return int(self.settings["rows_per_shard"])
+        share = -(-self.snapshot.num_rows // SHARDS_AIMED_FOR)
+        return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, share))
+
+    @cached_property
+    def _last_shards(self) -> list[int]:
+        """For each input object the number of shards up to and including it."""
+        return list(accumulate(-(-item.num_rows // self.rows_per_shard) for item in self.snapshot.objects))
+
+    @property
+    def num_shards(self) -> int:
+        return self._last_shards[-1] if self._last_shards else 0
+
+    def shard(self, index: int) -> Shard:
+        """Shard `index` of [0, num_shards); costs O(log files)."""
+        position = bisect_right(self._last_shards, index)
+        item = self.snapshot.objects[position]
+        before = self._last_shards[position - 1] if position else 0
+        start = (index - before) * self.rows_per_shard
+        return Shard(index, item.key, item.etag, start, min(start + self.rows_per_shard, item.num_rows))
+
+    def store(self, storage: Storage) -> None:
+        """Writes plan.json; a plan of the same fingerprint that is already there is the same plan."""
+        document = json.dumps(asdict(self) | {"fingerprint": self.fingerprint, "num_shards": self.num_shards}, indent=1)
+        try:
+            storage.put(f"{self.prefix}plan.json", document.encode(), if_absent=True, content_type="application/json")
+        except PreconditionFailed:
+            return
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def partition_work_prefix(job: str, day: str) -> str:
+    return f"work/{job}/dt={day}/"
+
+
+def partition_output_prefix(job: str, day: str) -> str:
+    return f"outputs/{job}/dt={day}/"
+
+
+def end_of_day(day: date) -> datetime:
+    """The first moment (UTC) that no longer belongs to `day`."""
+    return datetime.combine(day + timedelta(days=1), time(), UTC)
+
+
+def parse_date(text: str) -> date:
+    """YYYY-MM-DD as a date; an empty text is yesterday (UTC), the last day that is complete."""
+    if not text:
+        return datetime.now(UTC).date() - timedelta(days=1)
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise InputError(f"{text!r} is not a date; expected YYYY-MM-DD, such as 2026-11-22") from exc
+
+
+def make_plan(job: Job, day: date, snapshot: Snapshot, model: ModelPin, settings: Any) -> Plan:
+    return Plan(job.name, job.version, day.isoformat(), snapshot, model, asdict(settings))

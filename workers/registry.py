@@ -1,0 +1,140 @@
+"""Model versions in storage: `models/NAME/VERSION/`, immutable, and the champion among them.
+
+A version is named by its date, family and weights' hash. Its folder counts once `metrics.json` is there, which is
+written last. `champion.json` is moved by compare-and-swap only.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from infra.errors import InputError, PreconditionFailed
+from infra.storage import Storage
+from workers.plan import ModelPin
+
+RECORD = "metrics.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """What `metrics.json` holds of a version."""
+
+    name: str
+    version: str
+    family: str
+    through: str
+    """The date through which the training data goes."""
+    weights_sha256: str
+    training: str
+    """Fingerprint of the training: data, settings, family and code version."""
+    trained_on: dict[str, Any]
+    """The snapshots of the tables it was trained on."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    created_at: str = ""
+
+    @property
+    def score(self) -> float:
+        """The held-out figure by which challenger and champion are compared: BLEU times the share of faithful texts."""
+        return self.metrics["bleu"] * (1 - self.metrics["texts_with_error_share"])
+
+    @property
+    def pin(self) -> ModelPin:
+        return ModelPin(self.name, self.version, self.weights_sha256, self.through)
+
+    @property
+    def prefix(self) -> str:
+        return version_prefix(self.name, self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    version: str
+    previous: str | None
+    since: str
+    reason: str
+
+
+def version_prefix(name: str, version: str) -> str:
+    return f"models/{name}/{version}/"
+
+
+def list_versions(storage: Storage, name: str) -> list[ModelVersion]:
+    """All finished versions, oldest training data first."""
+    records = [item.key for item in storage.list(f"models/{name}/") if item.key.endswith(f"/{RECORD}")]
+    versions = [ModelVersion(**json.loads(storage.get(key))) for key in records]
+    return sorted(versions, key=lambda version: (version.through, version.created_at))
+
+
+def find_version(storage: Storage, name: str, version: str) -> ModelVersion:
+    """Raises InputError that lists the versions there are."""
+    versions = {item.version: item for item in list_versions(storage, name)}
+    if version not in versions:
+        known = ", ".join(versions) or "none yet: run `nightshift train`"
+        raise InputError(f"model {name} has no version {version!r}; there are {known}")
+    return versions[version]
+
+
+def read_champion(storage: Storage, name: str) -> tuple[Champion, str] | None:
+    """The champion and the etag to replace it with, or None before the first."""
+    key = f"models/{name}/champion.json"
+    if storage.head(key) is None:
+        return None
+    data, etag = storage.get_with_etag(key)
+    return Champion(**json.loads(data)), etag
+
+
+def choose_version(storage: Storage, name: str, policy: str, day: str) -> ModelVersion | None:
+    """The version that `policy` (champion, as-of, or a version's name) means for `day`; None where there is none."""
+    if policy == "champion":
+        found = read_champion(storage, name)
+        return find_version(storage, name, found[0].version) if found else None
+    if policy == "as-of":
+        past = [version for version in list_versions(storage, name) if version.through <= day]
+        return past[-1] if past else None
+    return find_version(storage, name, policy)
+
+
+def publish_version(storage: Storage, folder: Path, version: ModelVersion) -> None:
+    """Uploads a checkpoint folder; the record goes last and makes it count."""
+    record = json.dumps(asdict(version), indent=1).encode()
+    (folder / RECORD).unlink(missing_ok=True)
+    storage.upload(folder, version.prefix)
+    storage.put(f"{version.prefix}{RECORD}", record, content_type="application/json")
+
+
+def promote(storage: Storage, name: str, version: str, reason: str) -> Champion:
+    """Makes `version` the champion; raises PreconditionFailed when somebody else moved it in the same moment."""
+    find_version(storage, name, version)
+    found = read_champion(storage, name)
+    champion = Champion(
+        version=version,
+        previous=found[0].version if found else None,
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=reason,
+    )
+    document = json.dumps(asdict(champion), indent=1).encode()
+    key = f"models/{name}/champion.json"
+    try:
+        storage.put(key, document, **({"if_match": found[1]} if found else {"if_absent": True}))
+    except PreconditionFailed as exc:
+        raise PreconditionFailed(
+            f"the champion of {name} was moved by somebody else just now; look and try again"
+        ) from exc
+    return champion
+
+
+def roll_back(storage: Storage, name: str) -> Champion:
+    """Makes the champion's predecessor the champion again."""
+    found = read_champion(storage, name)
+    if found is None or found[0].previous is None:
+        raise InputError(f"model {name} has no earlier champion to go back to")
+    return promote(storage, name, found[0].previous, f"rolled back from {found[0].version}")
+
+
+def name_version(folder: Path, family: str, day: str) -> tuple[str, str]:
+    """(version, SHA-256 of the weights) of a finished checkpoint folder."""
+    sha256 = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    return f"{day}-{family}-{sha256[:8]}", sha256

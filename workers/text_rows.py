@@ -1,0 +1,62 @@
+"""Between Arrow rows and a text model's requests; shared by the jobs that write texts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from aigc_models.text import Attributes, GeneratedText, TextRequest
+
+TEXT_OUTPUT = (
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("passed", pa.bool_(), nullable=False),
+    pa.field("checks", pa.list_(pa.string()), nullable=False),
+    pa.field("log_probability", pa.float64(), nullable=False),
+    pa.field("num_candidates", pa.int32(), nullable=False),
+    pa.field("num_faithful", pa.int32(), nullable=False),
+)
+"""The columns of a generated text: what every text job publishes."""
+
+AttributeList = Sequence[Mapping[str, Any]]
+
+
+def text_requests(intents: Iterable[str], attributes: Iterable[AttributeList]) -> list[TextRequest]:
+    return [
+        TextRequest(intent, tuple((pair["key"], pair["value"]) for pair in pairs))
+        for intent, pairs in zip(intents, attributes, strict=True)
+    ]
+
+
+def product_attributes(batch: pa.Table) -> list[AttributeList]:
+    """Each product's attributes; its title and category stand in for `name` and `type` where it has none."""
+    return [
+        with_name_and_type(title, category, pairs)
+        for title, category, pairs in zip(
+            batch["title"].to_pylist(), batch["category"].to_pylist(), batch["attributes"].to_pylist(), strict=True
+        )
+    ]
+
+
+def with_name_and_type(title: str | None, category: str | None, attributes: AttributeList) -> AttributeList:
+    given = {pair["key"] for pair in attributes}
+    lead = [
+        {"key": key, "value": value}
+        for key, value in (("name", title), ("type", category))
+        if value and key not in given
+    ]
+    return [*lead, *attributes]
+
+
+def text_columns(texts: Sequence[GeneratedText]) -> dict[str, pa.Array]:
+    """The values of `TEXT_OUTPUT`; a text with any problem has not passed."""
+    return {
+        "text": pa.array([text.text for text in texts], pa.string()),
+        "passed": pa.array([not text.problems for text in texts], pa.bool_()),
+        "checks": pa.array([list(text.problems) for text in texts], pa.list_(pa.string())),
+        "log_probability": pa.array([text.log_probability for text in texts], pa.float64()),
+        "num_candidates": pa.array([text.num_candidates for text in texts], pa.int32()),
+        "num_faithful": pa.array([text.num_faithful for text in texts], pa.int32()),
+    }
+
+
+__all__ = ["TEXT_OUTPUT", "Attributes", "product_attributes", "text_columns", "text_requests", "with_name_and_type"]

@@ -1,0 +1,94 @@
+"""The actor that trains: reads examples, trains in a scratch folder, uploads checkpoints as it goes."""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from aigc_models.training import TrainingProgress, TrainingSettings, train_text_model
+from infra.settings import Settings
+from infra.storage import open_storage
+from workers.models import read_examples
+from workers.plan import Snapshot
+from workers.registry import ModelVersion, name_version, publish_version
+from workers.reports import Report, Reporter
+
+log = logging.getLogger("nightshift.train")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training, pinned: the same training is never done twice."""
+
+    name: str
+    fingerprint: str
+    through: str
+    snapshots: list[Snapshot]
+    settings: TrainingSettings
+
+    @property
+    def checkpoint_prefix(self) -> str:
+        return f"work/models/{self.name}/{self.fingerprint}/"
+
+
+class TrainActor:
+    def __init__(self, settings: Settings, training: Training) -> None:
+        self._reporter = Reporter(f"training on {ray.util.get_node_ip_address()}")
+        self._storage = open_storage(settings)
+        self._training = training
+
+    def train(self) -> ModelVersion:
+        """Trains, or goes on from the last checkpoint of a training that died, and publishes the version."""
+        training = self._training
+        examples = read_examples(self._storage, training.snapshots)
+        log.info("%s %s learns from %d texts", training.name, training.settings.family, len(examples))
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, work_dir = Path(scratch, "version"), Path(scratch, "work")
+            work_dir.mkdir()
+            if self._storage.download(training.checkpoint_prefix, work_dir):
+                log.info("going on from the last checkpoint")
+            metrics = train_text_model(
+                examples,
+                folder,
+                settings=training.settings,
+                work_dir=work_dir,
+                on_progress=self._tell,
+                on_checkpoint=self._keep_checkpoint,
+            )
+            version, sha256 = name_version(folder, training.settings.family, training.through)
+            record = ModelVersion(
+                name=training.name,
+                version=version,
+                family=training.settings.family,
+                through=training.through,
+                weights_sha256=sha256,
+                training=training.fingerprint,
+                trained_on={snapshot.table: _objects(snapshot) for snapshot in training.snapshots},
+                metrics={name: float(value) for name, value in metrics.items()},
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            publish_version(self._storage, folder, record)
+        self._storage.delete([item.key for item in self._storage.list(training.checkpoint_prefix)])
+        log.info("%s is ready after %.0f CPU seconds", version, metrics["cpu_seconds"])
+        return record
+
+    def _tell(self, progress: TrainingProgress) -> None:
+        doing = f"step {progress.step}, loss {progress.loss:.3f}"
+        if progress.val_loss is not None:
+            doing += f", held-out {progress.val_loss:.3f}"
+            log.info("%s, %.0f tokens/s", doing, progress.tokens_per_s)
+        self._reporter.progress(progress.fraction, doing)
+
+    def _keep_checkpoint(self, path: Path) -> None:
+        self._storage.put_file(f"{self._training.checkpoint_prefix}{path.name}", path)
+
+    def report(self) -> Report:
+        return self._reporter.fetch()
+
+
+def _objects(snapshot: Snapshot) -> list[dict[str, Any]]:
+    return [{"key": item.key, "etag": item.etag, "rows": item.num_rows} for item in snapshot.objects]

@@ -1,0 +1,117 @@
+"""Trains a model on Ray, once for the same data and settings, and lets it challenge the champion."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from infra.errors import GenerationError, InputError, PreconditionFailed
+from infra.settings import Settings
+from infra.storage import Storage
+from workers.cluster import connect, pool_size
+from workers.models import MODELS, ModelDeclaration
+from workers.plan import Snapshot, digest
+from workers.pool import MAX_ATTEMPTS, REPORT_EVERY_S, Watcher, actor_options, as_nightshift_error
+from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
+from workers.reports import LogLine, Report
+from workers.snapshot import take_snapshot
+from workers.train_actor import TrainActor, Training
+
+
+def plan_training(
+    storage: Storage, model: str, family: str, day: date, overrides: Mapping[str, Any], *, again: bool = False
+) -> Training:
+    """Pins a training's data and settings. With `again` it counts as another one than the same training before."""
+    declaration = MODELS[model]
+    settings = declaration.parse_settings(family, overrides)
+    snapshots = _training_snapshots(storage, declaration, day)
+    earlier = len(list_versions(storage, model)) if again else 0
+    fingerprint = digest([model, declaration.version, [asdict(item) for item in snapshots], asdict(settings), earlier])
+    return Training(
+        name=model, fingerprint=fingerprint[:16], through=day.isoformat(), snapshots=snapshots, settings=settings
+    )
+
+
+def _training_snapshots(storage: Storage, declaration: ModelDeclaration, day: date) -> list[Snapshot]:
+    present = [table for table in declaration.tables if next(storage.list(f"inputs/{table}/"), None)]
+    if not present:
+        raise InputError(
+            f"model {declaration.name} learns from {' or '.join(declaration.tables)}, and both are empty: "
+            f"`nightshift inputs put {declaration.tables[0]} FILE…`"
+        )
+    return [take_snapshot(storage, table, day) for table in present]
+
+
+def train(settings: Settings, storage: Storage, training: Training, watcher: Watcher) -> ModelVersion:
+    """The finished version of `training`: found where it was done before, else trained now on one actor.
+
+    An actor that dies is replaced and goes on from the last checkpoint. `watcher` hears the finished fraction.
+    """
+    for version in list_versions(storage, training.name):
+        if version.training == training.fingerprint:
+            watcher.on_line(LogLine(logging.INFO, f"{version.version} was already trained on just this"))
+            return version
+    connect(settings)
+    threads = training.settings.num_threads
+    num_gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+    pool_size(1, 1, threads, num_gpus)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        actor: Any = ray.remote(TrainActor).options(**actor_options(threads, num_gpus)).remote(settings, training)
+        try:
+            return _wait_for(actor, watcher)
+        except RayActorError as exc:
+            if attempt == MAX_ATTEMPTS:
+                raise GenerationError(
+                    f"training died {MAX_ATTEMPTS} times: {str(exc).strip().splitlines()[-1]}"
+                ) from exc
+            watcher.on_line(LogLine(logging.WARNING, "the training actor died; going on from the last checkpoint"))
+        finally:
+            ray.kill(actor)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _wait_for(actor: Any, watcher: Watcher) -> ModelVersion:
+    result = actor.train.remote()
+    finished: list[Any] = []
+    while not finished:
+        finished, _ = ray.wait([result], timeout=REPORT_EVERY_S)
+        report = _fetch_report(actor)
+        for line in report.lines:
+            watcher.on_line(line)
+        watcher.on_progress(report.done)
+    try:
+        return ray.get(result)
+    except RayTaskError as exc:
+        raise as_nightshift_error(exc, "training") from exc
+
+
+def _fetch_report(actor: Any) -> Report:
+    ref = actor.report.remote()
+    ready, _ = ray.wait([ref], timeout=REPORT_EVERY_S)
+    return ray.get(ref) if ready else Report()
+
+
+def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]) -> bool:
+    """Makes `challenger` the champion if there is none or its held-out score is higher; returns whether it is now."""
+    found = read_champion(storage, challenger.name)
+    if found is None:
+        promote(storage, challenger.name, challenger.version, "the first version")
+        return True
+    champion = find_version(storage, challenger.name, found[0].version)
+    if champion.version == challenger.version:
+        return True
+    figures = f"{challenger.score:.4f} against {champion.score:.4f} of {champion.version}"
+    if challenger.score <= champion.score:
+        on_line(LogLine(logging.INFO, f"{challenger.version} stays a challenger: held-out score {figures}"))
+        return False
+    try:
+        promote(storage, challenger.name, challenger.version, f"held-out score {figures}")
+    except PreconditionFailed:
+        on_line(LogLine(logging.WARNING, f"{challenger.version} was not promoted: the champion was moved meanwhile"))
+        return False
+    on_line(LogLine(logging.INFO, f"{challenger.version} is the champion: held-out score {figures}"))
+    return True
