@@ -1,0 +1,56 @@
+"""Writes the sample shop's tables as Parquet files, holding a few thousand rows at a time."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from infra.parquet import write_file
+from workers.samples.catalog import CATALOG_SCHEMA, iter_catalog_tables, iter_products
+from workers.samples.copy import EXAMPLES_SCHEMA, REQUESTS_SCHEMA, iter_example_tables, iter_request_tables
+from workers.samples.interactions import INTERACTIONS_SCHEMA, iter_interaction_tables
+from workers.samples.pictures import IMAGES_SCHEMA, iter_image_tables
+from workers.tables import CATALOG, COPY_EXAMPLES, COPY_REQUESTS, IMAGES, INTERACTIONS
+
+MAX_KNOWN_PRODUCTS = 5000
+"""Texts and purchases are about the first products of the catalogue, at most so many."""
+
+
+def write_samples(
+    folder: Path,
+    *,
+    num_products: int,
+    num_examples: int,
+    num_requests: int,
+    num_images: int,
+    num_interactions: int,
+    seed: int,
+) -> dict[str, Path]:
+    """One Parquet file per input table, by the table's name; a table that is to have no rows is left out."""
+    if num_products < 1 and (num_examples or num_requests or num_interactions):
+        raise ValueError("texts and purchases need at least one product")
+    folder.mkdir(parents=True, exist_ok=True)
+    products = list(islice(iter_products(num_products, seed), MAX_KNOWN_PRODUCTS))
+    tables = {
+        CATALOG.name: (num_products, iter_catalog_tables(num_products, seed), CATALOG_SCHEMA),
+        COPY_EXAMPLES.name: (num_examples, iter_example_tables(products, num_examples, seed), EXAMPLES_SCHEMA),
+        COPY_REQUESTS.name: (num_requests, iter_request_tables(products, num_requests, seed), REQUESTS_SCHEMA),
+        IMAGES.name: (num_images, iter_image_tables(num_images, seed), IMAGES_SCHEMA),
+        INTERACTIONS.name: (
+            num_interactions,
+            iter_interaction_tables(products, num_interactions, seed),
+            INTERACTIONS_SCHEMA,
+        ),
+    }
+    paths = {}
+    for name, (num_rows, chunks, schema) in tables.items():
+        if num_rows:
+            paths[name] = folder / f"{name}.parquet"
+            write_file(paths[name], _batches(chunks), schema)
+    return paths
+
+
+def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+    for table in tables:
+        yield from table.to_batches()
