@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 Attributes = tuple[tuple[str, str | None], ...]
-"""Keys and values in the order of the act. A key may repeat; what follows a name belongs to it. None: only asked for."""
+"""Keys and values in the order of the act. A key may repeat; what follows a name is of it. None: only asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class TextExample:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:
-    """The place of one value that is repeated verbatim: the key, and which of the act's attributes of that key it is."""
+    """The place of one value that is repeated verbatim: its key, and which attribute of that key in the act it is."""
 
     key: str
     number: int

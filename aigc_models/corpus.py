@@ -6,14 +6,15 @@ numbers that their act does not give are left out, or the model would learn to i
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from aigc_models.acts import Segments, Slot, TextExample, TextRequest
 from aigc_models.delexicalisation import delexicalise, stated
 from aigc_models.expression import ExpressionDetector, fit_detector
 from aigc_models.facts import EXPRESSED, FactChecker, learn_known_values, learn_repeatable_keys, literal_numbers
-from aigc_models.schema import Act, Schema, learn_schema
+from aigc_models.schema import CONTINUED, HEAD_SHARE, Act, IntentUse, Schema, intent_use, learn_schema, value_label
 from aigc_models.words import NUMBER
 from aigc_models.written_form import is_tokenised
 
@@ -55,15 +56,18 @@ def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Co
             f"{len(examples)} examples give {len(training)} to train on and {len(validation)} to validate on; "
             "both are needed (examples whose text has numbers that the attributes lack are left out)"
         )
-    detector = fit_detector([text.text for text in training], [text.act.tokens for text in training])
+    detector = fit_detector(
+        [text.text for text in training],
+        [[value_label(token) for token in text.act.tokens] for text in training],
+    )
     checker = FactChecker(
         detector,
         learn_known_values(examples, [text.text for text in texts], schema),
         learn_repeatable_keys([text.text for text in training]),
     )
-    further = continuations(training, schema, detector)
+    further = continuations(training, detector)
     return Corpus(
-        with_continued(schema, further),
+        Schema(schema.keys, intent_uses(training, further)),
         checker,
         tokenised,
         (*map(without_unstated, training), *further),
@@ -96,34 +100,52 @@ def without_unstated(text: TrainingText) -> TrainingText:
     return replace(text, act=text.act.without([slot for slot, _ in text.act.slots if slot not in found]))
 
 
-def continuations(texts: Sequence[TrainingText], schema: Schema, detector: ExpressionDetector) -> list[TrainingText]:
+def continuations(texts: Sequence[TrainingText], detector: ExpressionDetector) -> list[TrainingText]:
     """Later sentences that speak of the subject without naming it, as examples of their own."""
-    found = []
+    subject_keys = learn_subject_keys(texts)
+    candidates = []
     for text in texts:
         first, *later = sentences(text.text)
-        head_keys = schema.intents[text.request.intent].head_keys
-        if not any(slot.key in head_keys for slot in stated(first)):
-            continue
-        for sentence, expressed in zip(later, detector.probabilities(later), strict=True):
-            slots = stated(sentence)
-            tokens = [symbol for symbol, probability in expressed.items() if probability >= EXPRESSED]
-            is_plain = len(set(slots)) == len(slots) and all(slot.number == 1 for slot in slots)
-            is_unnamed = not any(slot.key in head_keys for slot in slots) and set(tokens) <= set(text.act.tokens)
-            if (slots or tokens) and is_plain and is_unnamed and begins_with_word(sentence):
-                found.append(continuation(text, sentence, tokens, schema))
+        keys = subject_keys[text.request.intent]
+        if keys.intersection(slot.key for slot in stated(first)):
+            candidates += [(text, sentence) for sentence in later if may_continue(sentence, keys)]
+    found = []
+    expressed = detector.probabilities([sentence for _, sentence in candidates])
+    for (text, sentence), probabilities in zip(candidates, expressed, strict=True):
+        labels = {label for label, probability in probabilities.items() if probability >= EXPRESSED}
+        if (labels or stated(sentence)) and labels <= {value_label(token) for token in text.act.tokens}:
+            found.append(continuation(text, sentence, labels))
     return found
 
 
-def continuation(text: TrainingText, sentence: Segments, tokens: Sequence[str], schema: Schema) -> TrainingText:
-    request = replace(text.request, continued=True)
-    act = schema.act(request)
-    head_keys = schema.intents[request.intent].head_keys
-    dropped = [slot for slot, _ in act.slots if slot.key in head_keys or slot not in stated(sentence)]
-    return TrainingText(request, act.without(dropped, [token for token in act.tokens if token not in tokens]), sentence)
+def learn_subject_keys(texts: Sequence[TrainingText]) -> dict[str, set[str]]:
+    """For each intent the keys that the first sentence states in most of its texts: those that name the subject."""
+    num_texts = Counter(text.request.intent for text in texts)
+    num_first: dict[str, Counter[str]] = defaultdict(Counter)
+    for text in texts:
+        num_first[text.request.intent].update({slot.key for slot in stated(sentences(text.text)[0])})
+    return {
+        intent: {key for key, count in num_first[intent].items() if count >= HEAD_SHARE * num_texts[intent]}
+        for intent in num_texts
+    }
 
 
-def begins_with_word(sentence: Segments) -> bool:
-    return isinstance(sentence[0], str) and sentence[0][:1].isalpha()
+def may_continue(sentence: Segments, subject_keys: Collection[str]) -> bool:
+    """Whether it can follow any sentence that names the subject: it begins with a word and states facts once."""
+    slots = stated(sentence)
+    is_plain = len(set(slots)) == len(slots) and all(slot.number == 1 for slot in slots)
+    is_unnamed = not any(slot.key in subject_keys for slot in slots)
+    return is_plain and is_unnamed and isinstance(sentence[0], str) and sentence[0][:1].isalpha()
+
+
+def continuation(text: TrainingText, sentence: Segments, labels: Collection[str]) -> TrainingText:
+    act = text.act.without(
+        [slot for slot, _ in text.act.slots if slot not in stated(sentence)],
+        [token for token in text.act.tokens if value_label(token) not in labels],
+    )
+    intent, *symbols = act.symbols
+    act = replace(act, symbols=(intent, CONTINUED, *symbols))
+    return TrainingText(replace(text.request, continued=True), act, sentence)
 
 
 def sentences(text: Segments) -> list[Segments]:
@@ -143,7 +165,15 @@ def sentences(text: Segments) -> list[Segments]:
     return [tuple(sentence) for sentence in found if sentence]
 
 
-def with_continued(schema: Schema, texts: Sequence[TrainingText]) -> Schema:
-    counts = {intent: sum(text.request.intent == intent for text in texts) for intent in schema.intents}
-    intents = {intent: replace(use, num_continued=counts[intent]) for intent, use in schema.intents.items()}
-    return Schema(schema.keys, intents)
+def intent_uses(texts: Sequence[TrainingText], further: Sequence[TrainingText]) -> dict[str, IntentUse]:
+    keys: dict[str, list[list[str]]] = defaultdict(list)
+    for text in texts:
+        keys[text.request.intent].append(stated_keys(text))
+    num_continued = Counter(text.request.intent for text in further)
+    return {intent: replace(intent_use(rows), num_continued=num_continued[intent]) for intent, rows in keys.items()}
+
+
+def stated_keys(text: TrainingText) -> list[str]:
+    found = set(stated(text.text))
+    unstated = {slot.key for slot, _ in text.act.slots if slot not in found}
+    return [key for key, _ in text.request.attributes if key not in unstated]

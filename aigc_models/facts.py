@@ -11,7 +11,7 @@ from typing import Any
 from aigc_models.acts import Segments, Slot, TextExample
 from aigc_models.delexicalisation import stated
 from aigc_models.expression import ExpressionDetector
-from aigc_models.schema import Act, Schema
+from aigc_models.schema import Act, Schema, value_label
 from aigc_models.words import NUMBER, split_words, word_forms
 
 EXPRESSED = 0.5
@@ -59,14 +59,15 @@ class FactChecker:
 
     def value_problems(self, act: Act, expressed: Mapping[str, float]) -> list[str]:
         problems = []
-        for symbol in dict.fromkeys(act.tokens):
-            if symbol not in expressed:
-                problems.append(f"{readable(symbol)} is too rare in training to be checked")
-            elif expressed[symbol] < EXPRESSED:
-                problems.append(f"{readable(symbol)} is not expressed")
-        for symbol, probability in expressed.items():
-            if probability >= EXPRESSED and symbol not in act.tokens:
-                problems.append(f"{readable(symbol)} is expressed but was not given")
+        wanted = dict.fromkeys(map(value_label, act.tokens))
+        for label in wanted:
+            if label not in expressed:
+                problems.append(f"{shortened(label)} is too rare in training to be checked")
+            elif expressed[label] < EXPRESSED:
+                problems.append(f"{shortened(label)} is not expressed")
+        for label, probability in expressed.items():
+            if probability >= EXPRESSED and label not in wanted:
+                problems.append(f"{shortened(label)} is expressed but was not given")
         return problems
 
     def foreign(self, act: Act, text: Segments) -> list[str]:
@@ -138,10 +139,6 @@ def has_letters(value: str) -> bool:
 
 def shortened(value: str) -> str:
     return value if len(value) <= 60 else value[:57] + "..."
-
-
-def readable(symbol: str) -> str:
-    return shortened(symbol.removeprefix("⟦value ").removesuffix("⟧"))
 
 
 def literal_numbers(text: Segments) -> list[str]:

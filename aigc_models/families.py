@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from aigc_models.gpt import GPT, GPTConfig
 from aigc_models.rnn import RNN, RNNConfig
@@ -11,6 +11,9 @@ from aigc_models.rnn import RNN, RNNConfig
 GPT_FAMILY = "gpt"
 RNN_FAMILIES = ("rnn", "lstm", "gru")
 FAMILIES = (GPT_FAMILY, *RNN_FAMILIES)
+
+
+TextNetwork = GPT | RNN
 
 
 class State(Protocol):
@@ -25,7 +28,7 @@ class Generator(Protocol):
     def step(self, tokens_B: Tensor, state: Any) -> tuple[Tensor, Any]: ...
 
 
-def build_network(family: str, options: dict[str, Any]) -> nn.Module:
+def build_network(family: str, options: dict[str, Any]) -> TextNetwork:
     """A network with fresh weights; `options` are the fields of its configuration."""
     if family == GPT_FAMILY:
         return GPT(GPTConfig(**options))
@@ -34,10 +37,8 @@ def build_network(family: str, options: dict[str, Any]) -> nn.Module:
     raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
 
 
-def network_options(network: nn.Module) -> dict[str, Any]:
+def network_options(network: TextNetwork) -> dict[str, Any]:
     """The options that `build_network` makes this network from."""
-    if isinstance(network, (GPT, RNN)):
-        options = asdict(network.config)
-        options.pop("cell", None)
-        return options
-    raise TypeError(f"{type(network).__name__} is no text model family")
+    options = asdict(network.config)
+    options.pop("cell", None)
+    return options

@@ -12,6 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aigc_models.embedding import TokenEmbedding
+
+STD = 0.02
+"""Of the first weights (Radford et al. 2019)."""
 CACHE_CHUNK = 16
 """Positions by which a cache grows when it is full."""
 
@@ -19,6 +23,8 @@ CACHE_CHUNK = 16
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GPTConfig:
     vocab_size: int
+    num_parts: int = 0
+    num_links: int = 0
     pad_id: int = 0
     width: int = 128
     num_layers: int = 4
@@ -122,14 +128,14 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, config.width, STD)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.width)
         for name, weight in self.named_parameters():
             if weight.dim() > 1:
                 is_residual = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(weight, std=0.02 / (2 * config.num_layers) ** 0.5 if is_residual else 0.02)
+                nn.init.normal_(weight, std=STD / (2 * config.num_layers) ** 0.5 if is_residual else STD)
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
         """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
@@ -152,7 +158,7 @@ class GPT(nn.Module):
         return self.norm(x_BSE), cache
 
     def logits(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.embedding.weight)
+        return self.embedding.logits(x)
 
     def rotary(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         width = self.config.width // self.config.num_heads
@@ -178,6 +184,7 @@ class GPT(nn.Module):
         x_BTE = self.embedding(tokens_B)[:, None]
         mask = state.visible_BS[:, None, None, :]
         for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             x_BTE = block.step(x_BTE, rotary, state, layer, mask)
         return self.logits(self.norm(x_BTE[:, 0])), state
 

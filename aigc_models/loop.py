@@ -95,7 +95,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` its mean loss and token count."""
+    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` the mean and the token count."""
 
     batch_at: Callable[[int], Any]
     loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
@@ -196,7 +196,7 @@ class TrainingLoop:
         with autocast(settings, self.device):
             loss, num_tokens = self.task.loss(self.network, self.task.batch_at(step))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(settings, step, fraction)

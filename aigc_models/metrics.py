@@ -15,8 +15,8 @@ from aigc_models.written_form import write_out
 def text_metrics(
     generated: Sequence[GeneratedText], wanted: Sequence[TrainingText], tokenised: bool
 ) -> dict[str, float]:
-    """BLEU-4 by sacrebleu, 0 to 1, lower-cased, against all references of acts that are equal up to their values, filled
-    with the values of the act at hand; slot errors per attribute given."""
+    """BLEU-4 by sacrebleu, 0 to 1, lower-cased, against the references of all acts that are equal up to their values,
+    filled with the values of the act at hand; slot errors per attribute given."""
     texts = [" ".join(forms(row.text)) for row in generated]
     num_attributes = sum(len(text.act.slots) + len(text.act.tokens) for text in wanted)
     num_problems = sum(len(row.problems) for row in generated)
@@ -50,7 +50,8 @@ def filled_references(wanted: Sequence[TrainingText], tokenised: bool) -> list[l
 def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus BLEU-4 (Papineni et al. 2002) of tokenised texts, each with any number of references."""
     width = max((len(row) for row in references), default=0)
-    streams = [[row[i] if i < len(row) else None for row in references] for i in range(width)]
+    # An empty reference is one that a text does not have.
+    streams = [[row[i] if i < len(row) else "" for row in references] for i in range(width)]
     if not texts or not width:
         return 0.0
     return float(sacrebleu.BLEU(tokenize="none", force=True).corpus_score(list(texts), streams).score) / 100

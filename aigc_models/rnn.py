@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from aigc_models.embedding import TokenEmbedding
 
 CellName = Literal["rnn", "lstm", "gru"]
 
@@ -22,6 +23,8 @@ CellName = Literal["rnn", "lstm", "gru"]
 class RNNConfig:
     vocab_size: int
     cell: CellName
+    num_parts: int = 0
+    num_links: int = 0
     pad_id: int = 0
     width: int = 256
     num_layers: int = 1
@@ -62,7 +65,7 @@ class ElmanCell(Cell):
 
 
 class LSTMCell(Cell):
-    """i, f, g, o = gates; c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c') (Hochreiter and Schmidhuber 1997; Gers 2000)."""
+    """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c') (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
 
     num_gates = 4
     num_states = 2
@@ -123,8 +126,7 @@ class RNN(nn.Module):
         super().__init__()
         self.config = config
         cell, width = CELLS[config.cell], config.width
-        self.embedding = nn.Embedding(config.vocab_size, width)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, width, width**-0.5)
         self.encoder = nn.ModuleList(cell(width, width) for _ in range(config.num_layers))
         self.backward_encoder = cell(width, width)
         self.join = nn.Linear(2 * width, width)
@@ -155,8 +157,7 @@ class RNN(nn.Module):
         return RNNState(layers, act_BPE, summary_BE, visible_BP)
 
     def zeros(self, cell: Cell, tokens_BP: Tensor) -> Tensor:
-        weight = self.embedding.weight
-        return weight.new_zeros(tokens_BP.shape[0], cell.num_states, self.config.width)
+        return self.embedding.own.new_zeros(tokens_BP.shape[0], cell.num_states, self.config.width)
 
     def decode(self, tokens_BT: Tensor, state: RNNState) -> Tensor:
         """Logits [B, T, V] of what follows each token; the state's layers are replaced by the last ones."""
@@ -171,7 +172,7 @@ class RNN(nn.Module):
         scores_BTP = scores_BTP.masked_fill(~state.visible_BP[:, None, :], float("-inf"))
         context_BTE = torch.softmax(scores_BTP, dim=-1) @ state.act_BPE
         attended_BTE = self.drop(torch.tanh(self.combine(torch.cat([context_BTE, x_BTE], dim=-1))))
-        return F.linear(attended_BTE, self.embedding.weight)
+        return self.embedding.logits(attended_BTE)
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
         """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""

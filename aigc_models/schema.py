@@ -18,7 +18,7 @@ VERBATIM_RATE = 0.2
 RATE_PRIOR = 1.0
 """References' worth of belief that a value is like the other values of its key."""
 HEAD_SHARE = 0.8
-"""Keys in at least this share of an intent's acts are given with each of its texts."""
+"""Keys that at least this share of an intent's texts state are given with each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,13 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentUse:
-    """How the acts of one intent are composed."""
+    """What the texts of one intent state."""
 
-    num_acts: int
-    head_keys: tuple[str, ...]
-    num_facts: tuple[int, ...]
-    """How many attributes beside the head keys its acts have, the 10th, 50th and 90th percentile."""
+    num_texts: int = 0
+    head_keys: tuple[str, ...] = ()
+    """Keys that nearly every text states, such as a name."""
+    num_facts: tuple[int, ...] = (0, 0, 0)
+    """How many further attributes a text states: the 10th, 50th and 90th percentile."""
     num_continued: int = 0
     """Training sentences that go on about a subject already named."""
 
@@ -85,14 +86,13 @@ class Schema:
             use = self.keys.get(key)
             if use is None:
                 problems.append(f"attribute {key!r} was never seen in training")
+            elif numbers[key] > use.max_number:
+                problems.append(f"attribute {key!r} occurs more often than in any training text")
             elif is_slot(use, value):
-                if numbers[key] > use.max_number:
-                    problems.append(f"attribute {key!r} occurs more often than in any training text")
-                    continue
                 slots.append((Slot(key, numbers[key]), value or ""))
                 symbols.append(slot_symbol(slots[-1][0]))
             elif folded(value) in use.tokens:
-                tokens.append(value_symbol(key, value))
+                tokens.append(value_symbol(key, value, numbers[key]))
                 symbols.append(tokens[-1])
             else:
                 problems.append(f"value {value!r} of attribute {key!r} was never seen in training")
@@ -116,7 +116,7 @@ class Schema:
             },
             "intents": {
                 intent: {
-                    "num_acts": use.num_acts,
+                    "num_texts": use.num_texts,
                     "head_keys": list(use.head_keys),
                     "num_facts": list(use.num_facts),
                     "num_continued": use.num_continued,
@@ -138,7 +138,7 @@ class Schema:
         }
         intents = {
             intent: IntentUse(
-                num_acts=use["num_acts"],
+                num_texts=use["num_texts"],
                 head_keys=tuple(use["head_keys"]),
                 num_facts=tuple(use["num_facts"]),
                 num_continued=use["num_continued"],
@@ -149,6 +149,8 @@ class Schema:
 
 
 CONTINUED = "⟦continued⟧"
+EQUALS = " = "
+VALUE_SYMBOL = re.compile(r"⟦value (?P<number>\d+) (?P<key>.*?) = (?P<value>.*)⟧", re.DOTALL)
 SLOT_SYMBOL = re.compile(r"⟦(?:slot|(?P<glued>glued)) (?P<number>\d+) (?P<key>.*)⟧", re.DOTALL)
 
 
@@ -156,8 +158,25 @@ def intent_symbol(intent: str) -> str:
     return f"⟦intent {intent}⟧"
 
 
-def value_symbol(key: str, value: str | None) -> str:
-    return f"⟦value {key} = {folded(value)}⟧"
+def value_symbol(key: str, value: str | None, number: int = 1) -> str:
+    return f"⟦value {number} {key}{EQUALS}{folded(value)}⟧"
+
+
+def value_label(symbol: str) -> str:
+    """What a value symbol says, whichever of the act's attributes of that key it is: key and value."""
+    match = VALUE_SYMBOL.fullmatch(symbol)
+    if match is None:
+        raise ValueError(f"{symbol!r} is no value symbol")
+    return f"{match['key']}{EQUALS}{match['value']}"
+
+
+def symbol_parts(symbol: str) -> tuple[str, ...]:
+    """What a symbol shares with others: its key, its number, its value."""
+    if match := SLOT_SYMBOL.fullmatch(symbol):
+        return f"key {match['key']}", f"number {match['number']}"
+    if match := VALUE_SYMBOL.fullmatch(symbol):
+        return f"key {match['key']}", f"number {match['number']}", f"value {match['value']}"
+    return ()
 
 
 def slot_symbol(slot: Slot, *, glued: bool = False) -> str:
@@ -196,16 +215,14 @@ def learn_schema(examples: Sequence[TextExample]) -> Schema:
                 repeated[key][folded(value)] += 1
         max_number |= numbers
     keys = {key: key_use(seen[key], repeated[key], max_number[key]) for key in seen}
-    by_intent: dict[str, list[TextRequest]] = defaultdict(list)
-    for example in examples:
-        by_intent[example.request.intent].append(example.request)
-    return Schema(keys, {intent: intent_use(requests) for intent, requests in by_intent.items()})
+    return Schema(keys, {example.request.intent: IntentUse() for example in examples})
 
 
 def key_use(seen: Counter[str], repeated: Counter[str], max_number: int) -> KeyUse:
     # Many values that all occur once each say nothing by themselves; the key's rate stands for them.
     rate = repeated.total() / seen.total()
-    tokens, slots = set(), set()
+    tokens: set[str] = set()
+    slots: set[str] = set()
     for value, count in seen.items():
         value_rate = (repeated[value] + RATE_PRIOR * rate) / (count + RATE_PRIOR)
         (slots if value_rate >= VERBATIM_RATE and value else tokens).add(value)
@@ -218,9 +235,10 @@ def key_use(seen: Counter[str], repeated: Counter[str], max_number: int) -> KeyU
     )
 
 
-def intent_use(requests: Sequence[TextRequest]) -> IntentUse:
-    present = Counter(key for request in requests for key in dict.fromkeys(key for key, _ in request.attributes))
-    head = tuple(key for key, count in present.items() if count >= HEAD_SHARE * len(requests))
-    facts = sorted(sum(key not in head for key, _ in request.attributes) for request in requests)
+def intent_use(stated_keys: Sequence[Sequence[str]]) -> IntentUse:
+    """`stated_keys`: what each text of the intent states."""
+    present = Counter(key for keys in stated_keys for key in dict.fromkeys(keys))
+    head = tuple(key for key, count in present.items() if count >= HEAD_SHARE * len(stated_keys))
+    facts = sorted(sum(key not in head for key in keys) for keys in stated_keys)
     percentiles = tuple(facts[int(share * (len(facts) - 1))] for share in (0.1, 0.5, 0.9))
-    return IntentUse(num_acts=len(requests), head_keys=head, num_facts=percentiles)
+    return IntentUse(num_texts=len(stated_keys), head_keys=head, num_facts=percentiles)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aigc_models.acts import Attributes, Segments, TextExample, TextRequest
 from aigc_models.checkpoint import read_checkpoint
@@ -14,7 +13,7 @@ from aigc_models.decoding import Candidate, Sampling, decode
 from aigc_models.delexicalisation import lexicalise
 from aigc_models.expression import ExpressionDetector
 from aigc_models.facts import FactChecker
-from aigc_models.families import build_network
+from aigc_models.families import TextNetwork, build_network
 from aigc_models.schema import Act, Schema
 from aigc_models.tokenizer import TextTokenizer
 from aigc_models.written_form import write_out
@@ -42,7 +41,7 @@ class TextModel:
     """A network, its tokenizer and what its corpus taught about acts and facts."""
 
     def __init__(
-        self, network: nn.Module, tokenizer: TextTokenizer, schema: Schema, checker: FactChecker, is_tokenised: bool
+        self, network: TextNetwork, tokenizer: TextTokenizer, schema: Schema, checker: FactChecker, is_tokenised: bool
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -92,8 +91,7 @@ class TextModel:
         device = next(self.network.parameters()).device
         prefix_BP = left_padded([self.tokenizer.prefix(act) for act in acts], self.tokenizer.pad_id).to(device)
         allowed_BV = self.allowed(acts).to(device)
-        network: Any = self.network
-        return decode(network, prefix_BP, allowed_BV, row_seeds, sampling, self.tokenizer.eos_id)
+        return decode(self.network, prefix_BP, allowed_BV, row_seeds, sampling, self.tokenizer.eos_id)
 
     def allowed(self, acts: Sequence[Act]) -> Tensor:
         """Literal tokens, the end, and the slots of each act."""

@@ -1,4 +1,4 @@
-"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) over delexicalised texts, with symbols for acts and slots."""
+"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) of delexicalised texts, and symbols of acts and slots."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aigc_models.acts import Segments, Slot
-from aigc_models.schema import Act, parse_slot_symbol, slot_symbol
+from aigc_models.schema import Act, parse_slot_symbol, slot_symbol, symbol_parts
 
 PAD, BOS, EOS = "⟦pad⟧", "⟦begin⟧", "⟦end⟧"
 BRACKETS = str.maketrans("⟦⟧", "[]")
@@ -49,6 +49,13 @@ class TextTokenizer:
         if found is None:
             raise KeyError(f"the tokenizer has no symbol {symbol!r}")
         return int(found)
+
+    def links(self) -> list[tuple[int, int]]:
+        """(token, part) of the symbols that name the same key, number or value."""
+        added = sorted(self.tokenizer.get_added_tokens_decoder().items())
+        named = [(i, part) for i, token in added for part in symbol_parts(token.content)]
+        numbers = {part: number for number, part in enumerate(dict.fromkeys(part for _, part in named))}
+        return [(i, numbers[part]) for i, part in named]
 
     def slot_ids(self, slot: Slot) -> list[int]:
         return [self.symbol_id(slot_symbol(slot, glued=glued)) for glued in (False, True)]

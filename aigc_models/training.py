@@ -18,7 +18,7 @@ from aigc_models.acts import TextExample
 from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_json, write_tensors
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.delexicalisation import lexicalise
-from aigc_models.families import FAMILIES, GPT_FAMILY, build_network, network_options
+from aigc_models.families import FAMILIES, GPT_FAMILY, TextNetwork, build_network, network_options
 from aigc_models.loop import LoopResult, LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
 from aigc_models.metrics import text_metrics
 from aigc_models.noise import derive_seed
@@ -58,14 +58,8 @@ class TrainingSettings(LoopSettings):
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"validation_share must be between 0 and 1, not {self.validation_share}")
 
-    def network_options(self, vocab_size: int, pad_id: int) -> dict[str, Any]:
-        options = {
-            "vocab_size": vocab_size,
-            "pad_id": pad_id,
-            "width": self.width,
-            "num_layers": self.num_layers,
-            "dropout": self.dropout,
-        }
+    def network_options(self) -> dict[str, Any]:
+        options = {"width": self.width, "num_layers": self.num_layers, "dropout": self.dropout}
         if self.family == GPT_FAMILY:
             options |= {"num_heads": self.num_heads, "mlp_width": 8 * self.width // 3}
         return options
@@ -98,9 +92,7 @@ def train_text_model(
     tokenizer = build_tokenizer(corpus, settings)
     torch.manual_seed(settings.seed)
     device = resolve_device(settings.device)
-    network = build_network(settings.family, settings.network_options(tokenizer.vocab_size, tokenizer.pad_id)).to(
-        device
-    )
+    network = build_text_network(tokenizer, settings).to(device)
     task = text_task(corpus, tokenizer, settings, device)
     result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
     model = TextModel(network.eval(), tokenizer, corpus.schema, corpus.checker, corpus.is_tokenised)
@@ -120,6 +112,15 @@ def train_text_model(
     write_json(folder / "samples.json", samples(generated, scored))
     shutil.copytree(work_dir / "tensorboard", folder / "tensorboard", dirs_exist_ok=True)
     return metrics
+
+
+def build_text_network(tokenizer: TextTokenizer, settings: TrainingSettings) -> TextNetwork:
+    links = tokenizer.links()
+    num_parts = 1 + max((part for _, part in links), default=-1)
+    sizes = {"vocab_size": tokenizer.vocab_size, "num_parts": num_parts, "num_links": len(links)}
+    network = build_network(settings.family, settings.network_options() | sizes | {"pad_id": tokenizer.pad_id})
+    network.embedding.link(links)
+    return network
 
 
 def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer:
@@ -195,7 +196,7 @@ class BatchSchedule:
 def in_batches(
     encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int, rows: Sequence[int] | None = None
 ) -> list[list[int]]:
-    """Row numbers sorted by length and cut so that no batch has more positions than `batch_tokens`, padding included."""
+    """Row numbers sorted by length and cut so that no batch has over `batch_tokens` positions, padding included."""
     order = sorted(
         range(len(encoded)) if rows is None else rows, key=lambda i: (len(encoded[i][1]), len(encoded[i][0]), i)
     )

@@ -34,17 +34,17 @@ def word_forms(value: str) -> tuple[str, ...]:
 
 
 def occurrences(forms: Sequence[str], words: Sequence[Word], text: str) -> list[tuple[int, int]]:
-    """Ranges [first, last) of `words` that read `forms` and are not cut out of a longer word, but for a plural ending."""
+    """Ranges [first, last) of `words` that read `forms` and are no part of a longer word, but for a plural ending."""
     size, found, position = len(forms), [], 0
     if not size:
         return []
     while position + size <= len(words):
-        if words[position].form == forms[0] and all(words[position + i].form == forms[i] for i in range(1, size)):
-            if is_whole(text, words[position].start, words[position + size - 1].end):
-                found.append((position, position + size))
-                position += size
-                continue
-        position += 1
+        reads = words[position].form == forms[0] and all(words[position + i].form == forms[i] for i in range(1, size))
+        if reads and is_whole(text, words[position].start, words[position + size - 1].end):
+            found.append((position, position + size))
+            position += size
+        else:
+            position += 1
     return found
 
 
