@@ -7,9 +7,9 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from infra.errors import InputError
 from workers.jobs import JOBS
 from workers.models import MODELS
+from workers.overrides import parse_assignments
 from workers.plan import parse_date
 
 JobName = StrEnum("JobName", {name: name for name in JOBS})  # type: ignore[misc]  # the jobs are only known here
@@ -37,11 +37,7 @@ def resolve_date(text: str) -> date:
 
 def split_assignments(text: str) -> dict[str, str]:
     """ "key=value key=value" as a dict; raises InputError for a word without `=`."""
-    pairs = [word.partition("=") for word in text.split()]
-    for key, equals, _ in pairs:
-        if not key or not equals:
-            raise InputError(f"setting {key!r}: expected key=value, such as temperature=0.7")
-    return {key: value for key, _, value in pairs}
+    return parse_assignments(text.split())
 
 
 def run_name(subject: str) -> str:

@@ -3,7 +3,7 @@
 import logging
 
 import ray
-from ray.exceptions import RaySystemError
+from ray.exceptions import AuthenticationError, RaySystemError
 
 from infra.errors import ServiceError, SettingsError
 from infra.settings import Settings
@@ -24,9 +24,9 @@ def connect(settings: Settings) -> None:
         )
     try:
         ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR, namespace="nightshift")
-    except (ConnectionError, RuntimeError, ValueError, RaySystemError) as exc:
+    except (AuthenticationError, ConnectionError, RaySystemError, RuntimeError, ValueError) as exc:
         raise ServiceError(
-            f"Ray at {settings.ray_address} cannot be reached ({str(exc).splitlines()[0]}). If it is running, the "
+            f"Ray at {settings.ray_address} cannot be reached ({str(exc).partition('. ')[0]}). If it is running, the "
             "usual cause is authentication: set RAY_AUTH_MODE=token and see that ~/.ray/auth_token is the cluster's. "
             "`nightshift doctor` looks into it"
         ) from exc

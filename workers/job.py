@@ -4,14 +4,13 @@ A job is one file in `workers/jobs/` and one line in its `JOBS`. Knows nothing a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
 
 from aigc_models.text import Sampling, TextModel
-from infra.errors import InputError
+from workers.overrides import override
 
 OUTPUT_COLUMNS = (
     pa.field("row_seed", pa.int64(), nullable=False),
@@ -92,28 +91,4 @@ class Job:
 
     def parse_settings(self, overrides: Mapping[str, Any]) -> JobSettings:
         """The job's settings with `overrides` (texts or values); raises InputError that names the setting."""
-        try:
-            return TypeAdapter(self.settings).validate_python(asdict(self.settings()) | dict(overrides))
-        except ValidationError as exc:
-            raise InputError(f"job {self.name}: {settings_problems(exc, self.settings)}") from exc
-
-
-def settings_problems(exc: ValidationError, declared: Any) -> str:
-    """One line for each setting that is unknown or out of range."""
-    lines = []
-    for error in exc.errors():
-        name = ".".join(str(part) for part in error["loc"])
-        if error["type"] == "unexpected_keyword_argument":
-            lines.append(f"there is no setting {name!r}; there are {', '.join(declared.__dataclass_fields__)}")
-        else:
-            lines.append(f"{name}: {error['msg']}".removeprefix(": "))
-    return "; ".join(lines)
-
-
-def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """["key=value", …] of `--set` as a dict; raises InputError for one without `=`."""
-    pairs = [assignment.partition("=") for assignment in assignments]
-    for key, equals, _ in pairs:
-        if not equals or not key:
-            raise InputError(f"--set {key!r}: expected key=value, such as --set temperature=0.7")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+        return override(self.settings(), overrides, f"job {self.name}")

@@ -1,17 +1,15 @@
 """Which models there are, and the rows that each one learns from."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from aigc_models.text import TextExample, TextRequest
 from aigc_models.training import TrainingSettings
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.job import settings_problems
+from workers.overrides import override
 from workers.plan import Snapshot
 from workers.reading import iter_rows
 from workers.text_rows import text_requests, with_name_and_type
@@ -37,11 +35,8 @@ class ModelDeclaration:
         family = family or self.families[0]
         if family not in self.families:
             raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
-        given = asdict(TrainingSettings(family=family)) | dict(overrides) | {"family": family}
-        try:
-            return TypeAdapter(TrainingSettings).validate_python(given)
-        except ValidationError as exc:
-            raise InputError(f"training {self.name}: {settings_problems(exc, TrainingSettings)}") from exc
+        given = {key: value for key, value in overrides.items() if key != "family"}
+        return override(TrainingSettings(family=family), given, f"training {self.name}")
 
 
 MODELS: dict[str, ModelDeclaration] = {

@@ -87,6 +87,7 @@ class Pool:
                     left -= 1
                     yield answer
             self._fetch_reports()
+        self._fetch_reports(wait_s=REPORT_EVERY_S)
 
     def _start(self, place: Place) -> None:
         options = self._options | {"name": None}

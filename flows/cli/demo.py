@@ -1,1 +1,51 @@
-"""`nightshift demo`: a whole first night on made-up inputs."""
+"""`nightshift demo`: a whole first night on made-up inputs, with the commands a user would type."""
+
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.terminal import console, readable_seconds
+from infra.errors import GenerationError
+
+
+def demo(
+    products: Annotated[int, typer.Option(min=20, help="Products of the made-up catalogue.")] = 300,
+    seed: Annotated[int, typer.Option(help="Other seeds make other products and texts.")] = 0,
+) -> None:
+    """Starts the local stack, loads made-up inputs, runs the nightly flow for every job and shows what it wrote.
+
+    Leaves the stack running; `nightshift down` stops it.
+    """
+    started = datetime.now(UTC)
+    date = (started.date() - timedelta(days=1)).isoformat()
+    say("up")
+    with tempfile.TemporaryDirectory() as folder:
+        say("inputs", "sample", folder, "--products", str(products), "--seed", str(seed))
+        for file in sorted(Path(folder).glob("*.parquet")):
+            say("inputs", "put", file.stem, str(file), "--replace")
+    say("nightly", "--date", date)
+    say("show", "product_descriptions", "--date", date)
+    say("models", "product_descriptions")
+    say("status")
+    console.rule()
+    spent = readable_seconds((datetime.now(UTC) - started).total_seconds())
+    console.print(f"the whole night took {spent}", markup=False)
+    console.print(
+        "the rows are Parquet below outputs/ of the storage above; `nightshift export product_descriptions "
+        f"--date {date} --to rows` downloads them\nthe stack stays up: `nightshift down` stops it",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def say(*words: str) -> None:
+    """Runs one command of ours as its own process, shown as a user would type it; raises if it fails."""
+    console.print(f"\n$ nightshift {' '.join(words)}", style="bold", markup=False, soft_wrap=True)
+    status = subprocess.run([sys.executable, "-m", "flows.cli", *words], check=False).returncode
+    if status:
+        raise GenerationError(f"`nightshift {' '.join(words)}` ended with status {status}; what it said is above")

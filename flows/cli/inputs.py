@@ -10,6 +10,7 @@ from flows.cli.terminal import console, print_json, print_table
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.inputs import check_inputs, list_input_files, put_table
+from workers.samples import write_samples
 from workers.tables import INPUT_TABLES
 
 app = typer.Typer(help="Load and list the input tables.", no_args_is_help=True)
@@ -51,6 +52,33 @@ def put(
         f"{summary.num_present} were there already, {summary.num_removed} removed",
         markup=False,
     )
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where the files go: one Parquet file for each table.")],
+    products: Annotated[int, typer.Option(min=0, help="Rows of the catalogue.")] = 300,
+    examples: Annotated[int, typer.Option(min=0, help="Texts to learn from.")] = 3000,
+    requests: Annotated[int, typer.Option(min=0, help="Texts asked for.")] = 200,
+    images: Annotated[int, typer.Option(min=0, help="Drawn pictures.")] = 0,
+    interactions: Annotated[int, typer.Option(min=0, help="Simulated purchases.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed makes another shop.")] = 0,
+) -> None:
+    """Makes up a shop: catalogue, texts, pictures, purchases. The same seed gives the same files.
+
+    Example: `nightshift inputs sample shop --products 1000000 --examples 0`
+    """
+    files = write_samples(
+        folder,
+        num_products=products,
+        num_examples=examples,
+        num_requests=requests,
+        num_images=images,
+        num_interactions=interactions,
+        seed=seed,
+    )
+    for path in files.values():
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 @app.command(name="list")

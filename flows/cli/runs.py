@@ -17,8 +17,8 @@ from flows.parameters import JobName, resolve_date
 from flows.server import require_server, run_page
 from flows.train import train as train_flow
 from infra.errors import GenerationError, NightshiftError
-from workers.job import parse_assignments
 from workers.jobs import find_job
+from workers.overrides import parse_assignments
 
 JobArgument = Annotated[str, typer.Argument(help="A job, such as product_descriptions.")]
 DateOption = Annotated[str, typer.Option("--date", help="YYYY-MM-DD; without it yesterday (UTC), the last whole day.")]

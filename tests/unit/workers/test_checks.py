@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pyarrow as pa
+
+from infra.settings import Settings
+from infra.storage import open_storage
+from tests.unit.workers.test_plan import plan_of
+from workers.checks import find_breaches, measure_quality
+from workers.job import Gates
+from workers.part import QUARANTINE, Receipt, write_part
+
+GOOD = {"passed_share": 0.95, "duplicate_share": 0.0, "distinct_2": 0.2, "mean_length": 20.0}
+
+
+def test_quality_is_measured_over_all_parts(tmp_path: Path) -> None:
+    storage, plan = open_storage(Settings(storage_uri=f"file://{tmp_path}")), plan_of((8,), rows_per_shard=4)
+    receipts = []
+    for shard, texts in enumerate([["a b c", "a b c", "d e"], ["a b c"]]):
+        receipt = Receipt(
+            shard=shard,
+            fingerprint=plan.fingerprint,
+            input_rows=4,
+            accepted=len(texts),
+            rejected=4 - len(texts),
+            quarantined=0,
+            future=0,
+        )
+        receipts.append(write_part(storage, plan, receipt, pa.table({"text": texts}), QUARANTINE.empty_table()))
+    quality = measure_quality(storage, plan, receipts)
+    assert quality == {"passed_share": 0.5, "duplicate_share": 0.5, "distinct_2": 3 / 7, "mean_length": 2.75}
+
+
+def test_a_partition_without_rows_has_quality_too(tmp_path: Path) -> None:
+    storage, plan = open_storage(Settings(storage_uri=f"file://{tmp_path}")), plan_of((4,))
+    assert measure_quality(storage, plan, [])["passed_share"] == 0.0
+
+
+def test_good_quality_breaks_no_gate() -> None:
+    assert find_breaches(Gates(), GOOD, None) == []
+    assert find_breaches(Gates(), GOOD, GOOD) == []
+
+
+def test_each_gate_names_its_value_and_its_limit() -> None:
+    bad = {"passed_share": 0.1, "duplicate_share": 0.9, "distinct_2": 0.0, "mean_length": 2.0}
+    told = [str(breach) for breach in find_breaches(Gates(), bad, GOOD)]
+    assert told == [
+        "passed_share is 0.1, the limit is 0.8",
+        "duplicate_share is 0.9, the limit is 0.2",
+        "distinct_2 is 0, the limit is 0.002",
+        "length_drift is 0.9, the limit is 0.5",
+    ]

@@ -1,0 +1,41 @@
+import pytest
+
+from infra.errors import InputError
+from workers.job import OUTPUT_COLUMNS
+from workers.jobs import JOBS, find_job
+from workers.models import MODELS
+from workers.tables import INPUT_TABLES
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_job_declares_what_the_rest_relies_on(name: str) -> None:
+    job = find_job(name)
+    assert job.name == name
+    assert job.table in INPUT_TABLES
+    assert job.model in MODELS
+    assert job.id_column in job.columns
+    assert {job.id_column, "passed", "checks", *(field.name for field in OUTPUT_COLUMNS)} <= set(job.schema.names)
+
+
+def test_settings_come_as_text_and_get_their_types() -> None:
+    settings = find_job("product_descriptions").parse_settings({"num_facts": "4", "temperature": "0.7"})
+    assert (settings.num_facts, settings.temperature) == (4, 0.7)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"temprature": "1"}, "there is no setting 'temprature'; there are .*temperature"),
+        ({"num_facts": "many"}, "num_facts: .*integer"),
+        ({"batch_rows": "0"}, "batch_rows"),
+        ({"error_budget": "3"}, "error_budget is a share"),
+    ],
+)
+def test_bad_settings_are_named(given: dict[str, str], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        find_job("product_descriptions").parse_settings(given)
+
+
+def test_an_unknown_job_is_answered_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="there is no job 'descriptions'; there are product_descriptions, copywriting"):
+        find_job("descriptions")

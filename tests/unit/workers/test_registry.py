@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from infra.errors import InputError, PreconditionFailed
+from infra.settings import Settings
+from infra.storage import Storage, open_storage
+from workers.registry import (
+    ModelVersion,
+    choose_version,
+    list_versions,
+    name_version,
+    promote,
+    publish_version,
+    read_champion,
+    roll_back,
+)
+from workers.training import challenge
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(Settings(storage_uri=f"file://{tmp_path}/store"))
+
+
+def add_version(storage: Storage, tmp_path: Path, through: str, bleu: float = 0.5, errors: float = 0.0) -> ModelVersion:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    (folder / "weights.safetensors").write_text(f"{through} {bleu} {errors}")
+    name, sha256 = name_version(folder, "gpt", through)
+    version = ModelVersion(
+        name="copywriter",
+        version=name,
+        family="gpt",
+        through=through,
+        weights_sha256=sha256,
+        training=sha256[:16],
+        trained_on={},
+        metrics={"bleu": bleu, "texts_with_error_share": errors},
+    )
+    publish_version(storage, folder, version)
+    return version
+
+
+def silent(line: object) -> None:
+    """Hears log lines and does nothing with them."""
+
+
+def test_versions_come_back_oldest_data_first(storage: Storage, tmp_path: Path) -> None:
+    newer, older = add_version(storage, tmp_path, "2026-11-22"), add_version(storage, tmp_path, "2026-11-01")
+    assert list_versions(storage, "copywriter") == [older, newer]
+
+
+def test_a_folder_without_its_record_is_no_version(storage: Storage, tmp_path: Path) -> None:
+    version = add_version(storage, tmp_path, "2026-11-22")
+    storage.delete([f"{version.prefix}metrics.json"])
+    assert list_versions(storage, "copywriter") == []
+
+
+def test_policies_choose_champion_as_of_or_a_named_version(storage: Storage, tmp_path: Path) -> None:
+    assert choose_version(storage, "copywriter", "champion", "2026-11-22") is None
+    older, newer = add_version(storage, tmp_path, "2026-11-01"), add_version(storage, tmp_path, "2026-11-20")
+    promote(storage, "copywriter", older.version, "test")
+    assert choose_version(storage, "copywriter", "champion", "2026-11-22") == older
+    assert choose_version(storage, "copywriter", "as-of", "2026-11-22") == newer
+    assert choose_version(storage, "copywriter", "as-of", "2026-11-19") == older
+    assert choose_version(storage, "copywriter", "as-of", "2026-10-31") is None
+    assert choose_version(storage, "copywriter", newer.version, "2026-11-22") == newer
+    with pytest.raises(InputError, match="has no version 'v9'; there are 2026-11-01-gpt"):
+        choose_version(storage, "copywriter", "v9", "2026-11-22")
+
+
+def test_only_a_better_challenger_becomes_champion(storage: Storage, tmp_path: Path) -> None:
+    first = add_version(storage, tmp_path, "2026-11-01", bleu=0.5, errors=0.1)
+    assert challenge(storage, first, silent)
+    fluent_but_wrong = add_version(storage, tmp_path, "2026-11-02", bleu=0.52, errors=0.2)
+    assert not challenge(storage, fluent_but_wrong, silent)
+    better = add_version(storage, tmp_path, "2026-11-03", bleu=0.51, errors=0.0)
+    assert challenge(storage, better, silent)
+    found = read_champion(storage, "copywriter")
+    assert found is not None
+    assert (found[0].version, found[0].previous) == (better.version, first.version)
+
+
+def test_rolling_back_goes_to_the_champion_before(storage: Storage, tmp_path: Path) -> None:
+    older, newer = add_version(storage, tmp_path, "2026-11-01"), add_version(storage, tmp_path, "2026-11-20")
+    promote(storage, "copywriter", older.version, "test")
+    with pytest.raises(InputError, match="no earlier champion"):
+        roll_back(storage, "copywriter")
+    promote(storage, "copywriter", newer.version, "test")
+    assert roll_back(storage, "copywriter").version == older.version
+
+
+class _PromotesMeanwhile:
+    """The real store, on which somebody else moves the champion just before we do."""
+
+    def __init__(self, storage: Storage, version: str) -> None:
+        self._storage, self._version = storage, version
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._storage, name)
+
+    def put(self, key: str, data: bytes, **options: str) -> str:
+        promote(self._storage, "copywriter", self._version, "first")
+        return self._storage.put(key, data, **options)  # type: ignore[arg-type]
+
+
+def test_of_two_promotions_at_once_one_is_told(storage: Storage, tmp_path: Path) -> None:
+    older, newer = add_version(storage, tmp_path, "2026-11-01"), add_version(storage, tmp_path, "2026-11-20")
+    with pytest.raises(PreconditionFailed, match="moved by somebody else"):
+        promote(_PromotesMeanwhile(storage, older.version), "copywriter", newer.version, "second")  # type: ignore[arg-type]
+    found = read_champion(storage, "copywriter")
+    assert found is not None
+    assert found[0].version == older.version
