@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aigc_models.families import Generator
-from aigc_models.noise import uniforms
+from aigc_models.noise import derive_seeds, uniforms
 
 COMPACTION_SHARE = 0.85
 """The batch is made smaller when no more than this share of it is unfinished."""
@@ -63,7 +63,7 @@ def decode(
     candidates = sampling.candidates
     rows_N = torch.arange(len(row_seeds), device=device).repeat_interleave(len(candidates))
     numbers_N = torch.tensor(candidates, device=device).repeat(len(row_seeds))
-    seeds_N = candidate_seeds(torch.tensor(row_seeds, dtype=torch.int64, device=device)[rows_N], numbers_N)
+    seeds_N = derive_seeds(torch.tensor(row_seeds, dtype=torch.int64, device=device)[rows_N], numbers_N)
     tokens_NT = torch.full((len(rows_N), sampling.max_tokens), end_id, device=device)
     log_probability_N = torch.zeros(len(rows_N), dtype=torch.float64, device=device)
     finished_N = torch.zeros(len(rows_N), dtype=torch.bool, device=device)
@@ -90,11 +90,6 @@ def decode(
             logits[finished_N[active]] = 0.0
             logits[finished_N[active], end_id] = CERTAIN
     return collect(tokens_NT, log_probability_N, finished_N, end_id, len(candidates))
-
-
-def candidate_seeds(row_seeds_N: Tensor, numbers_N: Tensor) -> Tensor:
-    """A seed of its own for each candidate of a row."""
-    return row_seeds_N ^ ((numbers_N + 1) * 0x2545F4914F6CDD1D)
 
 
 def choose(logits_NV: Tensor, seeds_N: Tensor, greedy_N: Tensor, step: int, temperature: float) -> Tensor:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from aigc_models.acts import Segments, Slot
-from aigc_models.words import occurrences, split_words, word_forms
+from aigc_models.words import Occurrence, occurrences, split_words, word_forms
 
 VOWELS = frozenset("aeiou")
 VOWEL_NUMBERS = ("8", "11 ", "18 ", "11.", "18.")
@@ -19,22 +19,23 @@ def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
     same_value: dict[tuple[str, ...], list[Slot]] = defaultdict(list)
     for slot, value in slots:
         same_value[word_forms(value)].append(slot)
-    taken: dict[int, tuple[int, Slot]] = {}
+    taken: dict[int, tuple[Occurrence, Slot]] = {}
     covered: set[int] = set()
     for forms in sorted(same_value, key=len, reverse=True):
-        free = [span for span in occurrences(forms, words, text) if covered.isdisjoint(range(*span))]
-        for index, (first, last) in enumerate(free):
+        found = occurrences(forms, words, text)
+        free = [place for place in found if covered.isdisjoint(range(place.first, place.last))]
+        for index, place in enumerate(free):
             alternatives = same_value[forms]
-            taken[first] = last, alternatives[min(index, len(alternatives) - 1)]
-            covered.update(range(first, last))
+            taken[place.first] = place, alternatives[min(index, len(alternatives) - 1)]
+            covered.update(range(place.first, place.last))
     segments: list[str | Slot] = []
     position = 0
-    for first, (last, slot) in sorted(taken.items()):
+    for first, (place, slot) in sorted(taken.items()):
         start = words[first].start
         if text[position:start]:
             segments.append(text[position:start])
         segments.append(slot)
-        position = words[last - 1].end
+        position = place.end
     if text[position:]:
         segments.append(text[position:])
     return tuple(segments)

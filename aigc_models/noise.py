@@ -27,7 +27,7 @@ def mix(value: int) -> int:
 
 def derive_seed(seed: int, counter: int) -> int:
     """An int64 seed of its own for each counter below a seed."""
-    return signed(mix(mix(seed) ^ mix(counter)))
+    return signed(mix(mix(seed) + counter))
 
 
 def shift_right(values: Tensor, bits: int) -> Tensor:
@@ -42,7 +42,11 @@ def mix_tensor(values: Tensor) -> Tensor:
     return values ^ shift_right(values, 31)
 
 
+def derive_seeds(seeds: Tensor, counters: Tensor | int) -> Tensor:
+    """`derive_seed` on int64 tensors."""
+    return mix_tensor(mix_tensor(seeds) + counters)
+
+
 def uniforms(seeds: Tensor, counter: int) -> Tensor:
     """One float64 in [0, 1) per int64 seed, different for each counter."""
-    mixed = mix_tensor(mix_tensor(seeds) ^ signed(mix(counter)))
-    return shift_right(mixed, 11).to(torch.float64) * 2.0**-53
+    return shift_right(derive_seeds(seeds, counter), 11).to(torch.float64) * 2.0**-53

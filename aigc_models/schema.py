@@ -103,6 +103,24 @@ class Schema:
         use = self.keys.get(key)
         return use is not None and bool(value) and (is_slot(use, value) or folded(value) in use.tokens)
 
+    def slots(self) -> list[Slot]:
+        """Every slot that an act can have."""
+        return [
+            Slot(key, number)
+            for key, use in sorted(self.keys.items())
+            if use.is_verbatim or use.slots
+            for number in range(1, use.max_number + 1)
+        ]
+
+    def value_symbols(self) -> list[str]:
+        """Every symbol of an act that stands for a value not repeated verbatim."""
+        return [
+            value_symbol(key, value, number)
+            for key, use in sorted(self.keys.items())
+            for value in sorted(use.tokens)
+            for number in range(1, use.max_number + 1)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "keys": {

@@ -22,7 +22,7 @@ from aigc_models.families import FAMILIES, GPT_FAMILY, TextNetwork, build_networ
 from aigc_models.loop import LoopResult, LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
 from aigc_models.metrics import text_metrics
 from aigc_models.noise import derive_seed
-from aigc_models.schema import CONTINUED, Schema, intent_symbol
+from aigc_models.schema import CONTINUED, intent_symbol
 from aigc_models.text import GeneratedText, Sampling, TextModel, left_padded
 from aigc_models.tokenizer import TextTokenizer
 
@@ -124,17 +124,9 @@ def build_text_network(tokenizer: TextTokenizer, settings: TrainingSettings) -> 
 
 
 def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer:
-    return TextTokenizer.train(
-        [text.text for text in corpus.training],
-        act_symbols(corpus.schema, [*corpus.training, *corpus.validation]),
-        sorted({slot for text in [*corpus.training, *corpus.validation] for slot, _ in text.act.slots}),
-        settings.vocab_size,
-    )
-
-
-def act_symbols(schema: Schema, texts: Sequence[TrainingText]) -> list[str]:
-    intents = [intent_symbol(intent) for intent in sorted(schema.intents)]
-    return [CONTINUED, *intents, *sorted({token for text in texts for token in text.act.tokens})]
+    symbols = [CONTINUED, *map(intent_symbol, sorted(corpus.schema.intents)), *corpus.schema.value_symbols()]
+    texts = [text.text for text in corpus.training]
+    return TextTokenizer.train(texts, symbols, corpus.schema.slots(), settings.vocab_size)
 
 
 def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings, device: torch.device) -> Task:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 WORD = re.compile(r"(?<!\w)-?\d+(?:[.,]\d+)*|\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s-]|_")
-PLURAL = re.compile(r"(?:e?s)?(?!\w)", re.IGNORECASE)
+PLURALS = ("s", "es")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +33,44 @@ def word_forms(value: str) -> tuple[str, ...]:
     return tuple(word.form for word in split_words(value))
 
 
-def occurrences(forms: Sequence[str], words: Sequence[Word], text: str) -> list[tuple[int, int]]:
-    """Ranges [first, last) of `words` that read `forms` and are no part of a longer word, but for a plural ending."""
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    first: int
+    last: int
+    """Behind the last word."""
+    end: int
+    """Behind the last character; a plural ending is left out."""
+
+
+def occurrences(forms: Sequence[str], words: Sequence[Word], text: str) -> list[Occurrence]:
+    """Where `words` read `forms`, alone and not as a part of a longer word, but for a plural ending."""
     size, found, position = len(forms), [], 0
-    if not size:
-        return []
-    while position + size <= len(words):
-        reads = words[position].form == forms[0] and all(words[position + i].form == forms[i] for i in range(1, size))
-        if reads and is_whole(text, words[position].start, words[position + size - 1].end):
-            found.append((position, position + size))
-            position += size
-        else:
+    while 0 < size <= len(words) - position:
+        end = match_end(forms, words[position : position + size], text)
+        if end is None:
             position += 1
+        else:
+            found.append(Occurrence(position, position + size, end))
+            position += size
     return found
 
 
-def is_whole(text: str, start: int, end: int) -> bool:
-    if start > 0 and text[start].isalnum() and text[start - 1].isalnum():
-        return False
-    if not text[end - 1].isalnum():
-        return True
-    if text[end - 1].isalpha():
-        return PLURAL.match(text, end) is not None
-    return end == len(text) or not text[end].isalnum()
+def match_end(forms: Sequence[str], words: Sequence[Word], text: str) -> int | None:
+    """Behind the last character if the words read `forms`, else None."""
+    first, last = words[0], words[-1]
+    if first.form != forms[0] and len(forms) > 1:
+        return None
+    if any(word.form != form for word, form in zip(words[:-1], forms[:-1], strict=True)):
+        return None
+    ending = last.form.removeprefix(forms[-1])
+    is_same = last.form == forms[-1]
+    if not is_same and not (ending in PLURALS and forms[-1].isalpha() and last.form == forms[-1] + ending):
+        return None
+    if is_cut(text, first.start) or is_cut(text, last.end):
+        return None
+    return last.end - (0 if is_same else len(ending))
+
+
+def is_cut(text: str, position: int) -> bool:
+    """Whether letters or digits stand on both sides of a position."""
+    return 0 < position < len(text) and text[position - 1].isalnum() and text[position].isalnum()

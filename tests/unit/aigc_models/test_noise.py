@@ -1,0 +1,35 @@
+import torch
+
+from aigc_models.noise import derive_seed, derive_seeds, mix, mix_tensor, signed, uniforms
+
+
+def test_the_mixer_gives_the_published_values_of_splitmix64() -> None:
+    assert mix(0) == 0xE220A8397B1DCDAF
+    assert mix(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+
+
+def test_tensors_are_mixed_as_integers_are() -> None:
+    values = [0, 1, -1, 2**63 - 1, -(2**63), 123_456_789_012_345]
+    assert mix_tensor(torch.tensor(values)).tolist() == [signed(mix(value)) for value in values]
+
+
+def test_uniforms_lie_in_the_unit_interval_and_look_uniform() -> None:
+    drawn = torch.stack([uniforms(torch.arange(1000), step) for step in range(20)])
+    assert drawn.min() >= 0.0
+    assert drawn.max() < 1.0
+    assert abs(float(drawn.mean()) - 0.5) < 0.01
+    assert abs(float(drawn.var()) - 1 / 12) < 0.002
+    correlation = torch.corrcoef(drawn)
+    assert float((correlation - torch.eye(20)).abs().max()) < 0.15
+
+
+def test_a_row_draws_the_same_in_any_batch() -> None:
+    seeds = torch.tensor([5, -9, 2**62])
+    assert uniforms(seeds, 3)[1:2].equal(uniforms(seeds[1:2], 3))
+
+
+def test_derived_seeds_differ_and_fit_into_int64() -> None:
+    seeds = {derive_seed(seed, counter) for seed in (-1, 0, 1) for counter in range(100)}
+    assert len(seeds) == 300
+    assert all(-(2**63) <= seed < 2**63 for seed in seeds)
+    assert derive_seeds(torch.tensor([-1, 7]), 3).tolist() == [derive_seed(-1, 3), derive_seed(7, 3)]
