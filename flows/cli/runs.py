@@ -1,24 +1,23 @@
-"""The commands that run flows: train, run, nightly, backfill. Each is one run in the Prefect UI."""
+"""The commands that run flows: train, run, nightly, backfill. Each is one run in the Prefect UI.
 
+Flows are imported by the command that runs them: the other commands need not wait for Prefect, Ray and torch.
+"""
+
+import logging
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from prefect.client.schemas.objects import State
 
-from flows.backfill import Mode
-from flows.backfill import backfill as backfill_flow
 from flows.cli.terminal import console, readable_seconds
-from flows.generate import PartitionResult
-from flows.generate import generate as generate_flow
-from flows.nightly import nightly as nightly_flow
-from flows.parameters import JobName, resolve_date
-from flows.server import require_server, run_page
-from flows.train import train as train_flow
 from infra.errors import GenerationError, NightshiftError
 from workers.jobs import find_job
 from workers.overrides import parse_assignments
+from workers.plan import parse_date
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 JobArgument = Annotated[str, typer.Argument(help="A job, such as product_descriptions.")]
 DateOption = Annotated[str, typer.Option("--date", help="YYYY-MM-DD; without it yesterday (UTC), the last whole day.")]
@@ -41,12 +40,14 @@ def train(
 
     Example: `nightshift train product_descriptions --model lstm --set cpu_budget_s=300`
     """
+    from flows.train import train as train_flow
+
     declared = find_job(job)
     settings = joined(set_)
     require_server()
     state = train_flow(
         model=declared.model,
-        date=resolve_date(date).isoformat(),
+        date=parse_date(date).isoformat(),
         family=model,
         settings=settings,
         force=force,
@@ -73,18 +74,21 @@ def run(
 
     Example: `nightshift run product_descriptions --date 2026-11-22 --set num_facts=4`
     """
+    from flows.generate import generate as generate_flow
+    from flows.parameters import JobName
+
     find_job(job)
     settings = joined(set_)
     require_server()
     state = generate_flow(
         job=JobName(job),
-        date=resolve_date(date).isoformat(),
+        date=parse_date(date).isoformat(),
         model_policy=model_policy,
         settings=settings,
         force=force,
         return_state=True,
     )
-    result: PartitionResult = result_of(state)
+    result = result_of(state)
     spent = readable_seconds(result.manifest["seconds"])
     console.print(f"{result.message}" + (f" in {spent}" if result.state == "published" else ""), markup=False)
     tell_page(state)
@@ -95,8 +99,10 @@ def nightly(date: DateOption = "") -> None:
 
     Example: `nightshift nightly --date 2026-11-22`
     """
+    from flows.nightly import nightly as nightly_flow
+
     require_server()
-    state = nightly_flow(date=resolve_date(date).isoformat(), return_state=True)
+    state = nightly_flow(date=parse_date(date).isoformat(), return_state=True)
     end_with(state)
 
 
@@ -112,6 +118,10 @@ def backfill(
 
     Example: `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --model-policy as-of`
     """
+    from flows.backfill import Mode
+    from flows.backfill import backfill as backfill_flow
+    from flows.parameters import JobName
+
     find_job(job)
     if mode not in Mode.__args__:  # type: ignore[attr-defined]
         raise typer.BadParameter(f"{mode!r} is none of {', '.join(Mode.__args__)}")  # type: ignore[attr-defined]
@@ -135,7 +145,19 @@ def joined(assignments: Sequence[str] | None) -> str:
     return " ".join(f"{key}={value}" for key, value in parse_assignments(assignments or []).items())
 
 
-def result_of(state: State[Any]) -> Any:
+def require_server() -> None:
+    """Also sets up Prefect's log on this terminal, where an error is told once, in words, without its traceback."""
+    from prefect.logging.configuration import setup_logging
+
+    from flows.server import require_server as require
+
+    require()
+    setup_logging()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not record.exc_info)
+
+
+def result_of(state: "State[Any]") -> Any:
     """What the flow returned; raises what it raised."""
     result = state.result(raise_on_failure=False)
     if state.is_completed():
@@ -148,7 +170,7 @@ def result_of(state: State[Any]) -> Any:
     )
 
 
-def end_with(state: State[Any]) -> None:
+def end_with(state: "State[Any]") -> None:
     """Prints what became of each partition; ends the process with the worst of their statuses."""
     outcomes: Any = state.result(raise_on_failure=False)
     if not isinstance(outcomes, list):
@@ -162,5 +184,7 @@ def end_with(state: State[Any]) -> None:
         sys.exit(min(statuses - {0}))
 
 
-def tell_page(state: State[Any]) -> None:
+def tell_page(state: "State[Any]") -> None:
+    from flows.server import run_page
+
     console.print(f"Prefect run: {run_page(str(state.state_details.flow_run_id))}", markup=False, soft_wrap=True)
