@@ -1,0 +1,89 @@
+"""What a process must know to use the local stack: the stack's `env` file and the environment of its own children."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from infra.local.prefect_server import api_url
+from infra.local.ray_head import ensure_token
+from infra.local.seaweedfs import BUCKET, endpoint_url
+from infra.settings import Settings, child_environment
+
+STORAGE_URI = f"s3://{BUCKET}"
+_OTHER_PROGRAMS = ("PREFECT_", "RAY_", "AWS_")
+_STORAGE = ("NIGHTSHIFT_S3_", "NIGHTSHIFT_STORAGE_URI", "AWS_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackKeys:
+    """The S3 keys of one stack: random, the same for as long as its folder lives."""
+
+    access_key: str
+    secret_key: str
+
+
+def load_or_make_keys(stack_dir: Path) -> StackKeys:
+    """The keys in the `env` file, or fresh ones."""
+    recorded = dotenv_values(env_path(stack_dir)) if env_path(stack_dir).exists() else {}
+    return StackKeys(
+        access_key=recorded.get("AWS_ACCESS_KEY_ID") or secrets.token_hex(10),
+        secret_key=recorded.get("AWS_SECRET_ACCESS_KEY") or secrets.token_hex(20),
+    )
+
+
+def stack_variables(stack_dir: Path, *, ports: Mapping[str, int], keys: StackKeys) -> dict[str, str]:
+    """The variables with which any process finds this stack."""
+    folder = stack_dir.resolve()
+    return {
+        "NIGHTSHIFT_STORAGE_URI": STORAGE_URI,
+        "NIGHTSHIFT_S3_ENDPOINT_URL": endpoint_url(ports["s3"]),
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "NIGHTSHIFT_RAY_ADDRESS": f"127.0.0.1:{ports['ray']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(ensure_token(folder / "ray_token")),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PREFECT_API_URL": api_url(ports["prefect"]),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def children_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the stack's processes: what this process has, without what would lead them elsewhere.
+
+    Inherited variables of Prefect, Ray and S3 belong to other servers and are dropped, with one exception: storage
+    that the user chose in place of the stack's stays chosen, with its keys.
+    """
+    has_own_storage = settings.storage_uri not in ("", STORAGE_URI)
+    inherited = child_environment()
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith(_OTHER_PROGRAMS) or (has_own_storage and name.startswith("AWS_"))
+    }
+    ours = {name: value for name, value in variables.items() if not (has_own_storage and name.startswith(_STORAGE))}
+    no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY", inherited.get("no_proxy")), "127.0.0.1,localhost"]))
+    return {**kept, **ours, "NIGHTSHIFT_STACK_DIR": str(settings.stack_dir.resolve()), "NO_PROXY": no_proxy}
+
+
+def write_env_file(stack_dir: Path, variables: Mapping[str, str]) -> None:
+    """Writes the `env` file whole or not at all, readable by its owner only."""
+    path = env_path(stack_dir)
+    draft = path.with_name("env.draft")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.writelines(f"{name}='{value}'\n" for name, value in variables.items())
+    draft.replace(path)
+
+
+def env_path(stack_dir: Path) -> Path:
+    return stack_dir / "env"

@@ -1,0 +1,62 @@
+"""The Prefect server over SQLite, and the few questions the stack asks its API."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from infra.local.ports import LOOPBACK
+from infra.local.supervised import ProcessSpec
+
+NAME = "prefect-server"
+_TIMEOUT_S = 3.0
+
+
+def prefect_server_spec(*, port: int, env: Mapping[str, str]) -> ProcessSpec:
+    """The server; `env` holds PREFECT_HOME, where its database lies. The first start creates that database."""
+    return ProcessSpec(
+        name=NAME,
+        argv=[sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)],
+        env=env,
+        is_ready=lambda: is_healthy(api_url(port)),
+        ready_timeout_s=120.0,
+    )
+
+
+def api_url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}/api"
+
+
+def is_healthy(url: str) -> bool:
+    """Whether the API answers that it can work."""
+    try:
+        return ask(f"{url}/health") is True
+    except (OSError, ValueError):
+        return False
+
+
+def server_version(url: str) -> str:
+    """The server's version; raises OSError when it cannot be reached."""
+    return str(ask(f"{url}/admin/version"))
+
+
+def online_workers(url: str, pool: str) -> list[dict[str, Any]]:
+    """The workers of the pool that are alive by the server's reckoning; none when there is no such pool."""
+    try:
+        workers = ask(f"{url}/work_pools/{pool}/workers/filter", {})
+    except urllib.error.HTTPError as exc:
+        if exc.code == 404:
+            return []
+        raise
+    return [worker for worker in workers if worker["status"] == "ONLINE"]
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """GET, or POST when there is a body; the decoded JSON answer. Raises OSError, or ValueError for other content."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if LOOPBACK in url else []))
+    with opener.open(request, timeout=_TIMEOUT_S) as answer:
+        return json.load(answer)
