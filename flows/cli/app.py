@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.cli import inputs, look, runs
+from flows.cli import demo, inputs, look, runs, stack
 
 app = typer.Typer(
     name="nightshift",
@@ -15,6 +15,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=False,
 )
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.status)
+app.command()(stack.doctor)
 app.add_typer(inputs.app, name="inputs")
 app.command()(runs.train)
 app.command()(runs.run)
@@ -23,3 +27,4 @@ app.command()(runs.backfill)
 app.command()(look.show)
 app.command()(look.models)
 app.command()(look.export)
+app.command()(demo.demo)
