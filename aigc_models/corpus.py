@@ -49,8 +49,7 @@ def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Co
     schema = learn_schema(examples)
     texts = [training_text(example, schema, tokenised) for example in examples]
     usable = [text for text in texts if text.text and not unsupported_numbers(text)]
-    training = [text for text in usable if act_share(text.request) >= validation_share]
-    validation = [text for text in usable if act_share(text.request) < validation_share]
+    training, validation = split_for_validation(usable, validation_share)
     if not training or not validation:
         raise NoExamplesError(
             f"{len(examples)} examples give {len(training)} to train on and {len(validation)} to validate on; "
@@ -74,6 +73,16 @@ def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Co
         tuple(validation),
         len(texts) - len(usable),
     )
+
+
+def split_for_validation(texts: Sequence[TrainingText], share: float) -> tuple[list[TrainingText], list[TrainingText]]:
+    """Whole acts are held out, but no intent altogether: of one that has a single act, all texts are trained on."""
+    trained_intents = {text.request.intent for text in texts if act_share(text.request) >= share}
+
+    def is_held_out(text: TrainingText) -> bool:
+        return act_share(text.request) < share and text.request.intent in trained_intents
+
+    return [text for text in texts if not is_held_out(text)], [text for text in texts if is_held_out(text)]
 
 
 def training_text(example: TextExample, schema: Schema, tokenised: bool) -> TrainingText:
@@ -167,10 +176,15 @@ def sentences(text: Segments) -> list[Segments]:
 
 def intent_uses(texts: Sequence[TrainingText], further: Sequence[TrainingText]) -> dict[str, IntentUse]:
     keys: dict[str, list[list[str]]] = defaultdict(list)
+    values: dict[str, set[str]] = defaultdict(set)
     for text in texts:
         keys[text.request.intent].append(stated_keys(text))
+        values[text.request.intent] |= {value_label(token) for token in text.act.tokens}
     num_continued = Counter(text.request.intent for text in further)
-    return {intent: replace(intent_use(rows), num_continued=num_continued[intent]) for intent, rows in keys.items()}
+    return {
+        intent: replace(intent_use(rows), values=frozenset(values[intent]), num_continued=num_continued[intent])
+        for intent, rows in keys.items()
+    }
 
 
 def stated_keys(text: TrainingText) -> list[str]:
