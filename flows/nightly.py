@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 
 from flows.generate import generate
 from flows.parameters import Date, JobName, resolve_date, run_name
+from infra.errors import NightshiftError
 from infra.settings import load_settings
 from infra.storage import open_storage
 from workers.jobs import JOBS
@@ -47,13 +48,13 @@ def nightly(date: Date = "") -> State[list[RunOutcome]]:
 def run_partition(job: str, day: str, **parameters: Any) -> RunOutcome:
     """One `generate` run below the current one; what it raised is in the outcome, never raised."""
     state: State[Any] = generate(job=JobName(job), date=day, return_state=True, **parameters)
-    details = state.state_details
+    result = state.result(raise_on_failure=False)
     return RunOutcome(
         job=job,
         date=day,
         outcome=outcome_of(state),
-        message=state.message or "",
-        flow_run_id=str(details.flow_run_id or ""),
+        message=str(result) if isinstance(result, NightshiftError) else state.message or "",
+        flow_run_id=str(state.state_details.flow_run_id or ""),
     )
 
 
