@@ -70,7 +70,13 @@ def children_environment(settings: Settings, variables: Mapping[str, str]) -> di
     }
     ours = {name: value for name, value in variables.items() if not (has_own_storage and name.startswith(_STORAGE))}
     no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY", inherited.get("no_proxy")), "127.0.0.1,localhost"]))
-    return {**kept, **ours, "NIGHTSHIFT_STACK_DIR": str(settings.stack_dir.resolve()), "NO_PROXY": no_proxy}
+    return {
+        **kept,
+        **ours,
+        "NIGHTSHIFT_STACK_DIR": str(settings.stack_dir.resolve()),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
 
 
 def write_env_file(stack_dir: Path, variables: Mapping[str, str]) -> None:

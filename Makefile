@@ -1,0 +1,55 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: demo test check bench up down clean help
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+CODE := flows workers aigc_models infra tests
+
+demo: .venv/.stamp ## the whole system once: stack, sample inputs, a nightly run, what it wrote
+	@$(BIN)/nightshift demo
+
+test: .venv/.stamp ## every test
+	@$(BIN)/python -m pytest
+
+check: .venv/.stamp ## lint, format, types, layers
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: .venv/.stamp ## the benchmarks; they print figures
+	@$(BIN)/python -m pytest -q -s tests/bench
+
+up: .venv/.stamp ## start the local stack
+	@$(BIN)/nightshift up
+
+down: ## stop the local stack; its data stays
+	@if [ -x $(BIN)/nightshift ]; then $(BIN)/nightshift down; else echo "nothing is running"; fi
+
+clean: ## stop the stack, remove the environment and the caches; data in .nightshift stays
+	@-$(MAKE) --no-print-directory down
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+# A name on the PATH may be a shim without a Python behind it, so each is asked for its version.
+.venv/.stamp: pyproject.toml constraints.txt
+	@python=; \
+	for name in python3.13 python3.12 python3.11 python3; do \
+	  if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	    >/dev/null 2>&1; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Nightshift needs Python 3.11 or later with its venv module: none was found on the PATH" >&2; exit 1; \
+	fi; \
+	echo "making .venv with $$($$python --version)"; \
+	if [ ! -x $(BIN)/python ]; then $$python -m venv --clear .venv; fi
+	@echo "installing torch (1 of 2)"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@echo "installing everything else (2 of 2)"
+	@$(PIP) -e '.[local,dev]'
+	@touch $@

@@ -1,0 +1,65 @@
+"""The choice of ports, with real sockets."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local.ports import GRPC_OFFSET, PortBook, is_free, is_open
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that something listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def test_a_free_wish_is_granted_and_recorded(tmp_path: Path, free: int) -> None:
+    assert PortBook(tmp_path / "ports.json").choose("s3", wished=free) == free
+    assert PortBook(tmp_path / "ports.json").recorded("s3") == free
+
+
+def test_a_taken_wish_gives_another_port_that_is_kept_over_restarts(tmp_path: Path, taken: int) -> None:
+    port = PortBook(tmp_path / "ports.json").choose("s3", wished=taken)
+    assert port != taken
+    assert PortBook(tmp_path / "ports.json").choose("s3", wished=taken) == port
+
+
+def test_a_new_wish_beats_the_recorded_port(tmp_path: Path, taken: int, free: int) -> None:
+    PortBook(tmp_path / "ports.json").choose("s3", wished=taken)
+    assert PortBook(tmp_path / "ports.json").choose("s3", wished=free) == free
+
+
+def test_two_names_never_share_a_port(tmp_path: Path, free: int) -> None:
+    book = PortBook(tmp_path / "ports.json")
+    assert book.choose("a", wished=free) != book.choose("b", wished=free)
+
+
+def test_a_port_whose_grpc_twin_is_taken_is_not_chosen(tmp_path: Path, taken: int) -> None:
+    if taken - GRPC_OFFSET < 1024:
+        pytest.skip("the taken port is too low to be a twin")
+    book = PortBook(tmp_path / "ports.json")
+    assert book.choose("s3", wished=taken - GRPC_OFFSET, needs_grpc=True) != taken - GRPC_OFFSET
+
+
+def test_a_spoilt_book_is_begun_anew(tmp_path: Path, free: int) -> None:
+    (tmp_path / "ports.json").write_text("{")
+    assert PortBook(tmp_path / "ports.json").choose("s3", wished=free) == free
+
+
+def test_free_and_open_are_told_apart(taken: int, free: int) -> None:
+    assert is_open(taken)
+    assert not is_free(taken)
+    assert is_free(free)
+    assert not is_open(free)

@@ -1,0 +1,136 @@
+"""Supervised processes, with real small child processes."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.errors import ServiceError
+from infra.local import supervised
+from infra.local.supervised import ProcessSpec
+
+SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
+STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{SLEEPER}"
+PARENT = f"import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]).pid)\n{SLEEPER}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    supervised.stop("child", tmp_path, timeout_s=0)
+
+
+def spec(folder: Path, code: str, *, word: str = "ready", ready_timeout_s: float = 30.0) -> ProcessSpec:
+    log = supervised.log_path(folder, "child")
+    return ProcessSpec(
+        name="child",
+        argv=[sys.executable, "-c", code],
+        env=dict(os.environ),
+        is_ready=lambda: word in log.read_text(),
+        ready_timeout_s=ready_timeout_s,
+        stop_timeout_s=5.0,
+    )
+
+
+def record(folder: Path) -> Path:
+    return folder / "pids" / "child.json"
+
+
+def test_a_started_process_is_found_and_stopped(folder: Path) -> None:
+    process = supervised.start(spec(folder, SLEEPER), folder)
+    assert supervised.find("child", folder) == process
+    assert supervised.stop("child", folder, timeout_s=5.0)
+    assert supervised.find("child", folder) is None
+    assert not supervised.has_leftovers("child", folder)
+
+
+def test_stopping_twice_is_harmless(folder: Path) -> None:
+    supervised.start(spec(folder, SLEEPER), folder)
+    assert supervised.stop("child", folder, timeout_s=5.0)
+    assert not supervised.stop("child", folder, timeout_s=5.0)
+
+
+def test_a_process_that_ignores_sigterm_is_killed(folder: Path) -> None:
+    process = supervised.start(spec(folder, STUBBORN), folder)
+    assert supervised.stop("child", folder, timeout_s=0.3)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_that_dies_at_start_is_reported_with_the_end_of_its_log(folder: Path) -> None:
+    with pytest.raises(ServiceError, match=r"(?s)status 3.*the disk is on fire"):
+        supervised.start(spec(folder, "print('the disk is on fire', flush=True)\nraise SystemExit(3)"), folder)
+    assert not supervised.has_leftovers("child", folder)
+
+
+def test_a_process_that_is_never_ready_is_reported_and_stopped(folder: Path) -> None:
+    with pytest.raises(ServiceError, match="not ready after"):
+        supervised.start(spec(folder, SLEEPER, word="never printed", ready_timeout_s=0.5), folder)
+    assert supervised.find("child", folder) is None
+
+
+def test_a_recycled_process_id_is_neither_found_nor_killed(folder: Path) -> None:
+    bystander = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        record(folder).parent.mkdir()
+        record(folder).write_text(json.dumps({"pid": bystander.pid, "started": bystander.create_time() - 100}))
+        assert supervised.find("child", folder) is None
+        assert supervised.has_leftovers("child", folder)
+        assert not supervised.stop("child", folder, timeout_s=0)
+        assert bystander.is_running()
+        assert not supervised.has_leftovers("child", folder)
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_orphans_of_a_killed_process_are_found_and_stopped(folder: Path) -> None:
+    process = supervised.start(spec(folder, PARENT), folder)
+    orphan = psutil.Process(int(supervised.log_path(folder, "child").read_text().split()[0]))
+    process.kill()
+    psutil.wait_procs([process], timeout=5)
+    assert supervised.find("child", folder) is None
+    assert supervised.has_leftovers("child", folder)
+    assert supervised.stop("child", folder, timeout_s=0)
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+def test_stop_takes_the_descendants_along(folder: Path) -> None:
+    supervised.start(spec(folder, PARENT), folder)
+    grandchild = psutil.Process(int(supervised.log_path(folder, "child").read_text().split()[0]))
+    supervised.stop("child", folder, timeout_s=5.0)
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_of_another_folder_is_left_alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    process = supervised.start(spec(folder, SLEEPER), folder)
+    assert not supervised.stop("child", tmp_path_factory.mktemp("other"), timeout_s=0)
+    assert process.is_running()
+
+
+def test_a_spoilt_record_counts_as_a_leftover(folder: Path) -> None:
+    record(folder).parent.mkdir()
+    record(folder).write_text("{")
+    assert supervised.find("child", folder) is None
+    assert supervised.has_leftovers("child", folder)
+
+
+def test_the_last_log_is_kept_beside_the_present_one(folder: Path) -> None:
+    for _ in range(2):
+        supervised.start(spec(folder, SLEEPER), folder)
+        supervised.stop("child", folder, timeout_s=5.0)
+    assert (folder / "logs" / "child.log.1").read_text() == "ready\n"
+
+
+def test_an_ignored_sigint_is_not_inherited(folder: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = f"import signal\nprint(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n{SLEEPER}"
+        supervised.start(spec(folder, code), folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert supervised.log_path(folder, "child").read_text().split()[0] == "True"
