@@ -1,0 +1,130 @@
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from infra.errors import PreconditionFailed, StorageError
+from infra.storage.files import METADATA_FOLDER, FileStorage
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "the store"
+
+
+@pytest.fixture
+def storage(root: Path) -> FileStorage:
+    return FileStorage(root.as_uri())
+
+
+def test_each_write_has_an_etag_of_its_own_even_for_the_same_bytes(storage: FileStorage) -> None:
+    etags = [storage.put("key", b"same") for _ in range(200)]
+    assert len(set(etags)) == len(etags)
+
+
+def test_a_stale_etag_is_refused_and_the_current_one_is_not(storage: FileStorage) -> None:
+    first = storage.put("key", b"1")
+    second = storage.put("key", b"2", if_match=first)
+    with pytest.raises(PreconditionFailed):
+        storage.put("key", b"3", if_match=first)
+    assert storage.get_with_etag("key") == (b"2", second)
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_object(storage: FileStorage, root: Path) -> None:
+    storage.put("key", b"before")
+    with pytest.raises(TypeError):
+        storage.put("key", "not bytes")  # type: ignore[arg-type]  # what is tested
+    assert storage.get("key") == b"before"
+    assert [path.name for path in root.iterdir()] == ["key"]
+
+
+def test_what_a_crash_left_behind_is_no_object(storage: FileStorage, root: Path) -> None:
+    storage.put("folder/key", b"1", metadata={"a": "b"})
+    (root / "folder" / ".0123.tmp").write_bytes(b"half")
+    (root / ".locks").mkdir()
+    (root / ".locks" / "x").touch()
+    assert [info.key for info in storage.list("")] == ["folder/key"]
+
+
+def test_metadata_of_an_earlier_object_are_never_taken_for_those_of_a_later_one(
+    storage: FileStorage, root: Path
+) -> None:
+    storage.put("key", b"1", metadata={"receipt": "old"})
+    kept = (root / METADATA_FOLDER / "key.json").read_bytes()
+    storage.put("key", b"2")
+    (root / METADATA_FOLDER / "key.json").write_bytes(kept)
+    head = storage.head("key")
+    assert head is not None
+    assert dict(head.metadata) == {}
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff"])
+def test_damaged_metadata_count_as_none(storage: FileStorage, root: Path, damage: bytes) -> None:
+    storage.put("key", b"1", metadata={"receipt": "r"})
+    (root / METADATA_FOLDER / "key.json").write_bytes(damage)
+    head = storage.head("key")
+    assert head is not None
+    assert dict(head.metadata) == {}
+
+
+def test_metadata_keys_come_back_in_lower_case_as_from_s3(storage: FileStorage, root: Path) -> None:
+    etag = storage.put("key", b"1", metadata={"Receipt": "R"})
+    stored = json.loads((root / METADATA_FOLDER / "key.json").read_text())
+    assert stored == {"etag": etag, "metadata": {"receipt": "R"}}
+
+
+def test_deleting_takes_the_metadata_along(storage: FileStorage, root: Path) -> None:
+    storage.put("a/key", b"1", metadata={"receipt": "r"})
+    storage.delete(["a/key", "a/other", "b/key"])
+    assert not any(path.is_file() for path in root.rglob("*"))
+
+
+def test_a_prefix_is_compared_as_text_not_as_a_folder(storage: FileStorage) -> None:
+    for key in ("a/1", "a-1", "ab/1", "b"):
+        storage.put(key, b"")
+    assert [info.key for info in storage.list("a")] == ["a-1", "a/1", "ab/1"]
+    assert [info.key for info in storage.list("a/")] == ["a/1"]
+
+
+def test_a_key_below_another_object_is_an_error_in_plain_words(storage: FileStorage) -> None:
+    storage.put("a", b"")
+    with pytest.raises(StorageError, match="NIGHTSHIFT_STORAGE_URI"):
+        storage.put("a/b", b"")
+    assert storage.head("a/b") is None
+
+
+def test_a_name_too_long_for_the_disk_is_an_error_in_plain_words(storage: FileStorage) -> None:
+    with pytest.raises(StorageError, match="too long"):
+        storage.put("a/" + "k" * 300, b"")
+
+
+def test_readers_never_see_half_an_object(storage: FileStorage) -> None:
+    values = [bytes([number]) * 100_000 for number in range(20)]
+    storage.put("key", values[0])
+    stop = threading.Event()
+    seen: list[bytes] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(storage.get("key"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for value in values:
+        storage.put("key", value)
+    stop.set()
+    reader.join()
+    assert seen
+    assert set(seen) <= set(values)
+
+
+def test_a_writer_that_was_killed_holds_nobody_up(storage: FileStorage, root: Path) -> None:
+    die_locked = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", die_locked, str(root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    storage.put("key", b"2")
+    assert storage.get("key") == b"2"

@@ -1,0 +1,51 @@
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
+from infra.storage.s3_errors import plain_errors
+
+
+def converted(error: Exception, key: str | None = "the/key") -> StorageError:
+    with (
+        pytest.raises(StorageError) as caught,
+        plain_errors(uri="s3://bucket/p", bucket="bucket", endpoint="http://host:1", key=key),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
+    return caught.value
+
+
+def answer(code: str, message: str = "said so") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "PutObject")
+
+
+@pytest.mark.parametrize("code", ["412", "PreconditionFailed", "ConditionalRequestConflict"])
+def test_a_lost_conditional_write_is_its_own_error(code: str) -> None:
+    assert type(converted(answer(code))) is PreconditionFailed
+
+
+def test_a_missing_key_is_told_apart_from_a_missing_bucket() -> None:
+    assert type(converted(answer("NoSuchKey"))) is ObjectNotFound
+    assert "bucket 'bucket'" in str(converted(answer("NoSuchBucket")))
+    assert "bucket 'bucket'" in str(converted(answer("404"), key=None))
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        ("AccessDenied", "policy"),
+        ("ExpiredToken", "expired"),
+        ("PermanentRedirect", "NIGHTSHIFT_S3_REGION"),
+        ("NotImplemented", "conditional writes"),
+        ("SlowDown", "SlowDown"),
+    ],
+)
+def test_each_refusal_says_where_to_look(code: str, hint: str) -> None:
+    assert hint in str(converted(answer(code)))
+
+
+def test_trouble_on_the_way_says_where_to_look() -> None:
+    assert "NIGHTSHIFT_S3_ENDPOINT_URL" in str(converted(EndpointConnectionError(endpoint_url="http://host:1")))
+    assert "AWS_ACCESS_KEY_ID" in str(converted(NoCredentialsError()))

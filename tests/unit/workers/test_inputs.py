@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.errors import InputError
+from infra.storage import Storage
+from infra.storage.files import FileStorage
+from workers.inputs import check_inputs, list_input_files, put_table, read_input
+from workers.tables import ATTRIBUTES
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return FileStorage((tmp_path / "store").as_uri())
+
+
+def catalog_csv(folder: Path, name: str, ids: list[str]) -> Path:
+    path = folder / name
+    path.write_text("product_id,attributes.name\n" + "".join(f"{product_id},Product\n" for product_id in ids))
+    return path
+
+
+def stored_ids(storage: Storage) -> list[str]:
+    keys = [info.key for info in list_input_files(storage, "catalog")]
+    return sorted(product for key in keys for product in read_input(storage, "catalog", key)["product_id"].to_pylist())
+
+
+def test_files_are_added_to_the_table(storage: Storage, tmp_path: Path) -> None:
+    first = put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a", "b"])])
+    second = put_table(storage, "catalog", [catalog_csv(tmp_path, "b.csv", ["c"])])
+    assert (first.num_rows, first.num_uploaded, second.num_rows) == (2, 1, 1)
+    assert stored_ids(storage) == ["a", "b", "c"]
+
+
+def test_putting_the_same_file_again_changes_nothing(storage: Storage, tmp_path: Path) -> None:
+    path = catalog_csv(tmp_path, "a.csv", ["a", "b"])
+    put_table(storage, "catalog", [path])
+    before = list(storage.list(""))
+    again = put_table(storage, "catalog", [path, path, catalog_csv(tmp_path, "same-bytes.csv", ["a", "b"])])
+    assert (again.num_uploaded, again.num_present, again.num_rows) == (0, 1, 2)
+    assert list(storage.list("")) == before
+
+
+def test_nothing_is_uploaded_if_anything_is_wrong(storage: Storage, tmp_path: Path) -> None:
+    good, bad = catalog_csv(tmp_path, "a.csv", ["a"]), catalog_csv(tmp_path, "b.csv", ["b", ""])
+    with pytest.raises(InputError, match=r"b\.csv, row 2, column product_id"):
+        put_table(storage, "catalog", [good, bad])
+    assert list(storage.list("")) == []
+
+
+def test_an_id_that_stands_in_two_files_is_refused(storage: Storage, tmp_path: Path) -> None:
+    files = [catalog_csv(tmp_path, "a.csv", ["a", "b"]), catalog_csv(tmp_path, "b.csv", ["c", "a"])]
+    with pytest.raises(InputError, match=r"b\.csv, row 2.*a\.csv, row 1"):
+        put_table(storage, "catalog", files)
+    assert list(storage.list("")) == []
+
+
+def test_an_id_that_is_stored_already_is_refused_unless_replacing(storage: Storage, tmp_path: Path) -> None:
+    put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a", "b"])])
+    changed = catalog_csv(tmp_path, "b.csv", ["b", "c"])
+    with pytest.raises(InputError, match=r"b\.csv, row 1.*inputs/catalog/.*row 2"):
+        put_table(storage, "catalog", [changed])
+    summary = put_table(storage, "catalog", [changed], replace=True)
+    assert (summary.num_uploaded, summary.num_removed) == (1, 1)
+    assert stored_ids(storage) == ["b", "c"]
+
+
+def test_an_empty_table_is_refused(storage: Storage, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"empty\.csv: the table catalog is empty"):
+        put_table(storage, "catalog", [catalog_csv(tmp_path, "empty.csv", [])])
+    with pytest.raises(InputError, match="no files were given"):
+        put_table(storage, "catalog", [])
+    with pytest.raises(InputError, match=r"none\.csv is not a file"):
+        put_table(storage, "catalog", [tmp_path / "none.csv"])
+
+
+def test_progress_is_told_in_rows(storage: Storage, tmp_path: Path) -> None:
+    told: list[tuple[str, int]] = []
+    put_table(
+        storage,
+        "catalog",
+        [catalog_csv(tmp_path, "a.csv", [str(number) for number in range(5_000)])],
+        on_progress=lambda name, rows: told.append((name, rows)),
+    )
+    assert told == [("a.csv", 4096), ("a.csv", 5000)]
+
+
+def test_checking_reads_what_is_there(storage: Storage, tmp_path: Path) -> None:
+    put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a", "b"])])
+    (file,) = check_inputs(storage, "catalog")
+    assert file.footer.num_rows == 2
+    assert file.info.key.startswith("inputs/catalog/")
+
+
+def test_checking_refuses_a_table_without_rows(storage: Storage) -> None:
+    with pytest.raises(InputError, match=r"catalog is empty: put files with `nightshift inputs put catalog FILES`"):
+        check_inputs(storage, "catalog")
+    empty = pa.table({"product_id": pa.array([], pa.string()), "attributes": pa.array([], ATTRIBUTES)})
+    put_by_hand(storage, "inputs/catalog/empty.parquet", empty)
+    with pytest.raises(InputError, match="catalog is empty"):
+        check_inputs(storage, "catalog")
+
+
+def test_checking_refuses_files_that_came_by_hand_and_do_not_fit(storage: Storage) -> None:
+    put_by_hand(storage, "inputs/catalog/a.parquet", pa.table({"product_id": [1], "attributes": [[]]}))
+    with pytest.raises(InputError, match=r"inputs/catalog/a\.parquet, column product_id: found type int64"):
+        check_inputs(storage, "catalog")
+    storage.put("inputs/catalog/a.parquet", b"not parquet")
+    with pytest.raises(InputError, match=r"inputs/catalog/a\.parquet is not a Parquet file"):
+        check_inputs(storage, "catalog")
+
+
+def test_a_file_that_would_be_overlooked_is_refused(storage: Storage) -> None:
+    storage.put("inputs/catalog/_SUCCESS", b"")
+    storage.put("inputs/catalog/products.csv", b"")
+    with pytest.raises(InputError, match=r"inputs/catalog/products\.csv is not a Parquet file"):
+        list_input_files(storage, "catalog")
+
+
+def test_real_tables_go_in_and_come_out_unchanged(storage: Storage, shared_data: Path) -> None:
+    for table, name in (("catalog", "laptops/catalog.parquet"), ("copy_examples", "laptops/train.parquet")):
+        summary = put_table(storage, table, [shared_data / name])
+        found = read_input(storage, table, summary.keys[0])
+        assert found.to_pylist() == pq.read_table(shared_data / name, columns=found.column_names).to_pylist()
+
+
+def put_by_hand(storage: Storage, key: str, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    storage.put(key, sink.getvalue().to_pybytes())
