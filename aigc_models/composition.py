@@ -56,7 +56,7 @@ def plan_sentences(schema: Schema, product: TextRequest, row_seed: int, composit
     """The acts of a product's description, at least one."""
     use = schema.intents.get(product.intent)
     head_keys = use.head_keys if use else ()
-    stateable = [(key, value) for key, value in product.attributes if schema.can_state(key, value)]
+    stateable = [(key, value) for key, value in product.attributes if schema.can_state(product.intent, key, value)]
     head = tuple(pair for pair in stateable if pair[0] in head_keys)
     facts = [pair for pair in stateable if pair[0] not in head_keys]
     num_facts = min(composition.num_facts or len(facts), len(facts))

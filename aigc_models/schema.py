@@ -64,6 +64,8 @@ class IntentUse:
     """Keys that nearly every text states, such as a name."""
     num_facts: tuple[int, ...] = (0, 0, 0)
     """How many further attributes a text states: the 10th, 50th and 90th percentile."""
+    values: frozenset[str] = frozenset()
+    """Labels of the values that its texts express without repeating them."""
     num_continued: int = 0
     """Training sentences that go on about a subject already named."""
 
@@ -98,10 +100,12 @@ class Schema:
                 problems.append(f"value {value!r} of attribute {key!r} was never seen in training")
         return Act(tuple(symbols), tuple(slots), tuple(tokens), tuple(problems))
 
-    def can_state(self, key: str, value: str | None) -> bool:
-        """Whether training texts say how to state this fact; a null value is no fact."""
+    def can_state(self, intent: str, key: str, value: str | None) -> bool:
+        """Whether training texts of the intent say how to state this fact; a null value is no fact."""
         use = self.keys.get(key)
-        return use is not None and bool(value) and (is_slot(use, value) or folded(value) in use.tokens)
+        if use is None or not value or intent not in self.intents:
+            return False
+        return is_slot(use, value) or f"{key}{EQUALS}{folded(value)}" in self.intents[intent].values
 
     def slots(self) -> list[Slot]:
         """Every slot that an act can have."""
@@ -137,6 +141,7 @@ class Schema:
                     "num_texts": use.num_texts,
                     "head_keys": list(use.head_keys),
                     "num_facts": list(use.num_facts),
+                    "values": sorted(use.values),
                     "num_continued": use.num_continued,
                 }
                 for intent, use in sorted(self.intents.items())
@@ -159,6 +164,7 @@ class Schema:
                 num_texts=use["num_texts"],
                 head_keys=tuple(use["head_keys"]),
                 num_facts=tuple(use["num_facts"]),
+                values=frozenset(use["values"]),
                 num_continued=use["num_continued"],
             )
             for intent, use in data["intents"].items()

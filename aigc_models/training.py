@@ -26,7 +26,7 @@ from aigc_models.schema import CONTINUED, intent_symbol
 from aigc_models.text import GeneratedText, Sampling, TextModel, left_padded
 from aigc_models.tokenizer import TextTokenizer
 
-__all__ = ["TrainingProgress", "TrainingSettings", "train_text_model"]
+__all__ = ["TrainingProgress", "TrainingSettings", "default_settings", "train_text_model"]
 
 IGNORED = -100
 BUCKET_BATCHES = 32
@@ -37,15 +37,15 @@ NUM_SAMPLES = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings(LoopSettings):
     family: str = GPT_FAMILY
-    width: int = 128
-    num_layers: int = 4
+    width: int = 96
+    num_layers: int = 3
     num_heads: int = 4
     """Of the GPT; recurrent families have none."""
     dropout: float = 0.1
     label_smoothing: float = 0.0
     vocab_size: int = 2000
     """Literal tokens; symbols of acts come on top."""
-    batch_tokens: int = 2048
+    batch_tokens: int = 512
     """Positions of a batch, padding included."""
     validation_share: float = 0.05
     num_scored: int = 300
@@ -63,6 +63,21 @@ class TrainingSettings(LoopSettings):
         if self.family == GPT_FAMILY:
             options |= {"num_heads": self.num_heads, "mlp_width": 8 * self.width // 3}
         return options
+
+
+FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
+    "gpt": {},
+    "lstm": {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024},
+    "gru": {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024},
+    "rnn": {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024},
+}
+
+
+def default_settings(family: str, **changes: Any) -> TrainingSettings:
+    """Settings that suit a family on a few thousand examples, with changes."""
+    if family not in FAMILY_SETTINGS:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
+    return TrainingSettings(**{"family": family, **FAMILY_SETTINGS[family], **changes})
 
 
 @dataclass(frozen=True, slots=True)

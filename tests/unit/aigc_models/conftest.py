@@ -38,10 +38,10 @@ def kettles() -> list[TextExample]:
 @pytest.fixture(scope="session")
 def tiny_settings() -> TrainingSettings:
     return TrainingSettings(
-        max_steps=150,
+        max_steps=300,
         cpu_budget_s=None,
         width=32,
-        num_layers=2,
+        num_layers=3,
         num_heads=2,
         dropout=0.0,
         batch_tokens=1024,

@@ -16,9 +16,8 @@ def test_values_become_slots_and_come_back() -> None:
 
 def test_the_longest_of_values_that_contain_each_other_wins() -> None:
     family = Slot("family", 1)
-    segments = delexicalise(
-        "satellite pro 5 of the satellite family", [(family, "satellite"), (NAME, "satellite pro 5")]
-    )
+    slots = [(family, "satellite"), (NAME, "satellite pro 5")]
+    segments = delexicalise("satellite pro 5 of the satellite family", slots)
     assert segments == (NAME, " of the ", family, " family")
 
 

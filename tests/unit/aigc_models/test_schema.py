@@ -50,10 +50,14 @@ def test_what_training_never_saw_is_left_out_and_named() -> None:
 
 
 def test_only_facts_that_texts_can_express_can_be_stated() -> None:
-    assert SCHEMA.can_state("switches off", "TRUE")
-    assert not SCHEMA.can_state("switches off", "maybe")
-    assert not SCHEMA.can_state("name", None)
-    assert not SCHEMA.can_state("colour", "red")
+    schema = Schema(SCHEMA.keys, {"inform": IntentUse(values=frozenset({"switches off = true"})), "sing": IntentUse()})
+    assert schema.can_state("inform", "switches off", "TRUE")
+    assert schema.can_state("sing", "name", "A")
+    assert not schema.can_state("sing", "switches off", "true")
+    assert not schema.can_state("inform", "switches off", "maybe")
+    assert not schema.can_state("inform", "name", None)
+    assert not schema.can_state("inform", "colour", "red")
+    assert not schema.can_state("dance", "name", "A")
 
 
 def test_a_rare_value_is_judged_by_its_key() -> None:
@@ -67,6 +71,11 @@ def test_head_keys_are_those_of_nearly_every_text() -> None:
     use = intent_use([["name", "size"], ["name", "colour"], ["name"], ["name", "size", "colour"]])
     assert use.head_keys == ("name",)
     assert use.num_facts == (0, 1, 1)
+
+
+def test_every_symbol_that_an_act_can_have_is_listed() -> None:
+    assert SCHEMA.slots() == [Slot("name", 1)]
+    assert SCHEMA.value_symbols() == [value_symbol("switches off", value) for value in ("false", "true")]
 
 
 def test_symbols_can_be_read_back_whatever_the_key() -> None:
@@ -85,5 +94,5 @@ def test_symbols_of_a_key_share_its_part() -> None:
 
 
 def test_a_schema_survives_json() -> None:
-    schema = Schema(SCHEMA.keys, {"inform": IntentUse(num_texts=3, head_keys=("name",), num_facts=(1, 2, 3))})
+    schema = Schema(SCHEMA.keys, {"inform": IntentUse(num_texts=3, head_keys=("name",), values=frozenset("a"))})
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema

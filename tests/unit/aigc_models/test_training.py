@@ -1,0 +1,97 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aigc_models.acts import TextExample, TextRequest
+from aigc_models.corpus import build_corpus
+from aigc_models.loop import TrainingProgress
+from aigc_models.text import Sampling, TextModel
+from aigc_models.training import BatchSchedule, TrainingSettings, build_tokenizer, in_batches, train_text_model
+
+ENCODED = [([1] * (i % 3 + 1), [2] * (i % 17 + 1)) for i in range(200)]
+
+
+def test_every_row_is_in_one_batch_and_batches_keep_their_size() -> None:
+    batches = in_batches(ENCODED, 100)
+    assert sorted(row for rows in batches for row in rows) == list(range(200))
+    for rows in batches:
+        widest = max(len(ENCODED[row][0]) for row in rows) + max(len(ENCODED[row][1]) for row in rows) + 1
+        assert len(rows) * widest <= 100 or len(rows) == 1
+
+
+def test_a_text_longer_than_a_batch_has_one_to_itself() -> None:
+    assert in_batches([([1], [2] * 500), ([1], [2])], 100) == [[1], [0]]
+
+
+def test_every_epoch_has_every_row_once_in_another_order() -> None:
+    schedule = BatchSchedule(ENCODED, 100, seed=0)
+    first = schedule.epoch(0)
+    steps = [schedule.rows_at(step) for step in range(2 * len(first))]
+    assert steps[: len(first)] == first
+    assert sorted(row for rows in first for row in rows) == list(range(200))
+    assert steps[len(first) :] != first
+    assert BatchSchedule(ENCODED, 100, seed=0).rows_at(len(first) + 1) == steps[len(first) + 1]
+    assert BatchSchedule(ENCODED, 100, seed=1).epoch(0) != first
+
+
+def test_a_checkpoint_folder_is_complete(kettle_folder: Path) -> None:
+    names = {path.name for path in kettle_folder.iterdir()}
+    assert names == {
+        "weights.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "metrics.json",
+        "samples.json",
+        "tensorboard",
+    }
+    metrics = json.loads((kettle_folder / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["steps"] == 300
+    assert metrics["num_examples"] == 600
+    assert metrics["bleu"] > 0.5
+    assert metrics["texts_with_error_share"] < 0.2
+    samples = json.loads((kettle_folder / "samples.json").read_text(encoding="utf-8"))
+    assert len(samples) == 20
+    assert set(samples[0]) == {"intent", "attributes", "text", "problems", "reference"}
+
+
+def test_a_recurrent_family_learns_too(
+    kettles: list[TextExample], tiny_settings: TrainingSettings, tmp_path: Path
+) -> None:
+    settings = replace(tiny_settings, family="gru", width=48, num_layers=1, max_steps=200)
+    metrics = train_text_model(kettles, tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
+    assert metrics["bleu"] > 0.4
+    assert metrics["texts_with_error_share"] < 0.5
+    assert TextModel.load(tmp_path / "model").generate([kettles[0].request], [1], Sampling())[0].text
+
+
+def test_a_training_that_crashed_goes_on_to_the_same_model(
+    kettles: list[TextExample], tiny_settings: TrainingSettings, tmp_path: Path
+) -> None:
+    settings = replace(tiny_settings, max_steps=30, checkpoint_every_s=1e-9, dropout=0.1)
+
+    def crash(progress: TrainingProgress) -> None:
+        raise InterruptedError
+
+    train_text_model(kettles, tmp_path / "a", settings=settings, work_dir=tmp_path / "work_a")
+    with pytest.raises(InterruptedError):
+        train_text_model(kettles, tmp_path / "b", settings=settings, work_dir=tmp_path / "work_b", on_progress=crash)
+    train_text_model(kettles, tmp_path / "b", settings=settings, work_dir=tmp_path / "work_b")
+    for name in ("weights.safetensors", "config.json", "tokenizer.json", "samples.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_acts_that_training_saw_only_in_parts_can_be_encoded(kettles: list[TextExample]) -> None:
+    corpus = build_corpus(kettles, 0.05)
+    tokenizer = build_tokenizer(corpus, TrainingSettings())
+    pair = [("name", "A"), ("switches_off", "true")]
+    act = corpus.schema.act(TextRequest("inform", tuple(pair)))
+    assert tokenizer.pad_id not in tokenizer.prefix(act)
+
+
+def test_settings_without_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="family must be one of"):
+        TrainingSettings(family="bert")
+    with pytest.raises(ValueError, match="validation_share"):
+        TrainingSettings(validation_share=1.0)
