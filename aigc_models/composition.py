@@ -62,8 +62,11 @@ def plan_sentences(schema: Schema, product: TextRequest, row_seed: int, composit
     num_facts = min(composition.num_facts or len(facts), len(facts))
     if not composition.keep_order:
         facts = random.Random(row_seed).sample(facts, num_facts)
-    groups = grouped(facts[:num_facts], composition.facts_per_sentence)
     can_continue = use is not None and use.num_continued >= MIN_CONTINUED and bool(head)
+    most_later = composition.facts_per_sentence
+    if use is not None and can_continue:
+        most_later = max(1, min(most_later, use.continued_facts))
+    groups = grouped(facts[:num_facts], composition.facts_per_sentence, most_later)
     first = TextRequest(product.intent, head + groups[0])
     later = [
         TextRequest(product.intent, group if can_continue else head + group, continued=can_continue)
@@ -72,11 +75,13 @@ def plan_sentences(schema: Schema, product: TextRequest, row_seed: int, composit
     return [first, *later]
 
 
-def grouped(facts: Sequence[tuple[str, str | None]], facts_per_sentence: int) -> list[Attributes]:
-    """Groups of about equal size, so that no sentence is left with a lone fact."""
-    num_groups = max(1, -(-len(facts) // facts_per_sentence))
-    sizes = [len(facts) // num_groups + (i < len(facts) % num_groups) for i in range(num_groups)]
-    starts = [sum(sizes[:i]) for i in range(num_groups)]
+def grouped(facts: Sequence[tuple[str, str | None]], most_first: int, most_later: int) -> list[Attributes]:
+    """As few groups as the limits allow, of about equal size, so that no sentence is left with a lone fact."""
+    num_later = -(-max(0, len(facts) - most_first) // most_later)
+    first = max(-(-len(facts) // (num_later + 1)), len(facts) - most_later * num_later)
+    rest = len(facts) - first
+    sizes = [first, *(rest // num_later + (i < rest % num_later) for i in range(num_later))]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return [tuple(facts[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
 
 

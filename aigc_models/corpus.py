@@ -180,9 +180,16 @@ def intent_uses(texts: Sequence[TrainingText], further: Sequence[TrainingText]) 
     for text in texts:
         keys[text.request.intent].append(stated_keys(text))
         values[text.request.intent] |= {value_label(token) for token in text.act.tokens}
-    num_continued = Counter(text.request.intent for text in further)
+    continued: dict[str, list[int]] = defaultdict(list)
+    for text in further:
+        continued[text.request.intent].append(len(text.request.attributes))
     return {
-        intent: replace(intent_use(rows), values=frozenset(values[intent]), num_continued=num_continued[intent])
+        intent: replace(
+            intent_use(rows),
+            values=frozenset(values[intent]),
+            num_continued=len(continued[intent]),
+            continued_facts=percentile(continued[intent], 0.9) if continued[intent] else 1,
+        )
         for intent, rows in keys.items()
     }
 

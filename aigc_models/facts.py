@@ -4,8 +4,8 @@ Checked are: each value that is repeated verbatim, each value that is expressed 
 other acts of the training corpus. A claim in words that no training act ever made cannot be noticed.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from aigc_models.acts import Segments, Slot, TextExample
@@ -30,7 +30,7 @@ class FactChecker:
         self.detector = detector
         self.known_values = frozenset(known_values)
         self.known_forms = frozenset(word_forms(value) for value in self.known_values)
-        self.known_lengths = tuple(sorted({len(forms) for forms in self.known_forms}, reverse=True))
+        self.lengths_from = lengths_by_first_word(self.known_forms)
         self.repeatable_keys = frozenset(repeatable_keys)
 
     def check(self, act: Act, texts: Sequence[Segments]) -> list[tuple[str, ...]]:
@@ -87,8 +87,8 @@ class FactChecker:
         words = [word.form for word in split_words(piece)]
         return [
             " ".join(words[i : i + size])
-            for size in self.known_lengths
-            for i in range(len(words) - size + 1)
+            for i, word in enumerate(words)
+            for size in self.lengths_from.get(word, ())
             if tuple(words[i : i + size]) in self.known_forms
         ]
 
@@ -107,20 +107,27 @@ def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments
     forms.pop((), None)
     given: Counter[tuple[str, ...]] = Counter()
     not_given: Counter[tuple[str, ...]] = Counter()
-    lengths = sorted({len(form) for form in forms})
+    lengths_from = lengths_by_first_word(forms)
     for example, text in zip(examples, texts, strict=True):
         slots = dict(schema.act(example.request).slots)
         given.update(word_forms(slots[slot]) for slot in set(stated(text)) if slot in slots)
         for piece in (segment for segment in text if isinstance(segment, str)):
             words = tuple(word.form for word in split_words(piece))
-            for size in lengths:
-                found = (words[i : i + size] for i in range(len(words) - size + 1))
-                not_given.update(form for form in found if form in forms)
+            found = (words[i : i + size] for i, word in enumerate(words) for size in lengths_from.get(word, ()))
+            not_given.update(form for form in found if form in forms)
     return {
         value
         for form, value in forms.items()
         if not_given[form] <= COMMON_SHARE * (given[form] + not_given[form]) and given[form]
     }
+
+
+def lengths_by_first_word(forms: Collection[tuple[str, ...]]) -> dict[str, tuple[int, ...]]:
+    """How long the values are that begin with a word, so that a text is searched word by word, not value by value."""
+    lengths: dict[str, set[int]] = defaultdict(set)
+    for form in forms:
+        lengths[form[0]].add(len(form))
+    return {word: tuple(sorted(sizes)) for word, sizes in lengths.items()}
 
 
 def learn_repeatable_keys(texts: Sequence[Segments]) -> set[str]:

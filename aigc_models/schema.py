@@ -68,6 +68,8 @@ class IntentUse:
     """Labels of the values that its texts express without repeating them."""
     num_continued: int = 0
     """Training sentences that go on about a subject already named."""
+    continued_facts: int = 1
+    """How many attributes such a sentence states, the 90th percentile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Schema:
                     "num_facts": list(use.num_facts),
                     "values": sorted(use.values),
                     "num_continued": use.num_continued,
+                    "continued_facts": use.continued_facts,
                 }
                 for intent, use in sorted(self.intents.items())
             },
@@ -166,6 +169,7 @@ class Schema:
                 num_facts=tuple(use["num_facts"]),
                 values=frozenset(use["values"]),
                 num_continued=use["num_continued"],
+                continued_facts=use["continued_facts"],
             )
             for intent, use in data["intents"].items()
         }
@@ -263,6 +267,11 @@ def intent_use(stated_keys: Sequence[Sequence[str]]) -> IntentUse:
     """`stated_keys`: what each text of the intent states."""
     present = Counter(key for keys in stated_keys for key in dict.fromkeys(keys))
     head = tuple(key for key, count in present.items() if count >= HEAD_SHARE * len(stated_keys))
-    facts = sorted(sum(key not in head for key in keys) for keys in stated_keys)
-    percentiles = tuple(facts[int(share * (len(facts) - 1))] for share in (0.1, 0.5, 0.9))
+    facts = [sum(key not in head for key in keys) for keys in stated_keys]
+    percentiles = tuple(percentile(facts, share) for share in (0.1, 0.5, 0.9))
     return IntentUse(num_texts=len(stated_keys), head_keys=head, num_facts=percentiles)
+
+
+def percentile(values: Sequence[int], share: float) -> int:
+    """The value that the given share of values does not exceed."""
+    return sorted(values)[int(share * (len(values) - 1))]
