@@ -14,7 +14,17 @@ from aigc_models.acts import Segments, Slot, TextExample, TextRequest
 from aigc_models.delexicalisation import delexicalise, stated
 from aigc_models.expression import ExpressionDetector, fit_detector
 from aigc_models.facts import EXPRESSED, FactChecker, learn_known_values, learn_repeatable_keys, literal_numbers
-from aigc_models.schema import CONTINUED, HEAD_SHARE, Act, IntentUse, Schema, intent_use, learn_schema, value_label
+from aigc_models.schema import (
+    CONTINUED,
+    HEAD_SHARE,
+    Act,
+    IntentUse,
+    Schema,
+    intent_use,
+    learn_schema,
+    percentile,
+    value_label,
+)
 from aigc_models.words import NUMBER
 from aigc_models.written_form import is_tokenised
 

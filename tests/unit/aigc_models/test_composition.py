@@ -19,6 +19,7 @@ SCHEMA = Schema(
             num_facts=(3, 3, 3),
             values=frozenset({"flag = true"}),
             num_continued=500,
+            continued_facts=2,
         )
     },
 )
@@ -68,9 +69,15 @@ def test_values_that_say_that_nothing_is_known_are_no_facts() -> None:
 
 
 def test_groups_are_of_about_equal_size() -> None:
-    assert [len(group) for group in grouped(FACTS[:7], 3)] == [3, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:4], 3)] == [2, 2]
-    assert grouped([], 3) == [()]
+    assert [len(group) for group in grouped(FACTS[:7], 3, 3)] == [3, 2, 2]
+    assert [len(group) for group in grouped(FACTS[:4], 3, 3)] == [2, 2]
+    assert grouped([], 3, 3) == [()]
+
+
+def test_later_sentences_state_no_more_than_training_texts_do() -> None:
+    assert [len(group) for group in grouped(FACTS[:6], 3, 2)] == [2, 2, 2]
+    assert [len(group) for group in grouped(FACTS[:8], 4, 2)] == [4, 2, 2]
+    assert [len(group) for group in grouped(FACTS[:6], 3, 1)] == [3, 1, 1, 1]
 
 
 def test_descriptions_state_their_facts(kettle_model: TextModel) -> None:
