@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
-from dotenv import dotenv_values
-
 from infra.errors import NightshiftError
-from infra.local.environment import STORAGE_URI, env_path
+from infra.local.environment import STORAGE_URI, recorded_variables
 from infra.local.prefect_server import online_workers, server_version
 from infra.local.prefect_worker import WORK_POOL
 from infra.settings import Settings, child_environment, prefect_api_url
@@ -52,17 +50,15 @@ def _check_settings(settings: Settings) -> Check:
         return Check(
             name="settings", state="failed", found="no storage is set", remedy=f"{_UP}, or set NIGHTSHIFT_STORAGE_URI"
         )
-    stack_env = env_path(settings.stack_dir)
-    key = child_environment().get("AWS_ACCESS_KEY_ID")
-    if settings.storage_uri == STORAGE_URI and stack_env.exists():
-        stack_key = dotenv_values(stack_env).get("AWS_ACCESS_KEY_ID")
-        if key != stack_key:
-            return Check(
-                name="settings",
-                state="warning",
-                found="AWS_ACCESS_KEY_ID of this shell takes the place of the local stack's",
-                remedy="unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN",
-            )
+    stack_key = recorded_variables(settings.stack_dir).get("AWS_ACCESS_KEY_ID")
+    uses_stack = settings.storage_uri == STORAGE_URI and stack_key is not None
+    if uses_stack and child_environment().get("AWS_ACCESS_KEY_ID") != stack_key:
+        return Check(
+            name="settings",
+            state="warning",
+            found="AWS_ACCESS_KEY_ID of this shell takes the place of the local stack's",
+            remedy="unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN",
+        )
     return Check(name="settings", state="ok", found=f"storage {settings.storage_uri}")
 
 

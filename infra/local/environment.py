@@ -29,7 +29,7 @@ class StackKeys:
 
 def load_or_make_keys(stack_dir: Path) -> StackKeys:
     """The keys in the `env` file, or fresh ones."""
-    recorded = dotenv_values(env_path(stack_dir)) if env_path(stack_dir).exists() else {}
+    recorded = recorded_variables(stack_dir)
     return StackKeys(
         access_key=recorded.get("AWS_ACCESS_KEY_ID") or secrets.token_hex(10),
         secret_key=recorded.get("AWS_SECRET_ACCESS_KEY") or secrets.token_hex(20),
@@ -53,6 +53,12 @@ def stack_variables(stack_dir: Path, *, ports: Mapping[str, int], keys: StackKey
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+
+
+def recorded_variables(stack_dir: Path) -> dict[str, str]:
+    """What the `env` file says; nothing if there is none."""
+    path = env_path(stack_dir)
+    return {name: value or "" for name, value in dotenv_values(path).items()} if path.exists() else {}
 
 
 def children_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from infra.local.environment import (
     children_environment,
     env_path,
     load_or_make_keys,
+    recorded_variables,
     stack_variables,
     write_env_file,
 )
@@ -63,17 +64,20 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
     """
     folder = _make_folder(settings)
     with _lock(folder, on_event):
-        running = {name for name in NAMES if supervised.find(name, folder) is not None}
-        if len(running) == len(NAMES) and status(settings).is_running:
+        found = status(settings)
+        if found.is_running and found.env_file.exists():
             on_event("everything is running already")
-            return status(settings)
+            return found
+        # Without the `env` file nobody knows the keys of what runs.
+        running = {process.name for process in found.processes if process.answers and found.env_file.exists()}
         for name in NAMES:
-            if supervised.has_leftovers(name, folder):
-                on_event(f"cleaning up what a crashed {name} left")
-                supervised.stop(name, folder, timeout_s=0)
+            if name not in running:
+                _clean(name, folder, on_event)
         ports = _choose_ports(settings, folder, running, on_event)
         keys = load_or_make_keys(folder)
         variables = stack_variables(folder, ports=ports, keys=keys)
+        if recorded_variables(folder) != variables:
+            _stop(prefect_worker.NAME, folder, on_event)  # its flow runs would inherit addresses that hold no longer
         write_env_file(folder, variables)
         env = children_environment(settings, variables)
         _start_all(folder, ports, variables, env, on_event)
@@ -111,7 +115,7 @@ def _process_status(name: str, folder: Path, book: PortBook) -> ProcessStatus:
         name=name,
         pid=None if process is None else process.pid,
         port=port,
-        answers=process is not None and (port is None or is_open(port)),
+        answers=process is not None and (name not in _MAIN_PORT or (port is not None and is_open(port))),
         log=supervised.log_path(folder, name),
     )
 
@@ -169,6 +173,16 @@ def _choose_ports(
                 if ports[name] != wished and name == _MAIN_PORT[process]:
                     on_event(f"port {wished} is taken: {process} listens on {ports[name]}")
     return ports
+
+
+def _clean(name: str, folder: Path, on_event: Callable[[str], None]) -> None:
+    """Removes what stands in the way of a fresh start: a process that does not answer, or what a dead one left."""
+    is_mute = supervised.find(name, folder) is not None
+    if is_mute or supervised.has_leftovers(name, folder):
+        on_event(
+            f"{name} runs but cannot be used and is stopped" if is_mute else f"cleaning up what a crashed {name} left"
+        )
+        supervised.stop(name, folder, timeout_s=_STOP_TIMEOUT_S)
 
 
 def _stop(name: str, folder: Path, on_event: Callable[[str], None]) -> bool:

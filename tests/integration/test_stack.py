@@ -1,0 +1,126 @@
+"""The local stack with its real servers: started, hurt, mended, stopped."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dotenv import dotenv_values
+
+from infra.errors import ServiceError
+from infra.local import StackStatus, down, status, up
+from infra.local.prefect_server import online_workers
+from infra.local.prefect_worker import WORK_POOL
+from infra.local.seaweedfs import has_bucket
+from infra.local.stack import NAMES
+from infra.settings import Settings
+
+
+def free_port() -> int:
+    """A free port whose gRPC twin exists; the stack takes another if it is gone by then."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port < 50_000:
+            return port
+
+
+def make_settings(folder: Path) -> Settings:
+    return Settings(
+        stack_dir=folder, stack_s3_port=free_port(), stack_prefect_port=free_port(), stack_ray_port=free_port()
+    )
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A stack of this module's own; each test brings it up, which costs nothing where it is up already."""
+    settings = make_settings(tmp_path_factory.mktemp("one") / "stack")
+    yield settings
+    down(settings)
+
+
+def pids(stack: StackStatus) -> dict[str, int]:
+    return {process.name: process.pid for process in stack.processes if process.pid is not None}
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Whatever runs with the folder in its environment, seen without the stack's own records."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in process.environ().get("NIGHTSHIFT_STACK_DIR", ""):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def assert_usable(settings: Settings) -> None:
+    env = {name: str(value) for name, value in dotenv_values(settings.stack_dir / "env").items()}
+    keys = env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
+    assert has_bucket(env["NIGHTSHIFT_S3_ENDPOINT_URL"], *keys)
+    assert not has_bucket(env["NIGHTSHIFT_S3_ENDPOINT_URL"], keys[0], "a wrong secret")
+    assert online_workers(env["PREFECT_API_URL"], WORK_POOL)
+    host, _, port = env["NIGHTSHIFT_RAY_ADDRESS"].partition(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+
+
+@pytest.mark.timeout(300)
+def test_a_second_up_finds_everything_running(settings: Settings) -> None:
+    first = up(settings)
+    assert first.is_running
+    assert {process.name for process in first.processes} == set(NAMES)
+    assert_usable(settings)
+
+    events: list[str] = []
+    started = time.monotonic()
+    assert up(settings, on_event=events.append) == first
+    assert time.monotonic() - started < 5.0
+    assert events == ["everything is running already"]
+
+
+@pytest.mark.timeout(300)
+def test_only_what_was_killed_is_started_again(settings: Settings) -> None:
+    first = up(settings)
+    victims = [psutil.Process(pids(first)[name]) for name in ("seaweedfs", "ray")]
+    for victim in victims:
+        victim.kill()
+    psutil.wait_procs(victims, timeout=10)
+    hurt = status(settings)
+    assert not hurt.is_running
+    assert pids(hurt).keys() == {"prefect-server", "prefect-worker"}
+
+    mended = up(settings)
+    assert mended.is_running
+    assert pids(mended).items() >= pids(hurt).items()
+    assert [process.port for process in mended.processes] == [process.port for process in first.processes]
+    assert_usable(settings)
+
+
+@pytest.mark.timeout(300)
+def test_two_stacks_that_wish_for_the_same_ports_run_side_by_side(settings: Settings, tmp_path: Path) -> None:
+    other = settings.model_copy(update={"stack_dir": tmp_path / "other"})
+    events: list[str] = []
+    one = up(settings)
+    try:
+        two = up(other, on_event=events.append)
+        assert two.is_running
+        assert not {process.port for process in one.processes[:3]} & {process.port for process in two.processes[:3]}
+        assert sum("is taken" in event for event in events) == 3
+        assert {process.pid for process in processes_of(other.stack_dir)} >= set(pids(two).values())
+    finally:
+        down(other)
+    down(other, on_event=events.append)
+    assert events[-1] == "nothing is running"
+    assert processes_of(other.stack_dir) == []
+    assert status(settings) == one
+    assert_usable(settings)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServiceError, match="cannot be made"):
+        up(make_settings(tmp_path / "file" / "stack"))
