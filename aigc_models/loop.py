@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from aigc_models.checkpoint import read_tensors, write_tensors
+from aigc_models.checkpoint import CheckpointError, read_tensors, write_tensors
 
 STATE = "training.safetensors"
 
@@ -272,6 +272,11 @@ class TrainingLoop:
 
     def resume(self) -> None:
         tensors, metadata = read_tensors(self.work_dir / STATE)
+        if any(
+            f"weight.{name}" not in tensors or tensors[f"weight.{name}"].shape != p.shape
+            for name, p in self.network.named_parameters()
+        ):
+            raise CheckpointError(f"{self.work_dir / STATE}: this is the state of another model; empty the folder")
         self.counters = Counters(**json.loads(metadata["counters"]))
         for name, parameter in self.network.named_parameters():
             parameter.data.copy_(tensors[f"weight.{name}"])

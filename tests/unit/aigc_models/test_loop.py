@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from aigc_models.checkpoint import CheckpointError
 from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, learning_rate
 
 SETTINGS = LoopSettings(max_steps=40, cpu_budget_s=None, learning_rate=0.01, warmup_steps=5, device="cpu")
@@ -98,6 +99,12 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
 
     again = trained(tmp_path, SETTINGS, replace(TASK, batch_at=no_batch))
     assert all(first[name].equal(again[name]) for name in first)
+
+
+def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, SETTINGS)
+    with pytest.raises(CheckpointError, match="another model"):
+        TrainingLoop(nn.Linear(4, 1), TASK, SETTINGS, tmp_path).run()
 
 
 def test_training_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
