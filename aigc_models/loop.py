@@ -25,7 +25,7 @@ STATE = "training.safetensors"
 class LoopSettings:
     max_steps: int | None = None
     """None: only the CPU budget ends training."""
-    cpu_budget_s: float | None = 240.0
+    cpu_budget_s: float | None = 270.0
     """CPU time of this process, all threads together, earlier attempts counted in. None: only the steps end it."""
     learning_rate: float = 3e-3
     final_learning_rate_share: float = 0.02

@@ -5,6 +5,7 @@ Knows nothing of where examples come from or where the folder goes.
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ class TrainingSettings(LoopSettings):
     """Literal tokens; symbols of acts come on top."""
     batch_tokens: int = 512
     """Positions of a batch, padding included."""
+    max_repeats: int = 3
+    """Texts of rare intents come up to this many times an epoch."""
     validation_share: float = 0.05
     num_scored: int = 300
     """Validation acts that a text is generated for, for the metrics."""
@@ -55,6 +58,8 @@ class TrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if self.max_repeats < 1:
+            raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"validation_share must be between 0 and 1, not {self.validation_share}")
 
@@ -145,7 +150,8 @@ def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer
 
 
 def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings, device: torch.device) -> Task:
-    encoded = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.training]
+    training = with_repeats(corpus.training, settings.max_repeats)
+    encoded = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in training]
     held_out = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.validation]
     schedule = BatchSchedule(encoded, settings.batch_tokens, settings.seed)
     validation = [
@@ -170,6 +176,14 @@ def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettin
         return collate([encoded[i] for i in schedule.rows_at(step)], tokenizer, device)
 
     return Task(batch_at=batch_at, loss=loss, validate=validate)
+
+
+def with_repeats(texts: Sequence[TrainingText], max_repeats: int) -> list[TrainingText]:
+    """Repeats the texts of rare intents by the square root of how much rarer they are than the most frequent one."""
+    counts = Counter(text.request.intent for text in texts)
+    most = max(counts.values())
+    repeats = {intent: min(max_repeats, round((most / count) ** 0.5)) for intent, count in counts.items()}
+    return [text for text in texts for _ in range(repeats[text.request.intent])]
 
 
 class BatchSchedule:

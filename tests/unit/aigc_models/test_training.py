@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,14 @@ from aigc_models.acts import TextExample, TextRequest
 from aigc_models.corpus import build_corpus
 from aigc_models.loop import TrainingProgress
 from aigc_models.text import Sampling, TextModel
-from aigc_models.training import BatchSchedule, TrainingSettings, build_tokenizer, in_batches, train_text_model
+from aigc_models.training import (
+    BatchSchedule,
+    TrainingSettings,
+    build_tokenizer,
+    in_batches,
+    train_text_model,
+    with_repeats,
+)
 
 ENCODED = [([1] * (i % 3 + 1), [2] * (i % 17 + 1)) for i in range(200)]
 
@@ -88,6 +96,17 @@ def test_acts_that_training_saw_only_in_parts_can_be_encoded(kettles: list[TextE
     pair = [("name", "A"), ("switches_off", "true")]
     act = corpus.schema.act(TextRequest("inform", tuple(pair)))
     assert tokenizer.pad_id not in tokenizer.prefix(act)
+
+
+def test_texts_of_rare_intents_come_more_often_but_not_without_end() -> None:
+    examples = [TextExample(TextRequest("often", (("name", f"A{i}"),)), f"A{i} is here.") for i in range(400)]
+    examples += [TextExample(TextRequest("seldom", (("name", f"A{i}"),)), f"Is A{i} here?") for i in range(100)]
+    examples += [TextExample(TextRequest("hardly", (("name", f"A{i}"),)), f"No A{i} here.") for i in range(4)]
+    counts = Counter(text.request.intent for text in with_repeats(build_corpus(examples, 0.05).training, 3))
+    plain = Counter(text.request.intent for text in build_corpus(examples, 0.05).training)
+    assert counts["often"] == plain["often"]
+    assert counts["seldom"] == 2 * plain["seldom"]
+    assert counts["hardly"] == 3 * plain["hardly"]
 
 
 def test_settings_without_sense_are_refused() -> None:
