@@ -20,7 +20,7 @@ INTENT_WEIGHTS = {
     "greet": 1,
     "goodbye": 1,
 }
-NUM_FACTS = (1, 2, 2, 3, 3, 3, 4, 4)
+NUM_FACTS = (1, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 ASKED_KEYS = ("colour", "price", "weight")
 BATCH_ROWS = 4096
 

@@ -32,8 +32,8 @@ CONTINUE = phrases(
 OPENINGS: Mapping[str, Sequence[str]] = {"inform": INFORM, "recommend": RECOMMEND}
 ARTICLE_BEFORE_VOWEL = re.compile(r"\b([Aa])(?= [aeiou])")
 MAX_FACTS_PER_SENTENCE = 3
-SPLIT_SHARE = 0.6
-"""How often three or more facts are told in two sentences."""
+SPLIT_SHARE = 0.3
+"""How often facts that would fit into one sentence are told in two."""
 
 SOLD_OUT = phrases(
     """Sorry, the {NAME} {TYPE} is sold out. | The {NAME} is out of stock, but there are other ways to find a {TYPE}.
@@ -67,13 +67,14 @@ def tell(
     *,
     num_sentences: int | None = None,
 ) -> str:
-    """The product introduced with these facts, at least one, in one sentence or several."""
+    """The product introduced with these facts, at least one, in the order given, in one sentence or several."""
     items = list(facts.items())
-    rng.shuffle(items)
     if num_sentences is None:
-        num_sentences = 2 if len(items) >= 3 and rng.random() < SPLIT_SHARE else 1
-    groups = [items[index::num_sentences] for index in range(num_sentences)]
-    patterns = [rng.choice(OPENINGS[intent]), *rng.sample(CONTINUE, num_sentences - 1)]
+        is_long = len(items) > MAX_FACTS_PER_SENTENCE
+        num_sentences = 2 if is_long or (len(items) > 1 and rng.random() < SPLIT_SHARE) else 1
+    size = -(-len(items) // num_sentences)
+    groups = [items[start : start + size] for start in range(0, len(items), size)]
+    patterns = [rng.choice(OPENINGS[intent]), *rng.sample(CONTINUE, len(groups) - 1)]
     told = [_sentence(pattern, name, kind, dict(group), rng) for pattern, group in zip(patterns, groups, strict=True)]
     return " ".join(told)
 
