@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from infra.errors import InputError
 from infra.parquet import Footer, iter_batches, open_parquet, read_footer, write_file
 from infra.storage import ObjectInfo, Storage
 from workers.input_files import Batches, open_input
 from workers.table_rows import IdRegister, check_rows
-from workers.tables import InputTable, canonical_table, check_schema, input_table
+from workers.tables import InputTable, check_schema, input_table
 
 Progress = Callable[[str, int], None]
 """Called with a file's name and the number of its rows checked so far."""
@@ -83,15 +81,6 @@ def check_inputs(storage: Storage, table_name: str) -> list[InputFile]:
             f"the input table {table_name} is empty: put files with `nightshift inputs put {table_name} FILES`"
         )
     return files
-
-
-def read_input(storage: Storage, table_name: str, key: str, *, row_groups: Sequence[int] | None = None) -> pa.Table:
-    """Row groups of one input file with the table's declared columns, those that it has, in their declared types."""
-    table = input_table(table_name)
-    with open_parquet(storage, key) as file:
-        groups = range(file.metadata.num_row_groups) if row_groups is None else row_groups
-        names = [column.name for column in table.columns if column.name in file.schema_arrow.names]
-        return canonical_table(table, file.read_row_groups(list(groups), columns=names, use_threads=False), key)
 
 
 def put_table(

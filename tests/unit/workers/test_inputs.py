@@ -5,9 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import InputError
+from infra.parquet import read_rows
 from infra.storage import Storage
 from infra.storage.files import FileStorage
-from workers.inputs import check_inputs, list_input_files, put_table, read_input
+from workers.inputs import check_inputs, list_input_files, put_table
 from workers.tables import ATTRIBUTES
 
 
@@ -24,7 +25,7 @@ def catalog_csv(folder: Path, name: str, ids: list[str]) -> Path:
 
 def stored_ids(storage: Storage) -> list[str]:
     keys = [info.key for info in list_input_files(storage, "catalog")]
-    return sorted(product for key in keys for product in read_input(storage, "catalog", key)["product_id"].to_pylist())
+    return sorted(product for key in keys for product in read_rows(storage, key)["product_id"].to_pylist())
 
 
 def test_files_are_added_to_the_table(storage: Storage, tmp_path: Path) -> None:
@@ -122,8 +123,8 @@ def test_a_file_that_would_be_overlooked_is_refused(storage: Storage) -> None:
 def test_real_tables_go_in_and_come_out_unchanged(storage: Storage, shared_data: Path) -> None:
     for table, name in (("catalog", "laptops/catalog.parquet"), ("copy_examples", "laptops/train.parquet")):
         summary = put_table(storage, table, [shared_data / name])
-        found = read_input(storage, table, summary.keys[0])
-        assert found.to_pylist() == pq.read_table(shared_data / name, columns=found.column_names).to_pylist()
+        found = read_rows(storage, summary.keys[0])
+        assert found.to_pylist() == pq.read_table(shared_data / name).to_pylist()
 
 
 def put_by_hand(storage: Storage, key: str, table: pa.Table) -> None:
