@@ -25,6 +25,7 @@ from aigc_models.schema import (
     percentile,
     value_label,
 )
+from aigc_models.wording import Wording
 from aigc_models.words import NUMBER
 from aigc_models.written_form import is_tokenised
 
@@ -69,12 +70,13 @@ def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Co
         [text.text for text in training],
         [[value_label(token) for token in text.act.tokens] for text in training],
     )
+    further = continuations(training, detector)
     checker = FactChecker(
         detector,
+        Wording.learn([text.text for text in (*training, *further)]),
         learn_known_values(examples, [text.text for text in texts], schema),
         learn_repeatable_keys([text.text for text in training]),
     )
-    further = continuations(training, detector)
     return Corpus(
         Schema(schema.keys, intent_uses(training, further)),
         checker,

@@ -53,6 +53,10 @@ class Candidate:
     is_finished: bool
     """False where max_tokens came before the end."""
 
+    @property
+    def mean_log_probability(self) -> float:
+        return self.log_probability / (len(self.tokens) + self.is_finished)
+
 
 @torch.inference_mode()
 def decode(

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aigc_models.acts import Segments, Slot
-from aigc_models.words import split_words
+from aigc_models.acts import Segments
+from aigc_models.wording import words_of
 
 MIN_FEATURE_COUNT = 3
 MIN_LABEL_COUNT = 5
@@ -93,12 +93,7 @@ def optimise(detector: ExpressionDetector, rows_BF: Tensor, targets_BL: Tensor) 
 
 def text_features(text: Segments) -> list[str]:
     """Distinct words and pairs of neighbours; a slot counts as a word."""
-    words = []
-    for segment in text:
-        if isinstance(segment, Slot):
-            words.append(f"⟦{segment.key}⟧")
-        else:
-            words += [word.form for word in split_words(segment)]
+    words = words_of(text)[1:-1]
     pairs = [f"{first} {second}" for first, second in pairwise(words)]
     return list(dict.fromkeys(words + pairs))
 

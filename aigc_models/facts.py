@@ -1,17 +1,20 @@
 """Whether a text states what its act gives, once, and nothing else.
 
-Checked are: each value that is repeated verbatim, each value that is expressed in free wording, numbers, and values of
-other acts of the training corpus. A claim in words that no training act ever made cannot be noticed.
+Checked are: each value that is repeated verbatim, each value that is expressed in free wording, numbers, values of
+other acts of the training corpus, and seams between words. A claim that no training act ever made is not noticed.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from aigc_models.acts import Segments, Slot, TextExample
 from aigc_models.delexicalisation import stated
 from aigc_models.expression import ExpressionDetector
 from aigc_models.schema import Act, Schema, value_label
+from aigc_models.wording import Wording
 from aigc_models.words import NUMBER, split_words, word_forms
 
 EXPRESSED = 0.5
@@ -21,13 +24,20 @@ COMMON_SHARE = 0.02
 REPEATED_SHARE = 0.1
 """Values of a key may be repeated in a text where more than this share of the references do so."""
 MAX_KNOWN_WORDS = 12
+SEAM = "is in no training text"
+"""End of a problem that is no matter of facts: two words that never stood side by side."""
 
 
 class FactChecker:
     def __init__(
-        self, detector: ExpressionDetector, known_values: Iterable[str], repeatable_keys: Iterable[str]
+        self,
+        detector: ExpressionDetector,
+        wording: Wording,
+        known_values: Iterable[str],
+        repeatable_keys: Iterable[str],
     ) -> None:
         self.detector = detector
+        self.wording = wording
         self.known_values = frozenset(known_values)
         self.known_forms = frozenset(word_forms(value) for value in self.known_values)
         self.lengths_from = lengths_by_first_word(self.known_forms)
@@ -42,6 +52,7 @@ class FactChecker:
                 *self.slot_problems(act, text),
                 *self.value_problems(act, expressed),
                 *self.foreign(act, text),
+                *(f"{pair!r} {SEAM}" for pair in self.wording.unseen(text)),
             )
             for text, expressed in zip(texts, probabilities, strict=True)
         ]
@@ -92,12 +103,20 @@ class FactChecker:
             if tuple(words[i : i + size]) in self.known_forms
         ]
 
+    def tensors(self) -> dict[str, Tensor]:
+        return {**self.detector.tensors(), "wording.pairs": self.wording.pairs_L}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "detector": self.detector.to_json(),
             "known_values": sorted(self.known_values),
             "repeatable_keys": sorted(self.repeatable_keys),
         }
+
+    @classmethod
+    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "FactChecker":
+        detector = ExpressionDetector.from_parts(data["detector"], tensors)
+        return cls(detector, Wording(tensors["wording.pairs"]), data["known_values"], data["repeatable_keys"])
 
 
 def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments], schema: Schema) -> set[str]:

@@ -7,6 +7,7 @@ import sacrebleu
 
 from aigc_models.corpus import TrainingText
 from aigc_models.delexicalisation import lexicalise
+from aigc_models.facts import SEAM
 from aigc_models.text import GeneratedText
 from aigc_models.words import split_words
 from aigc_models.written_form import write_out
@@ -19,10 +20,10 @@ def text_metrics(
     filled with the values of the act at hand; slot errors per attribute given."""
     texts = [" ".join(forms(row.text)) for row in generated]
     num_attributes = sum(len(text.act.slots) + len(text.act.tokens) for text in wanted)
-    num_problems = sum(len(row.problems) for row in generated)
+    num_errors = sum(not problem.endswith(SEAM) for row in generated for problem in row.problems)
     return {
         "bleu": bleu(texts, filled_references(wanted, tokenised)),
-        "slot_error_rate": num_problems / max(1, num_attributes),
+        "slot_error_rate": num_errors / max(1, num_attributes),
         "texts_with_error_share": sum(bool(row.problems) for row in generated) / max(1, len(generated)),
         "distinct_1": distinct(texts, 1),
         "distinct_2": distinct(texts, 2),

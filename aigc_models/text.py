@@ -11,7 +11,6 @@ from aigc_models.acts import Attributes, Segments, TextExample, TextRequest
 from aigc_models.checkpoint import read_checkpoint
 from aigc_models.decoding import Candidate, Sampling, decode
 from aigc_models.delexicalisation import lexicalise
-from aigc_models.expression import ExpressionDetector
 from aigc_models.facts import FactChecker
 from aigc_models.families import TextNetwork, build_network
 from aigc_models.schema import Act, Schema
@@ -26,7 +25,8 @@ BATCH_SEQUENCES = 1024
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
-    """The best candidate of a row: fewest problems first, then the likeliest."""
+    """The best candidate of a row: fewest problems first, then the likeliest by the mean over its tokens (a sum over
+    them prefers short texts, which cost 0.9 BLEU points on held-out acts)."""
 
     text: str
     log_probability: float
@@ -53,14 +53,13 @@ class TextModel:
     def load(cls, folder: Path, *, device: str = "cpu") -> "TextModel":
         """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or unreadable."""
         checkpoint = read_checkpoint(folder)
-        config, facts = checkpoint.config, checkpoint.config["facts"]
+        config = checkpoint.config
         schema = Schema.from_json(config["schema"])
         network = build_network(config["family"], config["network"])
         network.load_state_dict(
             {name.removeprefix("network."): t for name, t in checkpoint.tensors.items() if name.startswith("network.")}
         )
-        detector = ExpressionDetector.from_parts(facts["detector"], checkpoint.tensors)
-        checker = FactChecker(detector, facts["known_values"], facts["repeatable_keys"])
+        checker = FactChecker.from_parts(config["facts"], checkpoint.tensors)
         tokenizer = TextTokenizer.load(checkpoint.tokenizer_path)
         return cls(network.to(device).eval(), tokenizer, schema, checker, config["is_tokenised"])
 
@@ -110,7 +109,7 @@ class TextModel:
             found if candidate.is_finished else (*found, "the text does not end")
             for candidate, found in zip(unique, self.checker.check(act, texts), strict=True)
         ]
-        best = min(range(len(unique)), key=lambda i: (len(problems[i]), -unique[i].log_probability))
+        best = min(range(len(unique)), key=lambda i: (len(problems[i]), -unique[i].mean_log_probability))
         faithful = {candidate.tokens for candidate, found in zip(unique, problems, strict=True) if not found}
         return GeneratedText(
             text=self.written(act, texts[best]),

@@ -261,7 +261,7 @@ def loop_metrics(result: LoopResult, network: nn.Module) -> dict[str, float]:
 
 def write_model(folder: Path, model: TextModel, settings: TrainingSettings) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
-    write_tensors(folder / WEIGHTS, tensors | model.checker.detector.tensors())
+    write_tensors(folder / WEIGHTS, tensors | model.checker.tensors())
     model.tokenizer.save(folder / TOKENIZER)
     config = {
         "family": settings.family,

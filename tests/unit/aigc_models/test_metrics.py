@@ -2,6 +2,7 @@ import pytest
 
 from aigc_models.acts import Slot, TextRequest
 from aigc_models.corpus import TrainingText
+from aigc_models.facts import SEAM
 from aigc_models.metrics import bleu, distinct, text_metrics
 from aigc_models.schema import Act
 from aigc_models.text import GeneratedText
@@ -35,7 +36,9 @@ def test_references_of_equal_acts_count_with_the_values_at_hand() -> None:
 
 def test_problems_are_counted_per_attribute_and_per_text() -> None:
     texts = [wanted("A1", "the ", NAME), wanted("B2", "the ", NAME)]
-    metrics = text_metrics([generated("the A1"), generated("the", "name 'B2' is missing")], texts, False)
+    metrics = text_metrics(
+        [generated("the A1"), generated("the", "name 'B2' is missing", f"'a b' {SEAM}")], texts, False
+    )
     assert metrics["slot_error_rate"] == 0.5
     assert metrics["texts_with_error_share"] == 0.5
     assert metrics["duplicate_share"] == 0.0

@@ -1,0 +1,26 @@
+from aigc_models.acts import Segments, Slot
+from aigc_models.wording import Wording
+
+NAME, SIZE = Slot("name", 1), Slot("size", 1)
+TEXTS: list[Segments] = [("The ", NAME, " holds ", SIZE, " l."), (NAME, " is red.")]
+
+
+def test_texts_of_training_have_no_seams() -> None:
+    wording = Wording.learn(TEXTS)
+    assert [wording.unseen(text) for text in TEXTS] == [[], []]
+
+
+def test_pairs_from_different_texts_may_meet() -> None:
+    assert Wording.learn(TEXTS).unseen(("The ", Slot("name", 2), " is red.")) == []
+
+
+def test_words_that_never_stood_side_by_side_are_named() -> None:
+    wording = Wording.learn(TEXTS)
+    assert wording.unseen(("The ", NAME, " holds l.")) == ["holds l"]
+    assert wording.unseen(("The ", NAME)) == ["⟦name⟧ ⟦end⟧"]
+
+
+def test_wording_survives_being_a_tensor() -> None:
+    pairs = Wording.learn(TEXTS).pairs_L
+    assert Wording(pairs).unseen(TEXTS[0]) == []
+    assert Wording.learn(TEXTS[::-1]).pairs_L.equal(pairs)
