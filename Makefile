@@ -39,7 +39,7 @@ help: ## this list
 # A name on the PATH may be a shim without a Python behind it, so each is asked for its version.
 .venv/.stamp: pyproject.toml constraints.txt
 	@python=; \
-	for name in python3.13 python3.12 python3.11 python3; do \
+	for name in python3 python3.13 python3.12 python3.11; do \
 	  if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	    >/dev/null 2>&1; then python=$$name; break; fi; \
 	done; \
