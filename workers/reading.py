@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from infra.parquet import iter_batches, open_parquet, read_rows
 from infra.storage import Storage
-from workers.tables import canonical_table, input_table
+from workers.tables import input_table
 
 
 def event_time_column(table: str) -> str | None:
@@ -16,8 +16,11 @@ def event_time_column(table: str) -> str | None:
 
 
 def read_row_group(storage: Storage, table: str, key: str, row_group: int, columns: Sequence[str]) -> pa.Table:
-    """The columns of one row group, in their declared types; an optional column that the file lacks is null."""
-    return _as_declared(read_rows(storage, key, columns=columns, row_groups=[row_group]), table, key, columns)
+    """The columns of one row group, in their declared types; an optional column that the file lacks is null.
+
+    Times are cut to microseconds.
+    """
+    return _as_declared(read_rows(storage, key, columns=columns, row_groups=[row_group]), table, columns)
 
 
 def iter_rows(storage: Storage, table: str, key: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -25,12 +28,15 @@ def iter_rows(storage: Storage, table: str, key: str, columns: Sequence[str]) ->
     with open_parquet(storage, key) as file:
         present = [name for name in columns if name in file.schema_arrow.names]
         for batch in iter_batches(file, columns=present):
-            yield from _as_declared(pa.Table.from_batches([batch]), table, key, columns).to_pylist()
+            yield from _as_declared(pa.Table.from_batches([batch]), table, columns).to_pylist()
 
 
-def _as_declared(rows: pa.Table, table: str, key: str, columns: Sequence[str]) -> pa.Table:
-    declared = input_table(table)
-    rows = canonical_table(declared, rows, key)
-    types = {column.name: column.type for column in declared.columns}
-    arrays = [rows[name] if name in rows.column_names else pa.nulls(rows.num_rows, types[name]) for name in columns]
+def _as_declared(rows: pa.Table, table: str, columns: Sequence[str]) -> pa.Table:
+    types = {column.name: column.type for column in input_table(table).columns}
+    arrays = [
+        rows[name].cast(types[name], safe=not pa.types.is_timestamp(types[name]))
+        if name in rows.column_names
+        else pa.nulls(rows.num_rows, types[name])
+        for name in columns
+    ]
     return pa.table(arrays, names=list(columns))

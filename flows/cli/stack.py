@@ -67,7 +67,7 @@ def doctor(json: JsonOption = False) -> None:
     if json:
         print_json([asdict(check) for check in checks])
     else:
-        rows = [(check.status, check.name, check.found, check.advice) for check in checks]
+        rows = [(check.state, check.name, check.found, check.remedy) for check in checks]
         print_table("Doctor", ["", "what", "found", "what to do"], rows)
-    if any(check.status == "failed" for check in checks):
+    if any(check.state == "failed" for check in checks):
         sys.exit(GenerationError.exit_code)
