@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .PHONY: demo test check bench up down clean help
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+# Compiling all files of all packages takes far longer than compiling, at their first import, the few that are used.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -qq -c constraints.txt
 CODE := flows workers aigc_models infra tests
 
 demo: .venv/.stamp ## the whole system once: stack, sample inputs, a nightly run, what it wrote
