@@ -25,7 +25,7 @@ REPEATED_SHARE = 0.1
 """Values of a key may be repeated in a text where more than this share of the references do so."""
 MAX_KNOWN_WORDS = 12
 SEAM = "is in no training text"
-"""End of a problem that is no matter of facts: two words that never stood side by side."""
+"""End of a problem that is no matter of facts: words that never stood side by side."""
 
 
 class FactChecker:
@@ -52,7 +52,7 @@ class FactChecker:
                 *self.slot_problems(act, text),
                 *self.value_problems(act, expressed),
                 *self.foreign(act, text),
-                *(f"{pair!r} {SEAM}" for pair in self.wording.unseen(text)),
+                *(f"{run!r} {SEAM}" for run in self.wording.unseen(text)),
             )
             for text, expressed in zip(texts, probabilities, strict=True)
         ]
@@ -104,7 +104,7 @@ class FactChecker:
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        return {**self.detector.tensors(), "wording.pairs": self.wording.pairs_L}
+        return {**self.detector.tensors(), "wording.runs": self.wording.runs_L}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -116,7 +116,7 @@ class FactChecker:
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "FactChecker":
         detector = ExpressionDetector.from_parts(data["detector"], tensors)
-        return cls(detector, Wording(tensors["wording.pairs"]), data["known_values"], data["repeatable_keys"])
+        return cls(detector, Wording(tensors["wording.runs"]), data["known_values"], data["repeatable_keys"])
 
 
 def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments], schema: Schema) -> set[str]:

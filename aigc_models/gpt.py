@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aigc_models.coverage import Coverage
 from aigc_models.embedding import TokenEmbedding
 
 STD = 0.02
@@ -26,6 +27,7 @@ class GPTConfig:
     num_parts: int = 0
     num_links: int = 0
     pad_id: int = 0
+    end_id: int = 2
     width: int = 128
     num_layers: int = 4
     num_heads: int = 4
@@ -48,6 +50,10 @@ class GPTState:
     values: list[Tensor]
     visible_BS: Tensor
     num_positions: int
+    prefix_BP: Tensor
+    act_BPE: Tensor
+    remaining_BP: Tensor
+    """Of the prefix, what the text does not state yet."""
 
     def select(self, rows: Tensor) -> "GPTState":
         """The state of the given rows, which may repeat."""
@@ -56,6 +62,9 @@ class GPTState:
             [values[rows] for values in self.values],
             self.visible_BS[rows],
             self.num_positions,
+            self.prefix_BP[rows],
+            self.act_BPE[rows],
+            self.remaining_BP[rows],
         )
 
 
@@ -129,36 +138,38 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, config.width, STD)
+        self.coverage = Coverage(config.vocab_size, config.width, config.pad_id, config.end_id)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.width)
         for name, weight in self.named_parameters():
-            if weight.dim() > 1:
+            if weight.dim() > 1 and not name.startswith("coverage."):
                 is_residual = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(weight, std=STD / (2 * config.num_layers) ** 0.5 if is_residual else STD)
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
         """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
-        tokens_BS = torch.cat([prefix_BP, text_BT], dim=1)
-        x_BSE, _ = self.trunk(tokens_BS, visible=torch.cat([prefix_BP != self.config.pad_id, text_BT >= 0], dim=1))
-        return self.logits(x_BSE[:, prefix_BP.shape[1] - 1 :])
+        visible_BS = torch.cat([prefix_BP != self.config.pad_id, text_BT >= 0], dim=1)
+        embedded_BSE = self.embedding(torch.cat([prefix_BP, text_BT], dim=1))
+        remaining_BTP = self.coverage.remaining(prefix_BP, text_BT)
+        first = prefix_BP.shape[1] - 1
+        summary_BTE = self.coverage.summary(embedded_BSE[:, : first + 1], remaining_BTP)
+        x_BSE, _ = self.trunk(embedded_BSE + F.pad(summary_BTE, (0, 0, first, 0)), visible_BS)
+        return self.coverage.adjust(self.embedding.logits(x_BSE[:, first:]), prefix_BP, remaining_BTP)
 
-    def trunk(self, tokens_BS: Tensor, visible: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        num_positions = tokens_BS.shape[1]
-        causal_SS = torch.ones(num_positions, num_positions, dtype=torch.bool, device=tokens_BS.device).tril()
+    def trunk(self, x_BSE: Tensor, visible_BS: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        num_positions = x_BSE.shape[1]
+        causal_SS = torch.ones(num_positions, num_positions, dtype=torch.bool, device=x_BSE.device).tril()
         # Padding sees itself, since a softmax over nothing is not a number.
-        itself_SS = torch.eye(num_positions, dtype=torch.bool, device=tokens_BS.device)
-        mask = (causal_SS & visible[:, None, None, :]) | itself_SS
-        rotary = self.rotary(torch.arange(num_positions, device=tokens_BS.device))
-        x_BSE = self.drop(self.embedding(tokens_BS))
+        itself_SS = torch.eye(num_positions, dtype=torch.bool, device=x_BSE.device)
+        mask = (causal_SS & visible_BS[:, None, None, :]) | itself_SS
+        rotary = self.rotary(torch.arange(num_positions, device=x_BSE.device))
+        x_BSE = self.drop(x_BSE)
         cache = []
         for block in self.blocks:
             x_BSE, keys, values = block(x_BSE, rotary, mask)
             cache.append((keys, values))
         return self.norm(x_BSE), cache
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self.embedding.logits(x)
 
     def rotary(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         width = self.config.width // self.config.num_heads
@@ -168,10 +179,17 @@ class GPT(nn.Module):
 
     def start(self, prefix_BP: Tensor) -> tuple[Tensor, GPTState]:
         """Logits [B, V] of the first text token, and the state to go on from."""
-        visible_BS = prefix_BP != self.config.pad_id
-        x_BPE, cache = self.trunk(prefix_BP, visible_BS)
-        state = GPTState([k for k, _ in cache], [v for _, v in cache], visible_BS, prefix_BP.shape[1])
-        return self.logits(x_BPE[:, -1]), state
+        visible_BP = prefix_BP != self.config.pad_id
+        act_BPE = self.embedding(prefix_BP)
+        summary_B1E = self.coverage.summary(act_BPE, visible_BP[:, None])
+        x_BPE, cache = self.trunk(act_BPE + F.pad(summary_B1E, (0, 0, prefix_BP.shape[1] - 1, 0)), visible_BP)
+        keys, values = [k for k, _ in cache], [v for _, v in cache]
+        state = GPTState(keys, values, visible_BP, prefix_BP.shape[1], prefix_BP, act_BPE, visible_BP)
+        return self.state_logits(x_BPE[:, -1], state), state
+
+    def state_logits(self, x_BE: Tensor, state: GPTState) -> Tensor:
+        logits_B1V = self.embedding.logits(x_BE)[:, None]
+        return self.coverage.adjust(logits_B1V, state.prefix_BP, state.remaining_BP[:, None])[:, 0]
 
     def step(self, tokens_B: Tensor, state: GPTState) -> tuple[Tensor, GPTState]:
         """Logits [B, V] of what follows the given tokens. Writes into `state` and returns it grown by a position."""
@@ -181,12 +199,14 @@ class GPT(nn.Module):
         state.visible_BS = F.pad(state.visible_BS, (0, 1), value=True)
         state.num_positions += 1
         rotary = self.rotary(torch.tensor([state.num_positions - 1], device=tokens_B.device))
-        x_BTE = self.embedding(tokens_B)[:, None]
+        state.remaining_BP = state.remaining_BP & ~self.coverage.says(state.prefix_BP, tokens_B[:, None])[:, 0]
+        summary_B1E = self.coverage.summary(state.act_BPE, state.remaining_BP[:, None])
+        x_BTE = self.embedding(tokens_B)[:, None] + summary_B1E
         mask = state.visible_BS[:, None, None, :]
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             x_BTE = block.step(x_BTE, rotary, state, layer, mask)
-        return self.logits(self.norm(x_BTE[:, 0])), state
+        return self.state_logits(self.norm(x_BTE[:, 0]), state), state
 
 
 def rotate(x_BHTD: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,8 +1,8 @@
 """Recurrent generators: an encoder reads the act, a decoder writes the text and attends to the act at every step.
 
 Encoder-decoder by Sutskever et al. (2014); attention by Luong et al. (2015), global, "general" score, without input
-feeding; a summary of the act is fed at every step besides, in the spirit of SC-LSTM (Wen et al. 2015), because a prefix
-alone is soon forgotten.
+feeding; what remains to be said of the act is fed at every step besides, as in SC-LSTM (Wen et al. 2015), because a
+prefix alone is soon forgotten.
 
 B batch, P prefix, T text, E width, G gates x width, N states of a cell, V vocabulary.
 """
@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from aigc_models.coverage import Coverage
 from aigc_models.embedding import TokenEmbedding
 
 CellName = Literal["rnn", "lstm", "gru"]
@@ -26,6 +27,7 @@ class RNNConfig:
     num_parts: int = 0
     num_links: int = 0
     pad_id: int = 0
+    end_id: int = 2
     width: int = 256
     num_layers: int = 1
     dropout: float = 0.3
@@ -111,13 +113,14 @@ class RNNState:
 
     layers: list[Tensor]
     act_BPE: Tensor
-    summary_BE: Tensor
-    visible_BP: Tensor
+    prefix_BP: Tensor
+    remaining_BP: Tensor
+    """Of the prefix, what the text does not state yet."""
 
     def select(self, rows: Tensor) -> "RNNState":
         """The state of the given rows, which may repeat."""
         return RNNState(
-            [state[rows] for state in self.layers], self.act_BPE[rows], self.summary_BE[rows], self.visible_BP[rows]
+            [state[rows] for state in self.layers], self.act_BPE[rows], self.prefix_BP[rows], self.remaining_BP[rows]
         )
 
 
@@ -127,6 +130,7 @@ class RNN(nn.Module):
         self.config = config
         cell, width = CELLS[config.cell], config.width
         self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, width, width**-0.5)
+        self.coverage = Coverage(config.vocab_size, width, config.pad_id, config.end_id)
         self.encoder = nn.ModuleList(cell(width, width) for _ in range(config.num_layers))
         self.backward_encoder = cell(width, width)
         self.join = nn.Linear(2 * width, width)
@@ -152,37 +156,37 @@ class RNN(nn.Module):
         )
         # The embeddings beside the states: what is attended to must tell which symbol it is.
         act_BPE = self.join(torch.cat([x_BPE, backward.flip(1)], dim=-1)) + embedded_BPE
-        weights_BP1 = visible_BP[:, :, None].to(act_BPE.dtype)
-        summary_BE = (act_BPE * weights_BP1).sum(1) / weights_BP1.sum(1)
-        return RNNState(layers, act_BPE, summary_BE, visible_BP)
+        return RNNState(layers, act_BPE, prefix_BP, visible_BP)
 
     def zeros(self, cell: Cell, tokens_BP: Tensor) -> Tensor:
         return self.embedding.own.new_zeros(tokens_BP.shape[0], cell.num_states, self.config.width)
 
-    def decode(self, tokens_BT: Tensor, state: RNNState) -> Tensor:
+    def decode(self, tokens_BT: Tensor, state: RNNState, remaining_BTP: Tensor) -> Tensor:
         """Logits [B, T, V] of what follows each token; the state's layers are replaced by the last ones."""
         embedded_BTE = self.drop(self.embedding(tokens_BT))
-        summary_BTE = state.summary_BE[:, None].expand_as(embedded_BTE)
+        summary_BTE = self.coverage.summary(state.act_BPE, remaining_BTP)
         x_BTE = torch.cat([embedded_BTE, summary_BTE], dim=-1)
         for layer, cell in enumerate(self.decoder):
             assert isinstance(cell, Cell)
             x_BTE, state.layers[layer] = run(cell, x_BTE, state.layers[layer])
             x_BTE = self.drop(x_BTE)
         scores_BTP = self.score(x_BTE) @ state.act_BPE.transpose(1, 2)
-        scores_BTP = scores_BTP.masked_fill(~state.visible_BP[:, None, :], float("-inf"))
+        scores_BTP = scores_BTP.masked_fill((state.prefix_BP == self.config.pad_id)[:, None, :], float("-inf"))
         context_BTE = torch.softmax(scores_BTP, dim=-1) @ state.act_BPE
         attended_BTE = self.drop(torch.tanh(self.combine(torch.cat([context_BTE, x_BTE], dim=-1))))
-        return self.embedding.logits(attended_BTE)
+        return self.coverage.adjust(self.embedding.logits(attended_BTE), state.prefix_BP, remaining_BTP)
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
         """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
-        return self.decode(torch.cat([prefix_BP[:, -1:], text_BT], dim=1), self.encode(prefix_BP))
+        remaining_BTP = self.coverage.remaining(prefix_BP, text_BT)
+        return self.decode(torch.cat([prefix_BP[:, -1:], text_BT], dim=1), self.encode(prefix_BP), remaining_BTP)
 
     def start(self, prefix_BP: Tensor) -> tuple[Tensor, RNNState]:
         """Logits [B, V] of the first text token, and the state to go on from."""
         state = self.encode(prefix_BP)
-        return self.decode(prefix_BP[:, -1:], state)[:, 0], state
+        return self.decode(prefix_BP[:, -1:], state, state.remaining_BP[:, None])[:, 0], state
 
     def step(self, tokens_B: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
         """Logits [B, V] of what follows the given tokens, and the state grown by them."""
-        return self.decode(tokens_B[:, None], state)[:, 0], state
+        state.remaining_BP = state.remaining_BP & ~self.coverage.says(state.prefix_BP, tokens_B[:, None])[:, 0]
+        return self.decode(tokens_B[:, None], state, state.remaining_BP[:, None])[:, 0], state

@@ -1,12 +1,12 @@
 """Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) of delexicalised texts, and symbols of acts and slots."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aigc_models.acts import Segments, Slot
-from aigc_models.schema import Act, parse_slot_symbol, slot_symbol, symbol_parts
+from aigc_models.schema import VALUE_SYMBOL, Act, parse_slot_symbol, slot_symbol, symbol_parts
 
 PAD, BOS, EOS = "⟦pad⟧", "⟦begin⟧", "⟦end⟧"
 BRACKETS = str.maketrans("⟦⟧", "[]")
@@ -56,6 +56,18 @@ class TextTokenizer:
         named = [(i, part) for i, token in added for part in symbol_parts(token.content)]
         numbers = {part: number for number, part in enumerate(dict.fromkeys(part for _, part in named))}
         return [(i, numbers[part]) for i, part in named]
+
+    def facts(self, markers: Mapping[int, str]) -> dict[int, int]:
+        """A number from 1 for each token that tells a fact: slots, values of an act's first attribute of a key, and the
+        markers of such keys. Tokens that tell the same fact have the same number."""
+        told: dict[int, Slot | str] = {token: slot for token, (slot, _) in self.slot_of.items()}
+        for token, symbol in self.tokenizer.get_added_tokens_decoder().items():
+            match = VALUE_SYMBOL.fullmatch(symbol.content)
+            if match and match["number"] == "1" and match["key"] in markers.values():
+                told[token] = match["key"]
+        told |= markers
+        numbers = {fact: i for i, fact in enumerate(dict.fromkeys(told[token] for token in sorted(told)), start=1)}
+        return {token: numbers[fact] for token, fact in told.items()}
 
     def slot_ids(self, slot: Slot) -> list[int]:
         return [self.symbol_id(slot_symbol(slot, glued=glued)) for glued in (False, True)]

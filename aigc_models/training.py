@@ -21,9 +21,10 @@ from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.delexicalisation import lexicalise
 from aigc_models.families import FAMILIES, GPT_FAMILY, TextNetwork, build_network, network_options
 from aigc_models.loop import LoopResult, LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
+from aigc_models.markers import learn_markers
 from aigc_models.metrics import text_metrics
 from aigc_models.noise import derive_seed
-from aigc_models.schema import CONTINUED, intent_symbol
+from aigc_models.schema import CONTINUED, EQUALS, intent_symbol, value_label
 from aigc_models.text import GeneratedText, Sampling, TextModel, left_padded
 from aigc_models.tokenizer import TextTokenizer
 
@@ -112,7 +113,7 @@ def train_text_model(
     tokenizer = build_tokenizer(corpus, settings)
     torch.manual_seed(settings.seed)
     device = resolve_device(settings.device)
-    network = build_text_network(tokenizer, settings).to(device)
+    network = build_text_network(corpus, tokenizer, settings).to(device)
     task = text_task(corpus, tokenizer, settings, device)
     result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
     model = TextModel(network.eval(), tokenizer, corpus.schema, corpus.checker, corpus.is_tokenised)
@@ -134,13 +135,22 @@ def train_text_model(
     return metrics
 
 
-def build_text_network(tokenizer: TextTokenizer, settings: TrainingSettings) -> TextNetwork:
+def build_text_network(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings) -> TextNetwork:
     links = tokenizer.links()
     num_parts = 1 + max((part for _, part in links), default=-1)
     sizes = {"vocab_size": tokenizer.vocab_size, "num_parts": num_parts, "num_links": len(links)}
-    network = build_network(settings.family, settings.network_options() | sizes | {"pad_id": tokenizer.pad_id})
+    ends = {"pad_id": tokenizer.pad_id, "end_id": tokenizer.eos_id}
+    network = build_network(settings.family, settings.network_options() | sizes | ends)
     network.embedding.link(links)
+    network.coverage.set_facts(tokenizer.facts(corpus_markers(corpus, tokenizer)), tokenizer.slot_of)
     return network
+
+
+def corpus_markers(corpus: Corpus, tokenizer: TextTokenizer) -> dict[int, str]:
+    """Literal tokens that give away values without fixed wording."""
+    texts = [set(tokenizer.encode(text.text)) - tokenizer.symbol_ids for text in corpus.training]
+    keys = [[value_label(token).split(EQUALS)[0] for token in text.act.tokens] for text in corpus.training]
+    return learn_markers([sorted(text) for text in texts], keys)
 
 
 def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer:

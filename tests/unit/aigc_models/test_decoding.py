@@ -20,6 +20,8 @@ def network(request: pytest.FixtureRequest) -> TextNetwork:
     network = build_network(request.param, {"vocab_size": 30, "width": 16}).eval()
     with torch.no_grad():
         network.embedding.own.mul_(8.0)
+        network.coverage.project.weight.normal_()
+    network.coverage.set_facts({5: 1, 9: 1, 6: 2, 8: 3, 10: 3}, [5, 9, 6])
     return network
 
 

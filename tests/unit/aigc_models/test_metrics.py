@@ -36,9 +36,8 @@ def test_references_of_equal_acts_count_with_the_values_at_hand() -> None:
 
 def test_problems_are_counted_per_attribute_and_per_text() -> None:
     texts = [wanted("A1", "the ", NAME), wanted("B2", "the ", NAME)]
-    metrics = text_metrics(
-        [generated("the A1"), generated("the", "name 'B2' is missing", f"'a b' {SEAM}")], texts, False
-    )
+    rows = [generated("the A1"), generated("the", "name 'B2' is missing", f"'a b' {SEAM}")]
+    metrics = text_metrics(rows, texts, False)
     assert metrics["slot_error_rate"] == 0.5
     assert metrics["texts_with_error_share"] == 0.5
     assert metrics["duplicate_share"] == 0.0

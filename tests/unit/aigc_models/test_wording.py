@@ -20,7 +20,12 @@ def test_words_that_never_stood_side_by_side_are_named() -> None:
     assert wording.unseen(("The ", NAME)) == ["⟦name⟧ ⟦end⟧"]
 
 
+def test_a_value_in_the_place_of_another_is_named() -> None:
+    wording = Wording.learn([("a height of ", SIZE, "."), ("the price of ", NAME, ".")])
+    assert wording.unseen(("a height of ", NAME, ".")) == ["height of ⟦name⟧"]
+
+
 def test_wording_survives_being_a_tensor() -> None:
-    pairs = Wording.learn(TEXTS).pairs_L
-    assert Wording(pairs).unseen(TEXTS[0]) == []
-    assert Wording.learn(TEXTS[::-1]).pairs_L.equal(pairs)
+    runs = Wording.learn(TEXTS).runs_L
+    assert Wording(runs).unseen(TEXTS[0]) == []
+    assert Wording.learn(TEXTS[::-1]).runs_L.equal(runs)

@@ -1,0 +1,13 @@
+from aigc_models.markers import learn_markers
+
+
+def test_words_that_stand_in_texts_of_a_key_alone_are_its_markers() -> None:
+    texts = [[1, 2, 9], [1, 3, 9], [4, 9], [5, 9]] * 5
+    keys = [["business"], ["business"], ["foldable"], []] * 5
+    assert learn_markers(texts, keys) == {1: "business", 2: "business", 3: "business", 4: "foldable"}
+
+
+def test_rare_words_and_words_of_all_texts_are_no_markers() -> None:
+    texts = [[1, 9]] * 19 + [[2, 9]] + [[9]] * 20
+    assert learn_markers(texts, [["a"]] * 20 + [[]] * 20) == {1: "a"}
+    assert learn_markers([[1], [2]], [[], []]) == {}
