@@ -9,13 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from dotenv import load_dotenv
+from dotenv import dotenv_values, load_dotenv
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import SettingsError
 
 STACK_DIR = ".nightshift"
+STORAGE_VARIABLES = ("NIGHTSHIFT_STORAGE_URI", "NIGHTSHIFT_S3_", "AWS_")
 
 
 class Settings(BaseSettings):
@@ -57,11 +58,16 @@ class Settings(BaseSettings):
 def activate_environment() -> None:
     """Puts the variables of `.env` and of the local stack into this process' environment, never over one already set.
 
+    Those of storage come all from one place: the stack's keys are of no use for another endpoint, nor others for its.
     Ray and Prefect read theirs (RAY_AUTH_MODE, PREFECT_API_URL) when they are imported: call this first.
     """
     load_dotenv(".env", override=False)
     stack_dir = Path(os.environ.get("NIGHTSHIFT_STACK_DIR", STACK_DIR))
-    load_dotenv(stack_dir / "env", override=False)
+    has_own_storage = "NIGHTSHIFT_STORAGE_URI" in os.environ
+    for name, value in dotenv_values(stack_dir / "env").items():
+        is_storage = name.startswith(STORAGE_VARIABLES)
+        if (name not in os.environ or is_storage) and not (is_storage and has_own_storage):
+            os.environ[name] = value or ""
 
 
 @cache

@@ -1,6 +1,7 @@
 """The connection to Ray, and what of the cluster a pool of actors may use."""
 
 import logging
+import socket
 
 import ray
 from ray.exceptions import AuthenticationError, RaySystemError
@@ -10,6 +11,7 @@ from infra.settings import Settings
 
 # Returned big tensors would be handed back to the system at every step and fetched again: measured 2x on CPU training.
 ACTOR_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+CONNECT_TIMEOUT_S = 10.0
 DRIVER_SHARE = 0.5
 """CPUs left for whatever else runs on the cluster: actors that hold every CPU make other work wait for ever."""
 
@@ -22,9 +24,11 @@ def connect(settings: Settings) -> None:
         raise SettingsError(
             "no Ray cluster is set: run `nightshift up`, or set NIGHTSHIFT_RAY_ADDRESS to its host:port"
         )
+    host, _, port = settings.ray_address.rpartition(":")
     try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # ray.init retries for minutes
         ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR, namespace="nightshift")
-    except (AuthenticationError, ConnectionError, RaySystemError, RuntimeError, ValueError) as exc:
+    except (AuthenticationError, OSError, RaySystemError, RuntimeError, ValueError) as exc:
         raise ServiceError(
             f"Ray at {settings.ray_address} cannot be reached ({str(exc).partition('. ')[0]}). If it is running, the "
             "usual cause is authentication: set RAY_AUTH_MODE=token and see that ~/.ray/auth_token is the cluster's. "

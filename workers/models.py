@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from aigc_models.text import TextExample, TextRequest
-from aigc_models.training import TrainingSettings
+from aigc_models.training import TrainingSettings, default_settings
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.overrides import override
@@ -36,7 +36,7 @@ class ModelDeclaration:
         if family not in self.families:
             raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
         given = {key: value for key, value in overrides.items() if key != "family"}
-        return override(TrainingSettings(family=family), given, f"training {self.name}")
+        return override(default_settings(family), given, f"training {self.name}")
 
 
 MODELS: dict[str, ModelDeclaration] = {

@@ -1,0 +1,29 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from flows.parameters import JobName, ModelName, resolve_date, split_assignments
+from infra.errors import InputError
+from workers.jobs import JOBS
+from workers.models import MODELS
+
+
+def test_forms_offer_just_the_jobs_and_models_there_are() -> None:
+    assert [name.value for name in JobName] == list(JOBS)
+    assert [name.value for name in ModelName] == list(MODELS)
+
+
+def test_a_given_date_is_taken_and_none_is_yesterday() -> None:
+    assert resolve_date("2026-11-22") == date(2026, 11, 22)
+    today = datetime.now(UTC).date()
+    assert resolve_date("") in {today - timedelta(days=1), today}
+
+
+def test_settings_of_a_form_are_words_on_any_number_of_lines() -> None:
+    assert split_assignments("seed=1\ntemperature=0.7  num_facts=4") == {
+        "seed": "1",
+        "temperature": "0.7",
+        "num_facts": "4",
+    }
+    with pytest.raises(InputError, match="expected key=value"):
+        split_assignments("seed 1")

@@ -1,0 +1,24 @@
+from flows.summary import escape, markdown_summary
+
+MANIFEST = {
+    "job": "product_descriptions",
+    "date": "2026-11-22",
+    "counts": {"accepted": 1234, "rejected": 5, "quarantined": 0, "future": 0, "input_rows": 1239},
+    "quality": {"passed_share": 0.996, "duplicate_share": 0.0, "distinct_2": 0.31, "mean_length": 21.5},
+    "seconds": 10.0,
+    "model": {"version": "2026-11-22-gpt-00000000"},
+    "parts": [{}],
+    "fingerprint": "0123456789abcdef",
+}
+
+
+def test_markup_in_data_stays_text() -> None:
+    assert escape("<script>alert(1)</script>") == "&lt;script&gt;alert\\(1\\)&lt;/script&gt;"
+    assert escape("[a](http://b) **c**\n# d") == "\\[a\\]\\(http://b\\) \\*\\*c\\*\\* \\# d"
+
+
+def test_the_summary_tells_figures_and_samples() -> None:
+    summary = markdown_summary(MANIFEST, [{"text": "The Larch 85 is a <b>bicycle</b>."}])
+    assert "| rows published | 1,234 |" in summary
+    assert "| rows per second | 123.9 |" in summary
+    assert "- The Larch 85 is a &lt;b&gt;bicycle&lt;/b&gt;." in summary
