@@ -67,7 +67,7 @@ def test_a_checkpoint_folder_is_complete(kettle_folder: Path) -> None:
 def test_a_recurrent_family_learns_too(
     kettles: list[TextExample], tiny_settings: TrainingSettings, tmp_path: Path
 ) -> None:
-    settings = replace(tiny_settings, family="gru", width=48, num_layers=1, max_steps=200)
+    settings = replace(tiny_settings, family="gru", width=64, num_layers=1, learning_rate=5e-3)
     metrics = train_text_model(kettles, tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
     assert metrics["bleu"] > 0.4
     assert metrics["texts_with_error_share"] < 0.5
