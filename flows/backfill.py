@@ -1,16 +1,15 @@
 """Past dates, one after the other, each its own run."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from flows.nightly import RunOutcome, run_partition, summarise
-from flows.parameters import Assignments, JobName, Policy, split_assignments
+from flows.parameters import JobName, split_assignments
 from infra.errors import InputError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
@@ -21,16 +20,6 @@ from workers.plan import parse_date
 Mode = Literal["missing", "failed", "stale", "all"]
 MAX_DAYS = 3660
 
-Start = Annotated[str, Field(description="First date, YYYY-MM-DD.")]
-End = Annotated[str, Field(description="Last date, YYYY-MM-DD, included.")]
-Which = Annotated[
-    Mode,
-    Field(
-        description="missing: dates that are not published; failed: failed, held back or unfinished; stale: published, "
-        "but would come out differently today; all: every date. Dates that are up to date are left alone."
-    ),
-]
-
 
 def backfill_name() -> str:
     parameters = flow_run.parameters
@@ -40,13 +29,24 @@ def backfill_name() -> str:
 @flow(name="backfill", flow_run_name=backfill_name)
 def backfill(
     job: JobName,
-    start: Start,
-    end: End,
-    mode: Which = "missing",
-    model_policy: Policy = "champion",
-    settings: Assignments = "",
+    start: str,
+    end: str,
+    mode: Mode = "missing",
+    model_policy: str = "champion",
+    settings: str = "",
 ) -> State[list[RunOutcome]]:
-    """Makes the partitions of a range of dates; one that fails does not stop the others."""
+    """Makes the partitions of a range of dates; one that fails does not stop the others. Dates that are up to date are
+    left alone.
+
+    Args:
+        job: What to generate.
+        start: First date, YYYY-MM-DD.
+        end: Last date, YYYY-MM-DD, included.
+        mode: missing: dates that are not published; failed: failed, held back or unfinished; stale: published, but
+            would come out differently today; all: every date.
+        model_policy: champion, as-of (the newest model trained on data up to the date), or the name of a version.
+        settings: Job settings to change, as key=value separated by blanks or lines.
+    """
     storage = open_storage(load_settings())
     find_job(job).parse_settings(split_assignments(settings))
     days = select_dates(storage, job, parse_range(start, end), mode)

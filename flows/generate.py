@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.parameters import Assignments, Date, Force, JobName, Policy, resolve_date, run_name, split_assignments
+from flows.parameters import JobName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
 from flows.summary import figures, markdown_summary
 from flows.train import train
@@ -53,12 +53,20 @@ class PartitionResult:
 @flow(name="generate", flow_run_name=lambda: run_name("job"))
 def generate(
     job: JobName,
-    date: Date = "",
-    model_policy: Policy = "champion",
-    settings: Assignments = "",
-    force: Force = False,
+    date: str = "",
+    model_policy: str = "champion",
+    settings: str = "",
+    force: bool = False,
 ) -> State[PartitionResult]:
-    """Makes and publishes one partition. A partition that is published and would come out the same is left alone."""
+    """Makes and publishes one partition. A partition that is published and would come out the same is left alone.
+
+    Args:
+        job: What to generate.
+        date: YYYY-MM-DD, the day whose partition to make. Empty: the day before the scheduled start (UTC).
+        model_policy: champion, as-of (the newest model trained on data up to the date), or the name of a version.
+        settings: Job settings to change, as key=value separated by blanks or lines.
+        force: Generate anew even where the partition is published and nothing changed.
+    """
     started = time.monotonic()
     storage, day, declared = open_storage(load_settings()), resolve_date(date), find_job(job)
     parsed = declared.parse_settings(split_assignments(settings))

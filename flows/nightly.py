@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.generate import generate
-from flows.parameters import Date, JobName, resolve_date, run_name
+from flows.parameters import JobName, resolve_date, run_name
 from infra.errors import NightshiftError
 from infra.settings import load_settings
 from infra.storage import open_storage
@@ -32,8 +32,12 @@ class RunOutcome:
 
 
 @flow(name="nightly", flow_run_name=lambda: run_name("nightly"))
-def nightly(date: Date = "") -> State[list[RunOutcome]]:
-    """Runs every job whose input table has rows; a job that fails does not stop the others."""
+def nightly(date: str = "") -> State[list[RunOutcome]]:
+    """Runs every job whose input table has rows; a job that fails does not stop the others.
+
+    Args:
+        date: YYYY-MM-DD, the day whose partitions to make. Empty: the day before the scheduled start (UTC).
+    """
     storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
     outcomes = []
     for name, job in JOBS.items():

@@ -1,11 +1,9 @@
-"""The parameters that flows share: their names, choices and help become the forms in the Prefect UI."""
+"""What flows make of their parameters. The choices are enums: the forms in the Prefect UI offer just these."""
 
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import Annotated
 
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from workers.jobs import JOBS
 from workers.models import MODELS
@@ -14,17 +12,6 @@ from workers.plan import parse_date
 
 JobName = StrEnum("JobName", {name: name for name in JOBS})  # type: ignore[misc]  # the jobs are only known here
 ModelName = StrEnum("ModelName", {name: name for name in MODELS})  # type: ignore[misc]
-
-Date = Annotated[
-    str,
-    Field(description="YYYY-MM-DD, the day whose partition to make. Empty: the day before the scheduled start (UTC)."),
-]
-Policy = Annotated[
-    str,
-    Field(description="champion, as-of (the newest model trained on data up to the date), or the name of a version."),
-]
-Assignments = Annotated[str, Field(description="Job settings to change, as key=value separated by blanks or lines.")]
-Force = Annotated[bool, Field(description="Generate anew even where the partition is published and nothing changed.")]
 
 
 def resolve_date(text: str) -> date:

@@ -1,14 +1,11 @@
 """The flow that trains a model and lets it challenge the champion."""
 
-from typing import Annotated
-
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
-from pydantic import Field
 
-from flows.parameters import Assignments, Date, ModelName, resolve_date, run_name, split_assignments
+from flows.parameters import ModelName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
 from infra.settings import load_settings
 from infra.storage import open_storage
@@ -18,11 +15,6 @@ from workers.reports import LogLine
 from workers.train_actor import Training
 from workers.training import challenge, plan_training
 from workers.training import train as train_on_ray
-
-Family = Annotated[str, Field(description="gpt, lstm, gru or rnn. Empty: the model's default.")]
-Again = Annotated[
-    bool, Field(description="Train once more even if a version was trained on just these data and settings.")
-]
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -47,12 +39,20 @@ def challenge_champion(version: ModelVersion) -> bool:
 @flow(name="train", flow_run_name=lambda: run_name("model"), validate_parameters=True)
 def train(
     model: ModelName,
-    date: Date = "",
-    family: Family = "",
-    settings: Assignments = "",
-    force: Again = False,
+    date: str = "",
+    family: str = "",
+    settings: str = "",
+    force: bool = False,
 ) -> ModelVersion:
-    """Trains a version on the data up to the end of a date; promotes it if it beats the champion on held-out texts."""
+    """Trains a version on the data up to the end of a date; promotes it if it beats the champion on held-out texts.
+
+    Args:
+        model: What to train.
+        date: YYYY-MM-DD, the last day of the training data. Empty: the day before the scheduled start (UTC).
+        family: gpt, lstm, gru or rnn. Empty: the model's default.
+        settings: Training settings to change, as key=value separated by blanks or lines.
+        force: Train once more even if a version was trained on just these data and settings.
+    """
     storage = open_storage(load_settings())
     training = plan_training(storage, model, family, resolve_date(date), split_assignments(settings), again=force)
     version = train_version(training)

@@ -85,6 +85,8 @@ def find_breaches(gates: Gates, quality: Quality, last: dict[str, Any] | None) -
     breaches = []
     if quality["passed_share"] < gates.min_passed_share:
         breaches.append(Breach("passed_share", quality["passed_share"], gates.min_passed_share))
+    if quality["passed_share"] == 0:
+        return breaches  # there are no texts that the other gates could speak of
     if quality["duplicate_share"] > gates.max_duplicate_share:
         breaches.append(Breach("duplicate_share", quality["duplicate_share"], gates.max_duplicate_share))
     if quality["distinct_2"] < gates.min_distinct_2:

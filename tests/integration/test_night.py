@@ -255,6 +255,11 @@ def test_a_gate_holds_a_bad_model_back(night: Night) -> None:
     assert (state["state"], state["reasons"]) == ("held", ["passed_share is 0, the limit is 0.8"])
 
 
+def test_what_the_cluster_can_never_give_fails_at_once(night: Night) -> None:
+    output = night.run("run", JOB, "--date", "2026-11-16", "--set", "num_gpus=1", status=1)
+    assert "an actor needs 1 CPUs and 1 GPUs, the cluster has" in output
+
+
 def test_a_backfill_makes_the_missing_dates_only(night: Night) -> None:
     before = night.manifest(DAY)
     output = night.run("backfill", JOB, "--start", "2026-11-21", "--end", DAY)

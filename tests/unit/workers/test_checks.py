@@ -49,3 +49,8 @@ def test_each_gate_names_its_value_and_its_limit() -> None:
         "distinct_2 is 0, the limit is 0.002",
         "length_drift is 0.9, the limit is 0.5",
     ]
+
+
+def test_where_nothing_passed_only_that_is_told() -> None:
+    nothing = {"passed_share": 0.0, "duplicate_share": 0.0, "distinct_2": 0.0, "mean_length": 0.0}
+    assert [breach.gate for breach in find_breaches(Gates(), nothing, GOOD)] == ["passed_share"]
