@@ -27,6 +27,16 @@ def test_each_family_can_learn_one_batch_by_heart(family: str) -> None:
     assert loss.item() < 0.05
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_trains_in_bfloat16(family: str) -> None:
+    network = build_network(family, {"vocab_size": 20, "width": 16})
+    network.coverage.set_facts({3: 1, 4: 2}, [3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = network(torch.tensor([[3, 4, 1]]), torch.tensor([[5, 3, 6]])).float().logsumexp(-1).mean()
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
 def test_an_unknown_family_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="family must be one of gpt, rnn, lstm, gru, not 'bert'"):
         build_network("bert", {"vocab_size": 5})
