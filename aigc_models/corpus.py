@@ -29,6 +29,8 @@ from aigc_models.wording import Wording
 from aigc_models.words import NUMBER
 from aigc_models.written_form import is_tokenised
 
+MIN_OPENING_SHARE = 0.04
+"""Share of later sentences that must begin with a word for it to be a usual opening."""
 SENTENCE_END = re.compile(r"\s*[.!?]+\s+")
 
 
@@ -136,7 +138,14 @@ def continuations(texts: Sequence[TrainingText], detector: ExpressionDetector) -
         labels = {label for label, probability in probabilities.items() if probability >= EXPRESSED}
         if (labels or stated(sentence)) and labels <= {value_label(token) for token in text.act.tokens}:
             found.append(continuation(text, sentence, labels))
-    return found
+    return with_usual_openings(found)
+
+
+def with_usual_openings(texts: Sequence[TrainingText]) -> list[TrainingText]:
+    """Those that begin as many others do ("It has ..."); the rest are often no sentences ("with 4 gb")."""
+    openings = [str(text.text[0]).split()[0] for text in texts]
+    counts = Counter(openings)
+    return [text for text, word in zip(texts, openings, strict=True) if counts[word] >= MIN_OPENING_SHARE * len(texts)]
 
 
 def learn_subject_keys(texts: Sequence[TrainingText]) -> dict[str, set[str]]:

@@ -31,6 +31,11 @@ def test_later_sentences_become_examples_that_go_on() -> None:
     assert {tuple(slot for slot, _ in text.act.slots) for text in continued} == {(SIZE,)}
 
 
+def test_later_sentences_with_unusual_openings_are_no_examples() -> None:
+    corpus = build_corpus([*EXAMPLES * 3, example(3, "The {0} is {2}. With {1}.")], 0.2)
+    assert {text.text[0] for text in corpus.training if text.request.continued} == {"It measures "}
+
+
 def test_references_with_numbers_of_their_own_are_left_out() -> None:
     corpus = build_corpus([*EXAMPLES, example(1, "The {0} has 3 handles.")], 0.2)
     assert corpus.num_dropped == 1
