@@ -19,13 +19,14 @@ from aigc_models.acts import TextExample
 from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_json, write_tensors
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.delexicalisation import lexicalise
-from aigc_models.families import FAMILIES, GPT_FAMILY, TextNetwork, build_network, network_options
-from aigc_models.loop import LoopResult, LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
+from aigc_models.families import TextNetwork, build_network, network_options
+from aigc_models.loop import LoopResult, Task, TrainingLoop, TrainingProgress, resolve_device
 from aigc_models.markers import learn_markers
 from aigc_models.metrics import text_metrics
 from aigc_models.noise import derive_seed
 from aigc_models.schema import CONTINUED, EQUALS, intent_symbol, value_label
 from aigc_models.text import GeneratedText, Sampling, TextModel, left_padded
+from aigc_models.text_settings import TrainingSettings, default_settings
 from aigc_models.tokenizer import TextTokenizer
 
 __all__ = ["TrainingProgress", "TrainingSettings", "default_settings", "train_text_model"]
@@ -34,56 +35,6 @@ IGNORED = -100
 BUCKET_BATCHES = 32
 """Batches' worth of texts that are sorted by length together."""
 NUM_SAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSettings(LoopSettings):
-    family: str = GPT_FAMILY
-    width: int = 96
-    num_layers: int = 3
-    num_heads: int = 4
-    """Of the GPT; recurrent families have none."""
-    dropout: float = 0.1
-    label_smoothing: float = 0.0
-    vocab_size: int = 2000
-    """Literal tokens; symbols of acts come on top."""
-    batch_tokens: int = 512
-    """Positions of a batch, padding included."""
-    max_repeats: int = 3
-    """Texts of rare intents come up to this many times an epoch."""
-    validation_share: float = 0.05
-    num_scored: int = 300
-    """Validation acts that a text is generated for, for the metrics."""
-
-    def __post_init__(self) -> None:
-        LoopSettings.__post_init__(self)
-        if self.family not in FAMILIES:
-            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
-        if self.max_repeats < 1:
-            raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
-        if not 0.0 < self.validation_share < 1.0:
-            raise ValueError(f"validation_share must be between 0 and 1, not {self.validation_share}")
-
-    def network_options(self) -> dict[str, Any]:
-        options = {"width": self.width, "num_layers": self.num_layers, "dropout": self.dropout}
-        if self.family == GPT_FAMILY:
-            options |= {"num_heads": self.num_heads, "mlp_width": 8 * self.width // 3}
-        return options
-
-
-FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
-    "gpt": {},
-    "lstm": {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024},
-    "gru": {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024},
-    "rnn": {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024},
-}
-
-
-def default_settings(family: str, **changes: Any) -> TrainingSettings:
-    """Settings that suit a family on a few thousand examples, with changes."""
-    if family not in FAMILY_SETTINGS:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    return TrainingSettings(**{"family": family, **FAMILY_SETTINGS[family], **changes})
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,10 +107,3 @@ def test_texts_of_rare_intents_come_more_often_but_not_without_end() -> None:
     assert counts["often"] == plain["often"]
     assert counts["seldom"] == 2 * plain["seldom"]
     assert counts["hardly"] == 3 * plain["hardly"]
-
-
-def test_settings_without_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="family must be one of"):
-        TrainingSettings(family="bert")
-    with pytest.raises(ValueError, match="validation_share"):
-        TrainingSettings(validation_share=1.0)
