@@ -53,10 +53,12 @@ def compose(
 
 
 def plan_sentences(schema: Schema, product: TextRequest, row_seed: int, composition: Composition) -> list[TextRequest]:
-    """The acts of a product's description, at least one."""
+    """The acts of a product's description, at least one; attributes that speak of several products stay together."""
     use = schema.intents.get(product.intent)
     head_keys = use.head_keys if use else ()
     stateable = [(key, value) for key, value in product.attributes if schema.can_state(product.intent, key, value)]
+    if len({key for key, _ in stateable}) < len(stateable):
+        return [TextRequest(product.intent, tuple(stateable))]
     head = tuple(pair for pair in stateable if pair[0] in head_keys)
     facts = [pair for pair in stateable if pair[0] not in head_keys]
     num_facts = min(composition.num_facts or len(facts), len(facts))

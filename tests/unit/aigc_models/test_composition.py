@@ -68,6 +68,13 @@ def test_values_that_say_that_nothing_is_known_are_no_facts() -> None:
     assert stated_keys(plan_sentences(SCHEMA, product, 1, COMPOSITION)) == ["name"]
 
 
+def test_facts_of_several_products_stay_together() -> None:
+    attributes = (("name", "A"), ("fact1", "1"), ("name", "B"), ("fact1", "2"))
+    assert plan_sentences(SCHEMA, TextRequest("inform", attributes), 1, replace(COMPOSITION, facts_per_sentence=1)) == [
+        TextRequest("inform", attributes)
+    ]
+
+
 def test_groups_are_of_about_equal_size() -> None:
     assert [len(group) for group in grouped(FACTS[:7], 3, 3)] == [3, 2, 2]
     assert [len(group) for group in grouped(FACTS[:4], 3, 3)] == [2, 2]
