@@ -40,6 +40,7 @@ class TrainActor:
         self._reporter = Reporter(f"training on {ray.util.get_node_ip_address()}")
         self._storage = open_storage(settings)
         self._training = training
+        self._told: float | None = None
 
     def train(self) -> ModelVersion:
         """Trains, or goes on from the last checkpoint of a training that died, and publishes the version."""
@@ -80,6 +81,8 @@ class TrainActor:
         doing = f"step {progress.step}, loss {progress.loss:.3f}"
         if progress.val_loss is not None:
             doing += f", held-out {progress.val_loss:.3f}"
+        if progress.val_loss != self._told:
+            self._told = progress.val_loss
             log.info("%s, %.0f tokens/s", doing, progress.tokens_per_s)
         self._reporter.progress(progress.fraction, doing)
 

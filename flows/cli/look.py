@@ -19,7 +19,14 @@ from workers.plan import parse_date
 from workers.registry import ModelVersion, list_versions, promote, read_champion, roll_back
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
-METRIC_COLUMNS = ("bleu", "slot_error_rate", "texts_with_error_share", "distinct_2", "cpu_seconds")
+METRICS = {
+    "BLEU": "bleu",
+    "slot errors": "slot_error_rate",
+    "texts with errors": "texts_with_error_share",
+    "distinct-2": "distinct_2",
+    "CPU s": "cpu_seconds",
+}
+"""Columns of the table of versions, and the metric each one shows."""
 
 
 def show(
@@ -70,8 +77,10 @@ def show_in_full(storage: Storage, state: PartitionState) -> None:
     rows += [(f"input {item['key']}", item["etag"]) for item in state.manifest["snapshot"]["objects"]]
     rows += [(f"setting {name}", value) for name, value in state.manifest["settings"].items()]
     print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
-    samples = [(next(iter(row.values())), row["text"]) for row in sample_rows(storage, state.manifest, 10)]
-    print_table("Samples", ["row", "text"], samples)
+    console.print("Samples", style="italic")
+    for row in sample_rows(storage, state.manifest, 10):
+        console.print(f"  {next(iter(row.values()))}", style="bold", markup=False)
+        console.print(f"    {row['text']}", markup=False, soft_wrap=True)
 
 
 def models(
@@ -104,11 +113,11 @@ def models(
     for name, (versions, holder) in found.items():
         current = holder[0].version if holder else ""
         rows = [("champion" if v.version == current else "", v.version, v.through, *metric_cells(v)) for v in versions]
-        print_table(f"Model {name}", ["", "version", "data through", *METRIC_COLUMNS], rows)
+        print_table(f"Model {name}", ["", "version", "data through", *METRICS], rows)
 
 
 def metric_cells(version: ModelVersion) -> list[str]:
-    return [f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in METRIC_COLUMNS]
+    return [f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in METRICS.values()]
 
 
 def export(

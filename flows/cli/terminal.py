@@ -1,6 +1,7 @@
 """What commands share on the terminal: a console, sizes and times people can read, JSON for scripts."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
