@@ -56,7 +56,7 @@ QUICK: dict[str, Any] = {
     "dropout": 0.0,
     "ema_decay": 0.99,
     "max_repeats": 1,
-    "cpu_budget_s": 40.0,
+    "cpu_budget_s": 30.0,
 }
 """Changes that make a GPT learn a few thousand texts of plain, regular language in well under a minute of CPU time."""
 
