@@ -6,6 +6,7 @@ written last. `champion.json` is moved by compare-and-swap only.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,12 +34,13 @@ class ModelVersion:
     trained_on: dict[str, Any]
     """The snapshots of the tables it was trained on."""
     metrics: dict[str, float] = field(default_factory=dict)
+    rivals: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Metrics, on this version's held-out texts, of the champion it met: another version's own are of other texts."""
     created_at: str = ""
 
     @property
     def score(self) -> float:
-        """The held-out figure by which challenger and champion are compared: BLEU times the share of faithful texts."""
-        return self.metrics["bleu"] * (1 - self.metrics["texts_with_error_share"])
+        return held_out_score(self.metrics)
 
     @property
     def pin(self) -> ModelPin:
@@ -55,6 +57,11 @@ class Champion:
     previous: str | None
     since: str
     reason: str
+
+
+def held_out_score(metrics: Mapping[str, float]) -> float:
+    """The figure by which challenger and champion are compared: BLEU times the share of faithful texts."""
+    return metrics["bleu"] * (1 - metrics["texts_with_error_share"])
 
 
 def version_prefix(name: str, version: str) -> str:

@@ -9,12 +9,15 @@ from typing import Any
 
 import ray
 
+from aigc_models.checkpoint import CheckpointError
+from aigc_models.evaluation import evaluate_text_model
+from aigc_models.text import TextExample, TextModel
 from aigc_models.training import TrainingProgress, TrainingSettings, train_text_model
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.models import read_examples
 from workers.plan import Snapshot
-from workers.registry import ModelVersion, name_version, publish_version
+from workers.registry import ModelVersion, name_version, publish_version, read_champion, version_prefix
 from workers.reports import Report, Reporter
 
 log = logging.getLogger("nightshift.train")
@@ -70,12 +73,28 @@ class TrainActor:
                 training=training.fingerprint,
                 trained_on={snapshot.table: _objects(snapshot) for snapshot in training.snapshots},
                 metrics={name: float(value) for name, value in metrics.items()},
+                rivals=self._score_champion(examples),
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
             publish_version(self._storage, folder, record)
         self._storage.delete([item.key for item in self._storage.list(training.checkpoint_prefix)])
         log.info("%s is ready after %.0f CPU seconds", version, metrics["cpu_seconds"])
         return record
+
+    def _score_champion(self, examples: list[TextExample]) -> dict[str, dict[str, float]]:
+        """The champion's metrics on this training's held-out texts; 0 for one that this code cannot read any more."""
+        found = read_champion(self._storage, self._training.name)
+        if found is None:
+            return {}
+        champion = found[0].version
+        with tempfile.TemporaryDirectory() as folder:
+            self._storage.download(version_prefix(self._training.name, champion), Path(folder))
+            try:
+                model = TextModel.load(Path(folder))
+            except (CheckpointError, KeyError, RuntimeError) as exc:
+                log.warning("the champion %s cannot be read by this version of the code: %s", champion, exc)
+                return {champion: {"bleu": 0.0, "texts_with_error_share": 1.0}}
+        return {champion: evaluate_text_model(model, examples, self._training.settings)}
 
     def _tell(self, progress: TrainingProgress) -> None:
         doing = f"step {progress.step}, loss {progress.loss:.3f}"

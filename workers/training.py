@@ -16,7 +16,7 @@ from workers.cluster import connect, pool_size
 from workers.models import MODELS, ModelDeclaration
 from workers.plan import Snapshot, digest
 from workers.pool import MAX_ATTEMPTS, REPORT_EVERY_S, Watcher, actor_options, as_nightshift_error
-from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
+from workers.registry import ModelVersion, find_version, held_out_score, list_versions, promote, read_champion
 from workers.reports import LogLine, Report
 from workers.snapshot import take_snapshot
 from workers.train_actor import TrainActor, Training
@@ -96,7 +96,10 @@ def _fetch_report(actor: Any) -> Report:
 
 
 def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]) -> bool:
-    """Makes `challenger` the champion if there is none or its held-out score is higher; returns whether it is now."""
+    """Makes `challenger` the champion if there is none or its held-out score is higher; returns whether it is now.
+
+    Both are scored on the challenger's held-out texts.
+    """
     found = read_champion(storage, challenger.name)
     if found is None:
         promote(storage, challenger.name, challenger.version, "the first version")
@@ -104,8 +107,9 @@ def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[Log
     champion = find_version(storage, challenger.name, found[0].version)
     if champion.version == challenger.version:
         return True
-    figures = f"{challenger.score:.4f} against {champion.score:.4f} of {champion.version}"
-    if challenger.score <= champion.score:
+    rival = challenger.rivals.get(champion.version, champion.metrics)
+    figures = f"{challenger.score:.4f} against {held_out_score(rival):.4f} of {champion.version}"
+    if challenger.score <= held_out_score(rival):
         on_line(LogLine(logging.INFO, f"{challenger.version} stays a challenger: held-out score {figures}"))
         return False
     try:

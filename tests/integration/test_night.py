@@ -24,7 +24,7 @@ from dotenv import dotenv_values
 from infra.local import down, status
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
-from tests.unit.workers.text_model import examples
+from tests.unit.workers.kettle_texts import examples
 from workers.tables import ATTRIBUTES
 
 pytestmark = pytest.mark.timeout(400)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_only_a_better_challenger_becomes_champion(storage: Storage, tmp_path: P
     found = read_champion(storage, "copywriter")
     assert found is not None
     assert (found[0].version, found[0].previous) == (better.version, first.version)
+
+
+def test_champion_and_challenger_are_scored_on_the_same_texts(storage: Storage, tmp_path: Path) -> None:
+    champion = add_version(storage, tmp_path, "2026-11-01", bleu=0.9)
+    challenge(storage, champion, silent)
+    on_harder_texts = add_version(storage, tmp_path, "2026-11-02", bleu=0.5)
+    met = {champion.version: {"bleu": 0.4, "texts_with_error_share": 0.0}}
+    assert challenge(storage, replace(on_harder_texts, rivals=met), silent)
 
 
 def test_rolling_back_goes_to_the_champion_before(storage: Storage, tmp_path: Path) -> None:
