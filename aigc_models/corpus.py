@@ -203,7 +203,7 @@ def intent_uses(texts: Sequence[TrainingText], further: Sequence[TrainingText]) 
         values[text.request.intent] |= {value_label(token) for token in text.act.tokens}
     continued: dict[str, list[int]] = defaultdict(list)
     for text in further:
-        continued[text.request.intent].append(len(text.request.attributes))
+        continued[text.request.intent].append(len(text.act.slots) + len(text.act.tokens))
     return {
         intent: replace(
             intent_use(rows),
