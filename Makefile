@@ -20,8 +20,8 @@ check: .venv/.stamp ## lint, format, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
-bench: .venv/.stamp ## the benchmarks; they print figures
-	@$(BIN)/python -m pytest -q -s tests/bench
+bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parquet --test B.parquet" for other texts
+	@$(BIN)/python tests/bench/text_quality_table.py $(BENCH)
 
 up: .venv/.stamp ## start the local stack
 	@$(BIN)/nightshift up

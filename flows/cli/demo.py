@@ -12,9 +12,6 @@ import typer
 from flows.cli.terminal import console, readable_seconds
 from infra.errors import GenerationError
 
-TRAINING_CPU_S = 60
-"""Enough for the made-up shop's simple English; real texts deserve the default budget."""
-
 
 def demo(
     products: Annotated[int, typer.Option(min=20, help="Products of the made-up catalogue.")] = 300,
@@ -31,7 +28,7 @@ def demo(
         say("inputs", "sample", folder, "--products", str(products), "--seed", str(seed))
         for file in sorted(Path(folder).glob("*.parquet")):
             say("inputs", "put", file.stem, str(file), "--replace")
-    say("train", "product_descriptions", "--date", date, "--set", f"cpu_budget_s={TRAINING_CPU_S}")
+    say("train", "product_descriptions", "--date", date, "--quick")
     say("nightly", "--date", date)
     say("show", "product_descriptions", "--date", date)
     say("models", "product_descriptions")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.terminal import console, readable_seconds
-from infra.errors import GenerationError, NightshiftError
+from infra.errors import GenerationError, InputError, NightshiftError
 from workers.jobs import find_job
 from workers.overrides import parse_assignments
 from workers.plan import parse_date
@@ -34,16 +34,23 @@ def train(
     model: Annotated[str, typer.Option(help="Family: gpt, lstm, gru or rnn. Without it the default.")] = "",
     date: DateOption = "",
     set_: SetOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small GPT and half a minute: for a first look at plain, regular texts.")
+    ] = False,
     force: ForceOption = False,
 ) -> None:
     """Trains a version of the job's model and makes it champion if it beats the present one on held-out data.
 
     Example: `nightshift train product_descriptions --model lstm --set cpu_budget_s=300`
     """
+    from aigc_models.text_settings import QUICK
     from flows.train import train as train_flow
 
     declared = find_job(job)
-    settings = joined(set_)
+    if quick and model not in ("", "gpt"):
+        raise InputError(f"--quick is made for the family gpt, not {model}; leave one of the two out")
+    preset = [f"{key}={value}" for key, value in QUICK.items()] if quick else []
+    settings = joined([*preset, *(set_ or [])])
     require_server()
     state = train_flow(
         model=declared.model,

@@ -1,0 +1,25 @@
+"""The text models on a CUDA device: the same code, bfloat16 training, faithful texts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from aigc_models.text import Sampling, TextModel, TextRequest
+from aigc_models.training import TrainingSettings, train_text_model
+from tests.unit.workers.kettle_texts import examples
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("family", ["gpt", "lstm", "gru", "rnn"])
+def test_a_model_trained_on_the_gpu_writes_faithful_texts_there(family: str, tmp_path: Path) -> None:
+    settings = TrainingSettings(
+        family=family, width=48, num_layers=2, num_heads=2, max_steps=200, cpu_budget_s=None, device="cuda"
+    )
+    train_text_model(examples(300), tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
+    model = TextModel.load(tmp_path / "model", device="cuda")
+    requests: list[TextRequest] = [example.request for example in examples(40)]
+    texts = model.generate(requests, range(40), Sampling())
+    assert sum(not text.problems for text in texts) >= 36
+    assert texts == model.generate(requests, range(40), Sampling())
