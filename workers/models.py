@@ -14,7 +14,7 @@ from workers.plan import Snapshot
 from workers.reading import iter_rows
 from workers.text_rows import text_requests, with_name_and_type
 
-MAX_EXAMPLES = 200_000
+MAX_EXAMPLES = 50_000
 """References read for one training; a sample is plenty for models of this size, and memory stays bounded."""
 
 
@@ -71,7 +71,9 @@ def read_examples(storage: Storage, snapshots: list[Snapshot]) -> list[TextExamp
 
 def _copy_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExample]:
     for item in snapshot.objects:
-        for row in iter_rows(storage, snapshot.table, item.key, ["intent", "attributes", "reference"]):
+        for row in iter_rows(
+            storage, snapshot.table, item.key, ["intent", "attributes", "reference"], having="reference"
+        ):
             (request,) = text_requests([row["intent"]], [row["attributes"]])
             yield TextExample(request, row["reference"])
 
@@ -80,7 +82,7 @@ def _catalog_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExam
     cut = datetime.fromisoformat(snapshot.cut)
     for item in snapshot.objects:
         columns = ["title", "category", "attributes", "description", "updated_at"]
-        for row in iter_rows(storage, snapshot.table, item.key, columns):
+        for row in iter_rows(storage, snapshot.table, item.key, columns, having="description"):
             if row["description"] and (row["updated_at"] is None or row["updated_at"] < cut):
                 yield TextExample(_catalog_request(row), row["description"])
 

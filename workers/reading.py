@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.parquet import iter_batches, open_parquet, read_rows
 from infra.storage import Storage
@@ -23,12 +24,15 @@ def read_row_group(storage: Storage, table: str, key: str, row_group: int, colum
     return _as_declared(read_rows(storage, key, columns=columns, row_groups=[row_group]), table, columns)
 
 
-def iter_rows(storage: Storage, table: str, key: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The file's rows one by one; holds one batch of them."""
+def iter_rows(
+    storage: Storage, table: str, key: str, columns: Sequence[str], *, having: str
+) -> Iterator[dict[str, Any]]:
+    """The file's rows in which column `having` is not null, one by one; holds one batch of them."""
     with open_parquet(storage, key) as file:
         present = [name for name in columns if name in file.schema_arrow.names]
         for batch in iter_batches(file, columns=present):
-            yield from _as_declared(pa.Table.from_batches([batch]), table, columns).to_pylist()
+            rows = _as_declared(pa.Table.from_batches([batch]), table, columns)
+            yield from rows.filter(pc.is_valid(rows[having])).to_pylist()
 
 
 def _as_declared(rows: pa.Table, table: str, columns: Sequence[str]) -> pa.Table:
