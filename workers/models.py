@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from aigc_models.text import TextExample, TextRequest
@@ -16,6 +17,8 @@ from workers.text_rows import text_requests, with_name_and_type
 
 MAX_EXAMPLES = 50_000
 """References read for one training; a sample is plenty for models of this size, and memory stays bounded."""
+YES_OR_NO = frozenset({"true", "false", "yes", "no"})
+MIN_WORD_CHARS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +53,17 @@ MODELS: dict[str, ModelDeclaration] = {
 
 
 def read_examples(storage: Storage, snapshots: list[Snapshot]) -> list[TextExample]:
-    """The training texts: `copy_examples`, and every catalogue row that has a description, before the cut.
+    """The training texts: `copy_examples`, and catalogue rows that have a description, before the cut.
 
-    Raises InputError when there are none.
+    What a description was written from is only guessed: beside copy examples, descriptions are at most as many.
+    Raises InputError when there are none at all.
     """
     examples: list[TextExample] = []
     for snapshot in snapshots:
-        read = _catalog_examples if snapshot.table == "catalog" else _copy_examples
-        for example in read(storage, snapshot):
-            if len(examples) == MAX_EXAMPLES:
-                break
-            examples.append(example)
+        is_catalog = snapshot.table == "catalog"
+        most = 2 * len(examples) if is_catalog and examples else MAX_EXAMPLES
+        found = (_catalog_examples if is_catalog else _copy_examples)(storage, snapshot)
+        examples += islice(found, max(0, min(most, MAX_EXAMPLES) - len(examples)))
     if not examples:
         raise InputError(
             "there is nothing to train on: load texts with `nightshift inputs put copy_examples FILE…`, "
@@ -88,8 +91,17 @@ def _catalog_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExam
 
 
 def _catalog_request(row: Mapping[str, Any]) -> TextRequest:
-    """What a description was written from: of all the attributes, those that it repeats."""
+    """What a description seems to be written from: of all the attributes, those that it speaks of."""
     text = row["description"].casefold()
     attributes = with_name_and_type(row["title"], row["category"], row["attributes"])
-    stated = [pair for pair in attributes if pair["value"] and pair["value"].casefold() in text]
-    return text_requests(["inform"], [stated])[0]
+    return text_requests(["inform"], [[pair for pair in attributes if _is_stated(text, **pair)]])[0]
+
+
+def _is_stated(text: str, key: str, value: str | None) -> bool:
+    """A value that the text repeats; of yes or no, a word of whose key it has."""
+    if not value:
+        return False
+    folded = value.casefold()
+    if folded in YES_OR_NO:
+        return any(word in text for word in key.casefold().replace("_", " ").split() if len(word) >= MIN_WORD_CHARS)
+    return folded in text
