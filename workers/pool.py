@@ -56,6 +56,7 @@ class Pool:
         self._plan_ref = ray.put(plan)
         self._options = actor_options(plan.settings["threads"], plan.settings["num_gpus"])
         self._attempts: dict[int, int] = {}
+        self._reported_at = 0.0
         self._waiting: dict[Any, Place] = {}
         self._places = [Place(number, None) for number in range(size)]
 
@@ -131,6 +132,10 @@ class Pool:
         self._start(place)
 
     def _fetch_reports(self, wait_s: float = 0.0) -> None:
+        """At most once a second, unless it is worth waiting `wait_s` for the last words."""
+        if not wait_s and time.monotonic() - self._reported_at < REPORT_EVERY_S:
+            return
+        self._reported_at = time.monotonic()
         for place in self._places:
             if place.report is None:
                 place.report = place.actor.report.remote()

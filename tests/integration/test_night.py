@@ -197,7 +197,7 @@ def test_an_actor_that_is_killed_is_replaced(night: Night) -> None:
     day = "2026-11-19"
     run = night.start("run", JOB, "--date", day, *SLOWLY)
     wait_until(lambda: night.num_parts(day) >= 1, "a part")
-    actor = wait_until(lambda: find_actor(night), "an actor")
+    actor = wait_until(lambda: find_actor(night, "GenerateActor"), "an actor")
     actor.kill()
     output, _ = run.communicate(timeout=200)
     assert run.returncode == 0, output
@@ -206,13 +206,24 @@ def test_an_actor_that_is_killed_is_replaced(night: Night) -> None:
     assert counts["accepted"] + counts["rejected"] + counts["quarantined"] == NUM_PRODUCTS
 
 
-def find_actor(night: Night) -> psutil.Process | None:
-    """A process of this stack that runs a generate actor."""
+def find_actor(night: Night, kind: str) -> psutil.Process | None:
+    """A process of this stack that runs an actor of that kind."""
     ray = next(process.pid for process in status(night.stack).processes if process.name == "ray")
     for child in psutil.Process(ray).children(recursive=True):
-        if child.is_running() and " ".join(child.cmdline()).startswith("ray::GenerateActor"):
+        if child.is_running() and " ".join(child.cmdline()).startswith(f"ray::{kind}"):
             return child
     return None
+
+
+def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Night) -> None:
+    small = ("width=32", "num_layers=1", "num_heads=2", "max_steps=2000", "patience=100", "checkpoint_every_s=0.2")
+    run = night.start("train", JOB, "--date", "2026-11-15", *(word for one in small for word in ("--set", one)))
+    wait_until(lambda: list(night.storage.list("work/models/")), "a checkpoint")
+    wait_until(lambda: find_actor(night, "TrainActor"), "the actor").kill()
+    output, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, output
+    assert output.count("going on from the last checkpoint") == 2  # the driver replaces the actor, the actor finds it
+    assert not list(night.storage.list("work/models/"))
 
 
 def test_a_deployment_does_the_same_and_its_page_has_the_actors_logs(night: Night) -> None:
