@@ -7,6 +7,9 @@ from rich.console import Console
 from infra.errors import NightshiftError
 from infra.settings import activate_environment, set_console_log_level
 
+INTERRUPTED = 130
+"""The status that Typer ends with after Ctrl-C."""
+
 
 def main() -> None:
     """Runs the command line; ends the process with the exit status that `infra.errors` gives the error."""
@@ -20,6 +23,7 @@ def main() -> None:
         Console(stderr=True, highlight=False).print(f"[bold red]error[/] {type(exc).__name__}:", end=" ")
         print(exc, file=sys.stderr)
         sys.exit(exc.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted: finished shards are kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("interrupted: finished shards are kept, the same command goes on from there", file=sys.stderr)
+        raise

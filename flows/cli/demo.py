@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from flows.cli.terminal import console, readable_seconds
+from infra import local
 from infra.errors import GenerationError
+from infra.settings import load_settings
 
 
 def demo(
@@ -33,15 +35,18 @@ def demo(
     say("show", "product_descriptions", "--date", date)
     say("models", "product_descriptions")
     say("status")
-    console.rule()
+    settings = load_settings()
     spent = readable_seconds((datetime.now(UTC) - started).total_seconds())
-    console.print(f"the whole night took {spent}", markup=False)
-    console.print(
-        "the rows are Parquet below outputs/ of the storage above; `nightshift export product_descriptions "
-        f"--date {date} --to rows` downloads them\nthe stack stays up: `nightshift down` stops it",
-        markup=False,
-        soft_wrap=True,
-    )
+    rows = [
+        ("rows", f"{settings.require_storage()}/outputs/product_descriptions/dt={date}/"),
+        ("", f"nightshift export product_descriptions --date {date} --to rows"),
+        ("models", f"{settings.require_storage()}/models/copywriter/"),
+        ("runs", f"{local.status(settings).ui_url}/runs"),
+        ("to stop it all", "nightshift down"),
+    ]
+    console.rule(f"the whole night took {spent}")
+    for name, place in rows:
+        console.print(f"{name:>14}  {place}", markup=False, soft_wrap=True)
 
 
 def say(*words: str) -> None:
