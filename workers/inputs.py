@@ -130,7 +130,7 @@ def _sources(table: InputTable, files: Sequence[Path]) -> dict[str, Path]:
     for path in files:
         if not path.is_file():
             raise InputError(f"{path} is not a file")
-        sources.setdefault(f"{table_prefix(table.name)}{_content_hash(path)}.parquet", path)
+        sources.setdefault(input_key(table.name, path), path)
     return sources
 
 
@@ -168,6 +168,7 @@ def _register_stored(storage: Storage, table: InputTable, keys: Sequence[str], i
                 ids.add(batch.column(0), key)
 
 
-def _content_hash(path: Path) -> str:
+def input_key(table_name: str, path: Path) -> str:
+    """Where a file of these bytes is kept."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return f"{table_prefix(table_name)}{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}.parquet"

@@ -11,8 +11,10 @@ import typer
 
 from flows.cli.terminal import console, readable_seconds
 from infra import local
-from infra.errors import GenerationError
+from infra.errors import GenerationError, InputError
 from infra.settings import load_settings
+from infra.storage import open_storage
+from workers.inputs import input_key, list_input_files
 
 
 def demo(
@@ -28,8 +30,10 @@ def demo(
     say("up")
     with tempfile.TemporaryDirectory() as folder:
         say("inputs", "sample", folder, "--products", str(products), "--seed", str(seed))
-        for file in sorted(Path(folder).glob("*.parquet")):
-            say("inputs", "put", file.stem, str(file), "--replace")
+        files = sorted(Path(folder).glob("*.parquet"))
+        refuse_to_mix(files)
+        for file in files:
+            say("inputs", "put", file.stem, str(file))
     say("train", "product_descriptions", "--date", date, "--quick")
     say("nightly", "--date", date)
     say("show", "product_descriptions", "--date", date)
@@ -47,6 +51,18 @@ def demo(
     console.rule(f"the whole night took {spent}")
     for name, place in rows:
         console.print(f"{name:>14}  {place}", markup=False, soft_wrap=True)
+
+
+def refuse_to_mix(files: list[Path]) -> None:
+    """Raises InputError if the store holds inputs other than just these: made-up rows must not get among real ones."""
+    storage = open_storage(load_settings())
+    for file in files:
+        found = [item.key for item in list_input_files(storage, file.stem)]
+        if found not in ([], [input_key(file.stem, file)]):
+            raise InputError(
+                f"the table {file.stem} on {storage.uri} holds other rows already; the demo would mix its "
+                "own with them. Run it in another folder (its own stack), or with NIGHTSHIFT_STACK_DIR set to a new one"
+            )
 
 
 def say(*words: str) -> None:
