@@ -160,6 +160,8 @@ def generate_parts(plan: Plan) -> list[Receipt]:
 def check_partition(job: Job, plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
     """Measures the partition and compares it with the gates; raises PartitionHeld naming each one that is not kept."""
     storage = open_storage(load_settings())
+    if not any(receipt.input_rows for receipt in receipts):
+        raise PartitionHeld(f"every row of {job.table} is from after {plan.date}: there is nothing to generate")
     quality = measure_quality(storage, plan, receipts)
     breaches = find_breaches(job.gates, quality, _last_quality(storage, plan))
     if breaches:

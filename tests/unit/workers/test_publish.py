@@ -172,3 +172,15 @@ def test_states_come_from_storage_alone(storage: Storage) -> None:
     }
     assert (states[begun.fingerprint].shards_done, states[begun.fingerprint].shards) == (1, 2)
     assert json.loads(json.dumps(states[done.fingerprint].manifest))["counts"]["accepted"] == 40
+
+
+def test_a_plan_can_be_published_anew_over_itself(storage: Storage) -> None:
+    plan = a_plan()
+    publish(storage, plan, *write_all(storage, plan))
+    before = published_parts(storage)
+    receipts, manifest = write_all(storage, plan)
+    assert publish(storage, plan, receipts, manifest | {"run": "forced"}, replace=True)
+    published = read_published(storage, plan.job, plan.date)
+    assert published is not None
+    assert published.manifest["run"] == "forced"
+    assert published_parts(storage) == before
