@@ -63,11 +63,6 @@ class TextModel:
         tokenizer = TextTokenizer.load(checkpoint.tokenizer_path)
         return cls(network.to(device).eval(), tokenizer, schema, checker, config["is_tokenised"])
 
-    @property
-    def known_keys(self) -> frozenset[str]:
-        """Keys of attributes that training texts stated."""
-        return frozenset(self.schema.keys)
-
     def generate(
         self, requests: Sequence[TextRequest], row_seeds: Sequence[int], sampling: Sampling
     ) -> list[GeneratedText]:

@@ -19,7 +19,6 @@ MIN_ROWS_FOR_BUDGET = 20
 @dataclass(frozen=True, slots=True)
 class Progress:
     done_rows: float
-    total_rows: int
     done_shards: int
     total_shards: int
 
@@ -46,8 +45,8 @@ class Tally:
             )
 
     def progress(self, in_flight: float = 0.0) -> Progress:
-        num_rows, num_shards = self._plan.snapshot.num_rows, self._plan.num_shards
-        return Progress(min(self._rows + in_flight, num_rows), num_rows, len(self.receipts), num_shards)
+        done_rows = min(self._rows + in_flight, self._plan.snapshot.num_rows)
+        return Progress(done_rows, len(self.receipts), self._plan.num_shards)
 
 
 def generate_shards(

@@ -91,9 +91,10 @@ class Pool:
         self._fetch_reports(wait_s=REPORT_EVERY_S)
 
     def _start(self, place: Place) -> None:
-        options = self._options | {"name": None}
         place.actor = (
-            ray.remote(GenerateActor).options(**options).remote(self._settings, self._plan_ref, f"actor {place.number}")
+            ray.remote(GenerateActor)
+            .options(**self._options)
+            .remote(self._settings, self._plan_ref, f"actor {place.number}")
         )
         place.report, place.in_flight, place.since = None, 0.0, time.monotonic()
         self._waiting[place.actor.node.remote()] = place

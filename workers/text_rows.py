@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from aigc_models.text import Attributes, GeneratedText, TextRequest
+from aigc_models.text import GeneratedText, TextRequest
 
 TEXT_OUTPUT = (
     pa.field("text", pa.string(), nullable=False),
@@ -57,6 +57,3 @@ def text_columns(texts: Sequence[GeneratedText]) -> dict[str, pa.Array]:
         "num_candidates": pa.array([text.num_candidates for text in texts], pa.int32()),
         "num_faithful": pa.array([text.num_faithful for text in texts], pa.int32()),
     }
-
-
-__all__ = ["TEXT_OUTPUT", "Attributes", "product_attributes", "text_columns", "text_requests", "with_name_and_type"]
