@@ -8,6 +8,7 @@
     │   └── PreconditionFailed     1  a conditional write lost against another writer
     ├── ServiceError               1  Ray or Prefect is not there or refused
     ├── GenerationError            1  shards could not be generated
+    │   └── OutOfMemory            1  not even one row at a time fits into memory
     └── PartitionHeld              3  a quality gate holds the partition back
 
 Errors of other libraries are converted once, at the edge where they are met, with `from exc`.
@@ -50,6 +51,10 @@ class ServiceError(NightshiftError):
 
 class GenerationError(NightshiftError):
     """Shards failed for good; finished ones are kept and a rerun resumes."""
+
+
+class OutOfMemory(GenerationError):
+    """A single row does not fit into an actor's memory; another node, or settings that take less, may do."""
 
 
 class PartitionHeld(NightshiftError):

@@ -6,6 +6,7 @@ Knows nothing about what the tables mean.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,6 +40,8 @@ class Footer:
     row_groups: tuple[RowGroup, ...]
     schema: pa.Schema
     metadata: Mapping[str, str]
+    earliest: Mapping[str, datetime]
+    """The smallest value (UTC) of each timestamp column whose statistics are complete and which has no nulls."""
 
 
 @contextmanager
@@ -71,7 +74,21 @@ def footer_of(file: pq.ParquetFile) -> Footer:
         row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups),
         schema=file.schema_arrow,
         metadata={key: value for key, value in pairs.items() if key != ARROW_SCHEMA_KEY},
+        earliest=_earliest(file),
     )
+
+
+def _earliest(file: pq.ParquetFile) -> dict[str, datetime]:
+    names = [field.name for field in file.schema_arrow if pa.types.is_timestamp(field.type)]
+    columns = {file.schema.column(index).path: index for index in range(len(file.schema))} if names else {}
+    found = {}
+    for name in names:
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        statistics = [group.column(columns[name]).statistics for group in groups if group.num_rows]
+        if statistics and all(one and one.has_min_max and one.null_count == 0 for one in statistics):
+            lowest = min(one.min for one in statistics)
+            found[name] = lowest.astimezone(UTC) if lowest.tzinfo else lowest.replace(tzinfo=UTC)
+    return found
 
 
 def read_footer(storage: Storage, key: str) -> Footer:
@@ -180,6 +197,11 @@ def _plain_errors(name: str) -> Iterator[None]:
     except pa.ArrowException as exc:
         raise InputError(f"{name} is not a Parquet file, or is damaged: {_first_line(exc)}") from exc
     except OSError as exc:
+        if "checksums mismatch" in str(exc):  # rclone, for one
+            raise StorageError(
+                f"{name} cannot be read: the store gives the checksum of the whole object with a part of it. Set "
+                "NIGHTSHIFT_S3_CHECKSUMS=when_required and put the object again"
+            ) from exc
         if "AWS Error" in str(exc) or exc.errno is not None:
             raise StorageError(f"{name} cannot be read: {_first_line(exc)}") from exc
         raise InputError(f"{name} is a damaged or truncated Parquet file: {_first_line(exc)}") from exc

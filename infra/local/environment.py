@@ -51,6 +51,8 @@ def stack_variables(stack_dir: Path, *, ports: Mapping[str, int], keys: StackKey
         "PREFECT_API_URL": api_url(ports["prefect"]),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Kept in memory, leases are forgotten when the server dies, and what they held stays taken for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "DO_NOT_TRACK": "1",
     }
 

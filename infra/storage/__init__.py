@@ -8,10 +8,11 @@ from infra.storage.s3 import S3Storage
 __all__ = ["ObjectInfo", "Storage", "StoreAbilities", "open_storage"]
 
 
-def open_storage(settings: Settings) -> Storage:
+def open_storage(settings: Settings, *, is_in_use: bool = False) -> Storage:
     """The store that `storage_uri` names, seen to answer.
 
-    Raises SettingsError where none is set and StorageError where it cannot be used: endpoint, keys, bucket or folder.
+    One that `is_in_use` by the same run already is only away if it does not answer: that is borne for a while. Raises
+    SettingsError where none is set and StorageError where it cannot be used: endpoint, keys, bucket or folder.
     """
     uri = settings.require_storage()
-    return FileStorage(uri) if uri.startswith("file://") else S3Storage(settings)
+    return FileStorage(uri) if uri.startswith("file://") else S3Storage(settings, is_in_use=is_in_use)

@@ -4,13 +4,15 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pyarrow.fs import FileSystem
 
 from infra.errors import PreconditionFailed, StorageError
 
+PROBE_AGE = timedelta(hours=1)
+"""A probe's object that is older was left by a process that was killed."""
 OCTET_STREAM = "application/octet-stream"
 
 
@@ -145,7 +147,8 @@ class Storage(ABC):
                 keeps_metadata=head is not None and head.metadata.get("probe") == key,
             )
         finally:
-            self.delete([key])
+            left = [item.key for item in self.list("_probe/") if item.modified < datetime.now(UTC) - PROBE_AGE]
+            self.delete([key, *left])
 
     def _refuses(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
         try:

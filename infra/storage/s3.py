@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.client import Config
-from pyarrow.fs import FileSystem, S3FileSystem
+from botocore.exceptions import HTTPClientError, IncompleteReadError
+from pyarrow.fs import AwsStandardS3RetryStrategy, FileSystem, S3FileSystem
 
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.settings import Settings
 from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
 from infra.storage.s3_errors import plain_errors
+from infra.storage.s3_outages import ARROW_ATTEMPTS, bear_outages
 
 MAX_SINGLE_REQUEST_BYTES = 5 * 2**30
 """S3 takes no larger object in one PUT or one copy."""
@@ -22,13 +24,14 @@ MAX_KEYS_PER_DELETE = 1000
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 3
+"""Of a first request, which may have a wrong endpoint or bucket; later ones bear an outage."""
 MAX_CONNECTIONS = 32
 
 
 class S3Storage(Storage):
     """The store below an `s3://bucket/prefix` URI; credentials are found by boto3's ordinary chain."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_in_use: bool = False) -> None:
         self.uri = settings.require_storage()
         self._settings = settings
         parts = urlsplit(self.uri)
@@ -43,7 +46,11 @@ class S3Storage(Storage):
                 region_name=settings.s3_region,
                 config=_client_config(settings),
             )
+            if is_in_use:
+                bear_outages(self._client)
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        if not is_in_use:
+            bear_outages(self._client)
 
     def put(
         self,
@@ -82,8 +89,10 @@ class S3Storage(Storage):
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         with self._plain_errors(key):
-            answer = self._client.get_object(**self._address(key))
-            return answer["Body"].read(), _bare(answer["ETag"])
+            try:
+                return self._get(key)
+            except (HTTPClientError, IncompleteReadError):  # the store went away in the middle of the body
+                return self._get(key)
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
@@ -132,7 +141,11 @@ class S3Storage(Storage):
             return self._client.generate_presigned_url("get_object", Params=self._address(key), ExpiresIn=expires_s)
 
     def filesystem(self) -> tuple[FileSystem, str]:
-        options: dict[str, Any] = {"region": self._settings.s3_region, "connect_timeout": CONNECT_TIMEOUT_S}
+        options: dict[str, Any] = {
+            "region": self._settings.s3_region,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=ARROW_ATTEMPTS),
+        }
         with self._plain_errors():
             credentials = self._session.get_credentials()
         if credentials is not None:
@@ -148,6 +161,10 @@ class S3Storage(Storage):
     def _fetch(self, key: str, path: Path) -> None:
         with self._plain_errors(key):
             self._client.download_file(**self._address(key), Filename=str(path), Config=self._transfer)
+
+    def _get(self, key: str) -> tuple[bytes, str]:
+        answer = self._client.get_object(**self._address(key))
+        return answer["Body"].read(), _bare(answer["ETag"])
 
     def _put(
         self,

@@ -168,6 +168,17 @@ def test_the_probe_finds_out_a_store_that_ignores_conditions(rclone: S3Server) -
     assert open_storage(rclone.settings("probe")).probe().conditional_put is False
 
 
+def test_a_store_that_gives_checksums_of_the_whole_with_a_part_is_told_with_the_setting(rclone: S3Server) -> None:
+    rows, schema = pa.table({"n": range(100_000)}), pa.schema([pa.field("n", pa.int64())])
+    storage = open_storage(rclone.settings("checksums"))
+    storage.put("table.parquet", encode(rows, schema, {}))
+    with pytest.raises(StorageError, match="NIGHTSHIFT_S3_CHECKSUMS=when_required"):
+        read_rows(storage, "table.parquet")
+    plain = open_storage(rclone.settings("checksums").model_copy(update={"s3_checksums": "when_required"}))
+    plain.put("table.parquet", encode(rows, schema, {}))
+    assert read_rows(plain, "table.parquet").equals(rows)
+
+
 def test_a_wrong_access_key_is_named(s3_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
     with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID"):
