@@ -1,7 +1,13 @@
 """The connection to Ray, and what of the cluster a pool of actors may use."""
 
 import logging
+import signal
 import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError, RaySystemError
@@ -12,6 +18,8 @@ from infra.settings import Settings
 # Returned big tensors would be handed back to the system at every step and fetched again: measured 2x on CPU training.
 ACTOR_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 CONNECT_TIMEOUT_S = 10.0
+ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"
+"""What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no cost."""
 DRIVER_SHARE = 0.5
 """CPUs left for whatever else runs on the cluster: actors that hold every CPU make other work wait for ever."""
 
@@ -27,7 +35,10 @@ def connect(settings: Settings) -> None:
     host, _, port = settings.ray_address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # ray.init retries for minutes
-        ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR, namespace="nightshift")
+        with _keeping_sigterm():
+            ray.init(
+                address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR, namespace="nightshift"
+            )
     except (AuthenticationError, OSError, RaySystemError, RuntimeError, ValueError) as exc:
         raise ServiceError(
             f"Ray at {settings.ray_address} cannot be reached ({str(exc).partition('. ')[0]}). If it is running, the "
@@ -36,19 +47,53 @@ def connect(settings: Settings) -> None:
         ) from exc
 
 
+@contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, by which whoever runs the flow cancels it: a cancelled run would look crashed."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def actor_options(num_cpus: float, num_gpus: float, *, is_background: bool = False) -> dict[str, Any]:
+    """Ray's options for an actor of ours; a second thread answers `report` while the first works."""
+    return {
+        "name": f"{BACKGROUND if is_background else ORDINARY}{uuid.uuid4().hex}",
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "max_concurrency": 2,
+        "max_restarts": 0,
+        "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
+    }
+
+
+def is_wanted_by_others() -> bool:
+    """Whether any ordinary actor of Nightshift, of whatever driver, is on the cluster or waits for it."""
+    return any(actor["name"].startswith(ORDINARY) for actor in ray.util.list_named_actors(all_namespaces=True))
+
+
 def pool_size(wanted: int, num_shards: int, num_cpus: float, num_gpus: float) -> int:
     """How many actors to start: `wanted` (0: all that fit), never more than shards or than the cluster can hold.
 
-    Raises ServiceError at once when not even one actor will ever fit.
+    Raises ServiceError at once when no node will ever hold even one.
     """
-    total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    if cpus < num_cpus or gpus < num_gpus:
-        raise ServiceError(
-            f"an actor needs {num_cpus:g} CPUs and {num_gpus:g} GPUs, the cluster has {cpus:g} and {gpus:g} in all: "
-            "it would wait for ever. Lower threads or num_gpus, or add nodes"
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = sum(_fitting(node, num_cpus, num_gpus, num_shards) for node in nodes)
+    if not fitting:
+        largest = " and ".join(
+            f"{max((node.get(kind, 0.0) for node in nodes), default=0.0):g} {kind}s" for kind in ("CPU", "GPU")
         )
-    fitting = int((cpus - DRIVER_SHARE) / num_cpus) if num_cpus else num_shards
-    if num_gpus:
-        fitting = min(fitting, int(gpus / num_gpus))
+        raise ServiceError(
+            f"an actor needs {num_cpus:g} CPUs and {num_gpus:g} GPUs on one node; of the cluster's {len(nodes)} nodes "
+            f"none has more than {largest}: it would wait for ever. Lower threads or num_gpus, or add nodes"
+        )
+    if sum(node.get("CPU", 0.0) for node in nodes) - fitting * num_cpus < DRIVER_SHARE:
+        fitting -= 1
     return max(1, min(fitting, num_shards, wanted or fitting))
+
+
+def _fitting(node: dict[str, float], num_cpus: float, num_gpus: float, most: int) -> int:
+    """How many actors fit on a node, `most` at the most."""
+    needs = {"CPU": num_cpus, "GPU": num_gpus}
+    return min(most, *(int(node.get(kind, 0.0) / need) for kind, need in needs.items() if need))

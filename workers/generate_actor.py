@@ -11,56 +11,58 @@ import torch
 from aigc_models.text import TextModel
 from infra.settings import Settings
 from infra.storage import open_storage
+from workers.earlier_attempts import EarlierAttempts
 from workers.jobs import find_job
 from workers.part import Receipt, write_part
 from workers.plan import Plan
 from workers.registry import version_prefix
 from workers.reports import Report, Reporter
-from workers.rows import RowGroupReader, generate_rows
+from workers.rows import RowGenerator, RowGroupReader
 
 log = logging.getLogger("nightshift.generate")
 
+SAY_EVERY_S = 10.0
+"""Shards that went well are told no more often: a plan may have a million."""
+
 
 class GenerateActor:
-    """Loads the plan's model once; each call of `generate` is one shard."""
+    """Call `load` once, then `generate` for each shard.
+
+    Nothing that may fail happens before `load`: what a constructor raises looks to Ray like an actor that died.
+    """
 
     def __init__(self, settings: Settings, plan: Plan, label: str) -> None:
         self._node = ray.util.get_node_ip_address()
-        self._reporter = Reporter(f"{label} on {self._node}")
-        self._storage = open_storage(settings)
-        self._plan, self._job = plan, find_job(plan.job)
-        self._settings = self._job.parse_settings(plan.settings)
-        self._reader = RowGroupReader(self._storage, plan, self._job)
-        torch.set_num_threads(self._settings.threads)
-        self._model = self._load_model()
+        self._reporter = Reporter(label, self._node)
+        self._settings, self._plan = settings, plan
+        self._said_at = -SAY_EVERY_S
 
-    def _load_model(self) -> TextModel:
+    def load(self) -> str:
+        """Opens the store and loads the plan's model; returns the node's address."""
         started = time.monotonic()
-        device = "cuda" if self._settings.num_gpus and torch.cuda.is_available() else "cpu"
+        self._reporter.progress(0, "loading the model")
+        plan = self._plan
+        self._storage, self._job = open_storage(self._settings, is_in_use=True), find_job(plan.job)
+        settings = self._job.parse_settings(plan.settings)
+        torch.set_num_threads(settings.threads)
+        device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
         with tempfile.TemporaryDirectory() as folder:
-            self._storage.download(version_prefix(self._plan.model.name, self._plan.model.version), Path(folder))
+            self._storage.download(version_prefix(plan.model.name, plan.model.version), Path(folder))
             model = TextModel.load(Path(folder), device=device)
-        log.info("model %s on %s after %.1f s", self._plan.model.version, device, time.monotonic() - started)
-        return model
-
-    def node(self) -> str:
-        """Answers once the model is loaded."""
+        self._reader = RowGroupReader(self._storage, plan, self._job)
+        self._earlier = EarlierAttempts(self._storage, plan, self._job)
+        self._generator = RowGenerator(self._job, model, plan.model.version, settings)
+        log.info("model %s on %s after %.1f s", plan.model.version, device, time.monotonic() - started)
         return self._node
 
     def generate(self, index: int) -> Receipt:
         """Generates and writes one shard; its bytes depend on the plan and the kind of hardware only."""
         started = time.monotonic()
-        self._reporter.progress(0, f"shard {index}")
+        self._tell_progress(index, 0)
         rows, num_future = self._reader.read(self._plan.shard(index))
-        result = generate_rows(
-            self._job,
-            self._model,
-            self._plan.model.version,
-            rows,
-            self._settings,
-            lambda done: self._reporter.progress(done, f"shard {index}"),
-        )
-        table = result.table(self._job.schema)
+        result = self._earlier.find(index, rows)
+        self._generator.complete(result, rows, self._plan.attempts, lambda done: self._tell_progress(index, done))
+        table = result.table()
         receipt = Receipt(
             shard=index,
             fingerprint=self._plan.fingerprint,
@@ -73,12 +75,23 @@ class GenerateActor:
             node=self._node,
         )
         receipt = write_part(self._storage, self._plan, receipt, table, result.quarantine())
-        log.info(
-            "shard %d: %d rows in %.1f s (%d rejected, %d quarantined)",
-            index, receipt.accepted, receipt.seconds, receipt.rejected, receipt.quarantined,
-        )  # fmt: skip
+        self._tell_result(receipt, result.first_error())
         self._reporter.progress(0)
         return receipt
+
+    def _tell_progress(self, index: int, done: int) -> None:
+        self._reporter.progress(done, f"shard {index}")
+
+    def _tell_result(self, receipt: Receipt, error: str) -> None:
+        if receipt.quarantined:
+            log.warning("shard %d: %d rows raised, the first one %s", receipt.shard, receipt.quarantined, error)
+        if time.monotonic() - self._said_at < SAY_EVERY_S:
+            return
+        self._said_at = time.monotonic()
+        log.info(
+            "shard %d: %d rows in %.1f s (%d rejected, %d quarantined)",
+            receipt.shard, receipt.accepted, receipt.seconds, receipt.rejected, receipt.quarantined,
+        )  # fmt: skip
 
     def report(self) -> Report:
         return self._reporter.fetch()

@@ -10,8 +10,8 @@ from infra.storage import Storage
 from workers.cluster import connect, pool_size
 from workers.part import Receipt, list_parts, read_receipts
 from workers.plan import Plan
-from workers.pool import Pool, Watcher
-from workers.reports import LogLine
+from workers.pool import Pool
+from workers.reports import LogLine, Watcher
 
 MIN_ROWS_FOR_BUDGET = 20
 
@@ -41,7 +41,8 @@ class Tally:
         if self._input_rows >= MIN_ROWS_FOR_BUDGET and self._quarantined > budget * self._input_rows:
             raise GenerationError(
                 f"{self._quarantined} of {self._input_rows} rows raised, more than the error budget of {budget:.1%}; "
-                f"what they raised is in {self._plan.prefix}quarantine-*.parquet"
+                f"what they raised is in {self._plan.prefix}quarantine-*.parquet. Mend the cause and try them again "
+                "with --retry-quarantined, or allow more with --set error_budget=…"
             )
 
     def progress(self, in_flight: float = 0.0) -> Progress:
@@ -55,6 +56,9 @@ def generate_shards(
     plan: Plan,
     on_line: Callable[[LogLine], None],
     on_progress: Callable[[Progress], None],
+    *,
+    num_actors: int = 0,
+    background: bool = False,
 ) -> list[Receipt]:
     """All receipts of the plan, in shard order; shards that are already written are not generated again.
 
@@ -71,10 +75,11 @@ def generate_shards(
         on_line(LogLine(logging.INFO, text))
     if missing:
         connect(settings)
-        size = pool_size(settings.num_actors, len(missing), plan.settings["threads"], plan.settings["num_gpus"])
+        wanted = num_actors or settings.num_actors
+        size = pool_size(wanted, len(missing), plan.settings["threads"], plan.settings["num_gpus"])
         on_line(LogLine(logging.INFO, f"{len(missing)} shards on {size} actors"))
         watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
-        with Pool(settings, plan, size, watcher) as pool:
+        with Pool(settings, plan, size, watcher, is_background=background) as pool:
             for receipt in pool.run(missing):
                 tally.add(receipt)
                 on_progress(tally.progress())

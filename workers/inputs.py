@@ -6,6 +6,7 @@ A file is stored as `inputs/TABLE/HASH.parquet`, named by the bytes it was made 
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from workers.input_files import Batches, open_input
 from workers.table_rows import IdRegister, check_rows
 from workers.tables import InputTable, check_schema, input_table
 
+FOOTERS_AT_ONCE = 16
 Progress = Callable[[str, int], None]
 """Called with a file's name and the number of its rows checked so far."""
 
@@ -73,7 +75,10 @@ def check_inputs(storage: Storage, table_name: str) -> list[InputFile]:
     Reads footers only: files that came by `put_table` were checked row by row then.
     """
     table = input_table(table_name)
-    files = [InputFile(info, read_footer(storage, info.key)) for info in list_input_files(storage, table_name)]
+    found = list_input_files(storage, table_name)
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as threads:
+        footers = threads.map(lambda info: read_footer(storage, info.key), found)
+        files = [InputFile(info, footer) for info, footer in zip(found, footers, strict=True)]
     for file in files:
         check_schema(table, file.footer.schema, file.info.key)
     if not any(file.footer.num_rows for file in files):

@@ -21,7 +21,7 @@ OUTPUT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """What may be set for any job with `--set key=value`; all of it is part of a plan's fingerprint."""
+    """What may be set for any job with `--set key=value`; all but the error budget is part of a plan's fingerprint."""
 
     seed: int = 0
     """The run seed; a row's seed is a hash of it and of the row's id."""

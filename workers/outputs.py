@@ -6,7 +6,7 @@ from typing import Any
 from infra.errors import InputError, StorageError
 from infra.parquet import read_rows
 from infra.storage import Storage
-from workers.publish import MANIFEST, read_published
+from workers.manifest import MANIFEST, read_published
 
 
 def sample_rows(storage: Storage, manifest: dict[str, Any], num_rows: int) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 
-from infra.errors import GenerationError, PreconditionFailed
+from infra.errors import GenerationError, ObjectNotFound, PreconditionFailed
 from infra.parquet import encode, read_metadata
 from infra.storage import ObjectInfo, Storage
 from workers.plan import Plan
@@ -81,7 +81,10 @@ def write_part(storage: Storage, plan: Plan, receipt: Receipt, rows: pa.Table, q
     try:
         storage.put(key, data, if_absent=True, metadata={RECEIPT_KEY: json.dumps(asdict(receipt))})
     except PreconditionFailed as exc:
-        found = read_receipt(storage, key)
+        try:
+            found = read_receipt(storage, key)
+        except ObjectNotFound:  # the run that wrote it first has published it since and removed it
+            return receipt
         if found.sha256 != receipt.sha256:
             raise GenerationError(
                 f"{storage.uri}/{key} was already written with other bytes ({found.sha256[:12]} by node {found.node}, "

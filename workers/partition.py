@@ -1,17 +1,19 @@
-"""The state of partitions, read from storage alone: published, held back, failed, or unfinished."""
+"""The state of partitions, read from storage alone: published, damaged, held back, failed, or unfinished."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from infra.storage import Storage
-from workers.part import list_parts
-from workers.plan import Plan, partition_work_prefix
-from workers.publish import MANIFEST, Published, read_published
+from infra.storage import ObjectInfo, Storage
+from workers.manifest import MANIFEST, Published, is_current, read_published
+from workers.plan import Plan, partition_output_prefix, partition_work_prefix
 
-State = Literal["published", "held", "failed", "unfinished"]
+State = Literal["published", "damaged", "held", "failed", "unfinished"]
 OUTCOME = "outcome.json"
+READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,57 +49,85 @@ def record_outcome(storage: Storage, plan: Plan, state: State, reasons: list[str
     )
 
 
+def next_attempt(storage: Storage, plan: Plan, published: Published | None) -> Plan:
+    """The plan that tries what is set aside once more.
+
+    One that was begun and not brought to an end is gone on with, else its attempts are one more than the last one's.
+    """
+    attempts = published.attempts + 1 if published and is_current(plan, published) else 1
+    while storage.head(f"{replace(plan, attempts=attempts).prefix}{OUTCOME}"):
+        attempts += 1
+    return replace(plan, attempts=attempts)
+
+
 def list_partitions(storage: Storage, job: str, day: str = "") -> list[PartitionState]:
     """Every partition of the job (or the one of `day`), newest date first."""
     published = {state.date: state for state in _published_states(storage, job, day)}
-    states = list(published.values())
-    prefix = partition_work_prefix(job, day) if day else f"work/{job}/"
-    for item in storage.list(prefix):
-        if item.key.endswith("/plan.json"):
-            plan = json.loads(storage.get(item.key))
-            settled = published.get(plan["date"])
-            if settled is None or settled.fingerprint != plan["fingerprint"]:
-                states.append(_work_state(storage, plan, item.key.removesuffix("plan.json")))
-    states = [state for state in states if state.manifest or state.state != "published"]
-    return sorted(states, key=lambda state: (state.date, state.state == "published", state.at), reverse=True)
+    work = _work_states(storage, job, day, {state.fingerprint for state in published.values()})
+    return sorted(
+        [*published.values(), *(state for state in work if state.state != "published")],
+        key=lambda state: (state.date, state.manifest is not None, state.at),
+        reverse=True,
+    )
 
 
 def _published_states(storage: Storage, job: str, day: str) -> list[PartitionState]:
-    if day:
-        days = [day]
-    else:
-        keys = [item.key for item in storage.list(f"outputs/{job}/") if item.key.endswith(f"/{MANIFEST}")]
-        days = [key.split("/dt=")[1].split("/")[0] for key in keys]
-    found = [(one, read_published(storage, job, one)) for one in days]
-    return [_published_state(job, one, published) for one, published in found if published]
+    sizes: dict[str, dict[str, int]] = defaultdict(dict)
+    for item in storage.list(partition_output_prefix(job, day) if day else f"outputs/{job}/dt="):
+        sizes[item.key.split("/dt=")[1].partition("/")[0]][item.key] = item.size_bytes
+    days = [one for one, keys in sizes.items() if f"{partition_output_prefix(job, one)}{MANIFEST}" in keys]
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        found = threads.map(lambda one: read_published(storage, job, one), days)
+    return [_published_state(published, sizes[one]) for one, published in zip(days, found, strict=True) if published]
 
 
-def _published_state(job: str, day: str, published: Published) -> PartitionState:
+def _published_state(published: Published, sizes: dict[str, int]) -> PartitionState:
     manifest = published.manifest
+    parts = manifest["parts"]
+    absent = [part["key"] for part in parts if sizes.get(part["key"]) != part["size_bytes"]]
     return PartitionState(
-        job=job,
-        date=day,
-        state="published",
-        fingerprint=manifest["fingerprint"],
+        job=manifest["job"],
+        date=manifest["date"],
+        state="damaged" if absent else "published",
+        fingerprint=published.fingerprint,
         rows=manifest["counts"]["accepted"],
-        shards_done=len(manifest["parts"]),
-        shards=len(manifest["parts"]),
+        shards_done=len(parts) - len(absent),
+        shards=len(parts),
         model=manifest["model"]["version"],
         at=manifest["published_at"],
+        reasons=[f"{len(absent)} parts are gone or cut short, such as {absent[0]}"] if absent else [],
         manifest=manifest,
     )
 
 
-def _work_state(storage: Storage, plan: dict[str, Any], prefix: str) -> PartitionState:
+def _work_states(storage: Storage, job: str, day: str, published: set[str]) -> list[PartitionState]:
+    """The plans that are not what is published."""
+    folders: dict[str, list[ObjectInfo]] = defaultdict(list)
+    for item in storage.list(partition_work_prefix(job, day) if day else f"work/{job}/dt="):
+        folders[item.key.rpartition("/")[0]].append(item)
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        wanted = [
+            (folder, [item.key.rpartition("/")[2] for item in items])
+            for folder, items in folders.items()
+            if folder.rpartition("/")[2] not in published
+        ]
+        states = threads.map(lambda pair: _work_state(storage, *pair), wanted)
+        return [state for state in states if state is not None]
+
+
+def _work_state(storage: Storage, folder: str, names: list[str]) -> PartitionState | None:
+    if "plan.json" not in names:
+        return None
+    plan = json.loads(storage.get(f"{folder}/plan.json"))
     outcome: dict[str, Any] = {"state": "unfinished", "reasons": [], "at": ""}
-    if storage.head(f"{prefix}{OUTCOME}"):
-        outcome = json.loads(storage.get(f"{prefix}{OUTCOME}"))
+    if OUTCOME in names:
+        outcome = json.loads(storage.get(f"{folder}/{OUTCOME}"))
     return PartitionState(
         job=plan["job"],
         date=plan["date"],
         state=outcome["state"],
         fingerprint=plan["fingerprint"],
-        shards_done=len(list_parts(storage, prefix)),
+        shards_done=sum(name.startswith("part-") for name in names),
         shards=plan["num_shards"],
         model=plan["model"]["version"],
         at=outcome["at"],

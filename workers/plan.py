@@ -8,7 +8,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import accumulate
@@ -19,6 +19,8 @@ from infra.storage import Storage
 from workers.job import Job
 
 SHARDS_AIMED_FOR = 64
+JUDGING_SETTINGS = frozenset({"error_budget"})
+"""Settings that judge rows and make no other ones: changing them does not throw away what is generated."""
 MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 16, 2048
 
 
@@ -77,11 +79,14 @@ class Plan:
     snapshot: Snapshot
     model: ModelPin
     settings: Mapping[str, Any]
+    attempts: int = 1
+    """How often a row that is set aside is tried, each time with a seed of its own."""
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that changes the rows: job version, inputs, cut, model weights, settings, seed."""
-        return digest(asdict(self))[:16]
+        making = {name: value for name, value in self.settings.items() if name not in JUDGING_SETTINGS}
+        return digest(asdict(replace(self, settings=making)))[:16]
 
     @property
     def prefix(self) -> str:

@@ -77,11 +77,7 @@ def list_versions(storage: Storage, name: str) -> list[ModelVersion]:
 
 def find_version(storage: Storage, name: str, version: str) -> ModelVersion:
     """Raises InputError that lists the versions there are."""
-    versions = {item.version: item for item in list_versions(storage, name)}
-    if version not in versions:
-        known = ", ".join(versions) or "none yet: run `nightshift train`"
-        raise InputError(f"model {name} has no version {version!r}; there are {known}")
-    return versions[version]
+    return read_versions(storage, name).find(version)
 
 
 def read_champion(storage: Storage, name: str) -> tuple[Champion, str] | None:
@@ -93,15 +89,43 @@ def read_champion(storage: Storage, name: str) -> tuple[Champion, str] | None:
     return Champion(**json.loads(data)), etag
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of a model and its champion as they are now; choices for any number of dates read no more."""
+
+    name: str
+    all: tuple[ModelVersion, ...]
+    """Oldest training data first."""
+    champion: str
+    """Empty before the first."""
+
+    def choose(self, policy: str, day: str) -> ModelVersion | None:
+        """The version that `policy` (champion, as-of, or a version's name) means for `day`; None where there is none.
+
+        Raises InputError for a name that no version has.
+        """
+        if policy == "as-of":
+            return next((version for version in reversed(self.all) if version.through <= day), None)
+        wanted = self.champion if policy == "champion" else policy
+        return self.find(wanted) if wanted else None
+
+    def find(self, version: str) -> ModelVersion:
+        """Raises InputError that lists the versions there are."""
+        known = {item.version: item for item in self.all}
+        if version not in known:
+            names = ", ".join(known) or "none yet: run `nightshift train`"
+            raise InputError(f"model {self.name} has no version {version!r}; there are {names}")
+        return known[version]
+
+
+def read_versions(storage: Storage, name: str) -> Versions:
+    found = read_champion(storage, name)
+    return Versions(name, tuple(list_versions(storage, name)), found[0].version if found else "")
+
+
 def choose_version(storage: Storage, name: str, policy: str, day: str) -> ModelVersion | None:
-    """The version that `policy` (champion, as-of, or a version's name) means for `day`; None where there is none."""
-    if policy == "champion":
-        found = read_champion(storage, name)
-        return find_version(storage, name, found[0].version) if found else None
-    if policy == "as-of":
-        past = [version for version in list_versions(storage, name) if version.through <= day]
-        return past[-1] if past else None
-    return find_version(storage, name, policy)
+    """What `Versions.choose` says of the versions there are now."""
+    return read_versions(storage, name).choose(policy, day)
 
 
 def publish_version(storage: Storage, folder: Path, version: ModelVersion) -> None:
@@ -127,6 +151,9 @@ def promote(storage: Storage, name: str, version: str, reason: str) -> Champion:
     try:
         storage.put(key, document, **({"if_match": found[1]} if found else {"if_absent": True}))
     except PreconditionFailed as exc:
+        now = read_champion(storage, name)
+        if now is not None and now[0] == champion:
+            return champion  # our own write arrived, its answer was lost
         raise PreconditionFailed(
             f"the champion of {name} was moved by somebody else just now; look and try again"
         ) from exc

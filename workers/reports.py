@@ -6,7 +6,11 @@ visible, and a line that was logged just before a crash is not lost with the sha
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+MAX_LINES = 20
+"""Lines of one report: what a driver takes to a run's log must not grow with the number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,22 +19,32 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who wants to hear what the actors do: log lines, and rows (or a fraction) in flight."""
+
+    on_line: Callable[[LogLine], None] = lambda line: None
+    on_progress: Callable[[float], None] = lambda done: None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
+    node: str
     lines: list[LogLine] = field(default_factory=list)
     done: float = 0.0
-    """Rows generated since the actor started, or the finished fraction of a training."""
+    """Rows of the shard, or the fraction of a training, that are done."""
     doing: str = ""
 
 
 class Reporter(logging.Handler):
     """Collects an actor's log lines and progress until the driver fetches them; safe between threads."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, label: str, node: str) -> None:
         super().__init__(logging.INFO)
-        self._where = where
+        self._label, self._node = label, node
         self._guard = threading.Lock()
         self._lines: list[LogLine] = []
+        self._num_dropped = 0
         self._done = 0.0
         self._doing = ""
         logger = logging.getLogger("nightshift")
@@ -39,7 +53,10 @@ class Reporter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with self._guard:
-            self._lines.append(LogLine(record.levelno, f"{self._where} · {record.getMessage()}"))
+            if len(self._lines) < MAX_LINES:
+                self._lines.append(self._line(record.levelno, record.getMessage()))
+            else:
+                self._num_dropped += 1
 
     def progress(self, done: float, doing: str = "") -> None:
         with self._guard:
@@ -49,4 +66,10 @@ class Reporter(logging.Handler):
         """The lines since the last call, and where the work stands."""
         with self._guard:
             lines, self._lines = self._lines, []
-            return Report(lines=lines, done=self._done, doing=self._doing)
+            if self._num_dropped:
+                lines.append(self._line(logging.INFO, f"{self._num_dropped} further lines are left out"))
+                self._num_dropped = 0
+            return Report(node=self._node, lines=lines, done=self._done, doing=self._doing)
+
+    def _line(self, level: int, text: str) -> LogLine:
+        return LogLine(level, f"{self._label} on {self._node} · {text}")

@@ -10,5 +10,10 @@ def row_seed(run_seed: int, row_id: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def attempt_seed(run_seed: int, attempt: int) -> int:
+    """What takes the run seed's place when a row is tried for the `attempt`-th time, from 1: a new draw each time."""
+    return run_seed if attempt == 1 else row_seed(run_seed, f"attempt {attempt}")
+
+
 def row_seeds(run_seed: int, row_ids: Iterable[str]) -> list[int]:
     return [row_seed(run_seed, row_id) for row_id in row_ids]

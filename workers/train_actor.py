@@ -39,15 +39,17 @@ class Training:
 
 
 class TrainActor:
+    """Nothing that may fail happens before `train`: what a constructor raises looks to Ray like an actor that died."""
+
     def __init__(self, settings: Settings, training: Training) -> None:
-        self._reporter = Reporter(f"training on {ray.util.get_node_ip_address()}")
-        self._storage = open_storage(settings)
-        self._training = training
+        self._reporter = Reporter("training", ray.util.get_node_ip_address())
+        self._settings, self._training = settings, training
         self._told: float | None = None
 
     def train(self) -> ModelVersion:
         """Trains, or goes on from the last checkpoint of a training that died, and publishes the version."""
         training = self._training
+        self._storage = open_storage(self._settings, is_in_use=True)
         examples = read_examples(self._storage, training.snapshots)
         log.info("%s %s learns from %d texts", training.name, training.settings.family, len(examples))
         with tempfile.TemporaryDirectory() as scratch:

@@ -7,17 +7,16 @@ from datetime import date
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
 
-from infra.errors import GenerationError, InputError, PreconditionFailed
+from infra.errors import GenerationError, InputError, OutOfMemory, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage
-from workers.cluster import connect, pool_size
+from workers.cluster import actor_options, connect, pool_size
 from workers.models import MODELS, ModelDeclaration
 from workers.plan import Snapshot, digest
-from workers.pool import MAX_ATTEMPTS, REPORT_EVERY_S, Watcher, actor_options, as_nightshift_error
 from workers.registry import ModelVersion, find_version, held_out_score, list_versions, promote, read_champion
-from workers.reports import LogLine, Report
+from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor
+from workers.reports import LogLine, Watcher
 from workers.snapshot import take_snapshot
 from workers.train_actor import TrainActor, Training
 
@@ -49,7 +48,8 @@ def _training_snapshots(storage: Storage, declaration: ModelDeclaration, day: da
 def train(settings: Settings, storage: Storage, training: Training, watcher: Watcher) -> ModelVersion:
     """The finished version of `training`: found where it was done before, else trained now on one actor.
 
-    An actor that dies is replaced and goes on from the last checkpoint. `watcher` hears the finished fraction.
+    An actor that dies, or does not move, is replaced and goes on from the last checkpoint. `watcher` hears the
+    finished fraction.
     """
     for version in list_versions(storage, training.name):
         if version.training == training.fingerprint:
@@ -59,40 +59,34 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
     threads = training.settings.num_threads
     num_gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
     pool_size(1, 1, threads, num_gpus)
+    options = actor_options(threads, num_gpus)
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        actor: Any = ray.remote(TrainActor).options(**actor_options(threads, num_gpus)).remote(settings, training)
+        actor = RemoteActor(TrainActor, options, settings, training, label="training", watcher=watcher)
         try:
-            return _wait_for(actor, watcher)
-        except RayActorError as exc:
+            return _wait_for(actor, watcher, settings.stall_timeout_s)
+        except ActorLost as exc:
             if attempt == MAX_ATTEMPTS:
-                raise GenerationError(
-                    f"training died {MAX_ATTEMPTS} times: {str(exc).strip().splitlines()[-1]}"
-                ) from exc
-            watcher.on_line(LogLine(logging.WARNING, "the training actor died; going on from the last checkpoint"))
+                raise GenerationError(f"training was given up {MAX_ATTEMPTS} times; the last time it {exc}") from exc
+            text = f"{actor.label} {exc}; another actor goes on from the last checkpoint"
+            watcher.on_line(LogLine(logging.WARNING, text))
+        except OutOfMemory as exc:
+            raise OutOfMemory(f"{actor.label} {exc}. Lower batch_tokens, width or num_layers") from exc
         finally:
-            ray.kill(actor)
+            actor.end()
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _wait_for(actor: Any, watcher: Watcher) -> ModelVersion:
-    result = actor.train.remote()
+def _wait_for(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> ModelVersion:
+    call = actor.handle.train.remote()
     finished: list[Any] = []
     while not finished:
-        finished, _ = ray.wait([result], timeout=REPORT_EVERY_S)
-        report = _fetch_report(actor)
-        for line in report.lines:
-            watcher.on_line(line)
-        watcher.on_progress(report.done)
-    try:
-        return ray.get(result)
-    except RayTaskError as exc:
-        raise as_nightshift_error(exc, "training") from exc
-
-
-def _fetch_report(actor: Any) -> Report:
-    ref = actor.report.remote()
-    ready, _ = ray.wait([ref], timeout=REPORT_EVERY_S)
-    return ray.get(ref) if ready else Report()
+        finished, _ = ray.wait([call], timeout=REPORT_EVERY_S)
+        actor.listen()
+        watcher.on_progress(actor.done)
+        if not finished and actor.is_stalled(stall_timeout_s):
+            raise ActorLost(f"made no progress for {stall_timeout_s:g} s")
+    actor.hear_last_words()
+    return actor.result(call)
 
 
 def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]) -> bool:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from infra.errors import GenerationError, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.test_plan import plan_of
+from workers.leftovers import COPY_AGE, WORK_AGE, clean_up
+from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
 from workers.part import QUARANTINE, Receipt, list_parts, part_key, read_receipt, read_receipts, write_part
-from workers.partition import list_partitions, record_outcome
+from workers.partition import list_partitions, next_attempt, record_outcome
 from workers.plan import Plan
-from workers.publish import clean_up, is_whole, make_manifest, publish, read_published
+from workers.publish import publish
 
 QUALITY = {"passed_share": 1.0, "duplicate_share": 0.0, "distinct_2": 0.5, "mean_length": 9.0}
 
@@ -42,10 +45,22 @@ def write_shard(storage: Storage, plan: Plan, shard: int, text: str = "a") -> Re
     return write_part(storage, plan, receipt, rows, QUARANTINE.empty_table())
 
 
-def write_all(storage: Storage, plan: Plan) -> tuple[list[Receipt], dict[str, Any]]:
+def write_all(storage: Storage, plan: Plan) -> list[Receipt]:
     plan.store(storage)
-    receipts = [write_shard(storage, plan, shard) for shard in range(plan.num_shards)]
-    return receipts, make_manifest(plan, receipts, QUALITY, 3.0, "run")
+    return [write_shard(storage, plan, shard) for shard in range(plan.num_shards)]
+
+
+def run(storage: Storage, plan: Plan, name: str = "run", *, before: Published | str | None = "now") -> bool:
+    """Writes all parts and publishes them over what is published, now or when the run is said to have begun."""
+    begun = read_published(storage, plan.job, plan.date) if isinstance(before, str) else before
+    receipts = write_all(storage, plan)
+    return publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 3.0, name, begun), begun)
+
+
+def read(storage: Storage, plan: Plan) -> Published:
+    published = read_published(storage, plan.job, plan.date)
+    assert published is not None
+    return published
 
 
 def published_parts(storage: Storage) -> list[str]:
@@ -82,10 +97,8 @@ def test_a_late_write_of_other_bytes_is_refused_and_changes_nothing(storage: Sto
 
 def test_publishing_moves_the_parts_and_leaves_no_work_parts(storage: Storage) -> None:
     plan = a_plan()
-    receipts, manifest = write_all(storage, plan)
-    assert publish(storage, plan, receipts, manifest)
-    published = read_published(storage, plan.job, plan.date)
-    assert published is not None
+    assert run(storage, plan)
+    published = read(storage, plan)
     assert is_whole(storage, published)
     assert published.manifest["counts"]["accepted"] == 40
     assert list_parts(storage, plan.prefix) == {}
@@ -93,25 +106,36 @@ def test_publishing_moves_the_parts_and_leaves_no_work_parts(storage: Storage) -
 
 def test_publishing_the_same_plan_again_is_no_news(storage: Storage) -> None:
     plan = a_plan()
-    receipts, manifest = write_all(storage, plan)
-    publish(storage, plan, receipts, manifest)
+    run(storage, plan)
     before = published_parts(storage)
-    assert not publish(storage, plan, receipts, manifest | {"run": "another"})
+    assert not run(storage, plan, "another", before=None)
     assert published_parts(storage) == before
+    assert read(storage, plan).manifest["run"] == "run"
+    assert list_parts(storage, plan.prefix) == {}
 
 
 def test_a_new_plan_supersedes_the_parts_of_the_old_one(storage: Storage) -> None:
     old, new = a_plan(), a_plan(seed=1)
-    publish(storage, old, *write_all(storage, old))
-    publish(storage, new, *write_all(storage, new))
-    assert published_parts(storage) == [f"part-{shard:06d}-{new.fingerprint[:8]}.parquet" for shard in range(2)]
+    run(storage, old)
+    run(storage, new)
+    assert published_parts(storage) == [f"part-{shard:06d}-2-{new.fingerprint[:8]}.parquet" for shard in range(2)]
+
+
+def test_a_plan_that_returns_uses_no_name_a_second_time(storage: Storage) -> None:
+    first, second = a_plan(), a_plan(seed=1)
+    run(storage, first)
+    names = set(published_parts(storage))
+    run(storage, second)
+    run(storage, first)
+    assert not names & set(published_parts(storage))
+    assert is_whole(storage, read(storage, first))
 
 
 def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Storage) -> None:
     old, new = a_plan(), a_plan(seed=1)
-    publish(storage, old, *write_all(storage, old))
+    run(storage, old)
     kept = {item.key: storage.get(item.key) for item in storage.list("outputs/") if item.key.endswith(".parquet")}
-    publish(storage, new, *write_all(storage, new))
+    run(storage, new)
     for key, data in kept.items():
         storage.put(key, data)
     assert len(published_parts(storage)) == 4
@@ -119,16 +143,46 @@ def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Stora
     assert all(new.fingerprint[:8] in name for name in published_parts(storage))
 
 
+def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work_stay(storage: Storage) -> None:
+    plan = a_plan()
+    folder = f"outputs/{plan.job}/dt={plan.date}/"
+    storage.put(f"{folder}part-000000-1-dead0000.parquet", b"older than the manifest")
+    run(storage, plan)
+    assert len(published_parts(storage)) == 2
+    storage.put(f"{folder}part-000000-2-beef0000.parquet", b"newer than the manifest")
+    assert clean_up(storage, plan.job, plan.date) == 0
+    later = datetime.now(UTC) + COPY_AGE + timedelta(minutes=1)
+    assert clean_up(storage, plan.job, plan.date, later) == 1
+    assert is_whole(storage, read(storage, plan))
+
+
+def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(storage: Storage) -> None:
+    left, plan = a_plan(seed=1), a_plan()
+    write_all(storage, left)
+    later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
+    assert clean_up(storage, plan.job, plan.date, later) == 0
+    run(storage, plan)
+    assert len(list_parts(storage, left.prefix)) == 2
+    assert clean_up(storage, plan.job, plan.date, later) == 3
+    assert not list(storage.list(left.prefix))
+    assert list(storage.list(plan.prefix))
+
+
 def test_of_two_publishers_of_different_plans_the_late_one_is_told(storage: Storage) -> None:
     first, second = a_plan(), a_plan(seed=1)
-    receipts, manifest = write_all(storage, second)
-    interloper = _PublishesMeanwhile(storage, first)
     with pytest.raises(PreconditionFailed, match="published by another run with other inputs or settings"):
-        publish(interloper, second, receipts, manifest)  # type: ignore[arg-type]
-    published = read_published(storage, first.job, first.date)
-    assert published is not None
-    assert published.fingerprint == first.fingerprint
+        run(_PublishesMeanwhile(storage, first), second)  # type: ignore[arg-type]
+    assert read(storage, first).fingerprint == first.fingerprint
     assert all(first.fingerprint[:8] in name for name in published_parts(storage))
+
+
+def test_a_run_that_began_before_another_published_replaces_nothing(storage: Storage) -> None:
+    old, new = a_plan(), a_plan(seed=1)
+    run(storage, new)
+    with pytest.raises(PreconditionFailed, match="nothing was replaced"):
+        run(storage, old, before=None)
+    assert read(storage, new).fingerprint == new.fingerprint
+    assert all(new.fingerprint[:8] in name for name in published_parts(storage))
 
 
 class _PublishesMeanwhile:
@@ -142,18 +196,35 @@ class _PublishesMeanwhile:
 
     def put(self, key: str, data: bytes, **options: Any) -> str:
         if key.endswith("_SUCCESS"):
-            publish(self._storage, self._plan, *write_all(self._storage, self._plan))
+            run(self._storage, self._plan)
         return self._storage.put(key, data, **options)
+
+
+def test_parts_that_vanish_while_they_are_published_are_told_apart_from_a_race(storage: Storage) -> None:
+    plan = a_plan()
+    receipts = write_all(storage, plan)
+    storage.delete([part_key(plan, 1)])
+    with pytest.raises(GenerationError, match="removed while they were published"):
+        publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 1.0, "run", None), None)
+
+
+def test_parts_that_are_not_what_their_receipts_say_are_not_published(storage: Storage) -> None:
+    plan = a_plan()
+    receipts = write_all(storage, plan)
+    storage.put(part_key(plan, 1), b"something else")
+    with pytest.raises(GenerationError, match="not what their receipts say"):
+        publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 1.0, "run", None), None)
+    assert read_published(storage, plan.job, plan.date) is None
 
 
 def test_a_manifest_needs_every_shard_and_every_row(storage: Storage) -> None:
     plan = a_plan()
-    receipts, _ = write_all(storage, plan)
+    receipts = write_all(storage, plan)
     with pytest.raises(GenerationError, match="1 receipts for 2 shards"):
-        make_manifest(plan, receipts[:1], QUALITY, 1.0, "run")
+        make_manifest(plan, receipts[:1], QUALITY, 1.0, "run", None)
     short = replace(receipts[1], input_rows=19, accepted=19)
     with pytest.raises(GenerationError, match="the inputs 40"):
-        make_manifest(plan, [receipts[0], short], QUALITY, 1.0, "run")
+        make_manifest(plan, [receipts[0], short], QUALITY, 1.0, "run", None)
 
 
 def test_states_come_from_storage_alone(storage: Storage) -> None:
@@ -162,7 +233,7 @@ def test_states_come_from_storage_alone(storage: Storage) -> None:
         plan.store(storage)
         write_shard(storage, plan, 0)
     record_outcome(storage, held, "held", ["passed_share is 0.1, the limit is 0.8"])
-    publish(storage, done, *write_all(storage, done))
+    run(storage, done)
     record_outcome(storage, done, "published", [])
     states = {state.fingerprint: state for state in list_partitions(storage, done.job)}
     assert {name: state.state for name, state in states.items()} == {
@@ -174,13 +245,36 @@ def test_states_come_from_storage_alone(storage: Storage) -> None:
     assert json.loads(json.dumps(states[done.fingerprint].manifest))["counts"]["accepted"] == 40
 
 
+def test_a_partition_whose_parts_are_gone_is_damaged(storage: Storage) -> None:
+    plan = a_plan()
+    run(storage, plan)
+    gone = f"outputs/{plan.job}/dt={plan.date}/{published_parts(storage)[1]}"
+    storage.delete([gone])
+    (state,) = list_partitions(storage, plan.job, plan.date)
+    assert (state.state, state.shards_done) == ("damaged", 1)
+    assert state.reasons == [f"1 parts are gone or cut short, such as {gone}"]
+    assert run(storage, plan)
+    assert is_whole(storage, read(storage, plan))
+
+
 def test_a_plan_can_be_published_anew_over_itself(storage: Storage) -> None:
     plan = a_plan()
-    publish(storage, plan, *write_all(storage, plan))
-    before = published_parts(storage)
-    receipts, manifest = write_all(storage, plan)
-    assert publish(storage, plan, receipts, manifest | {"run": "forced"}, replace=True)
-    published = read_published(storage, plan.job, plan.date)
-    assert published is not None
-    assert published.manifest["run"] == "forced"
-    assert published_parts(storage) == before
+    run(storage, plan)
+    names = published_parts(storage)
+    assert run(storage, plan, "forced")
+    assert read(storage, plan).manifest["run"] == "forced"
+    assert not set(names) & set(published_parts(storage))
+    assert len(published_parts(storage)) == 2
+
+
+def test_each_retry_is_a_plan_of_its_own_until_it_is_settled(storage: Storage) -> None:
+    plan = a_plan()
+    assert next_attempt(storage, plan, None) == plan
+    record_outcome(storage, plan, "failed", ["too many rows raised"])
+    second = replace(plan, attempts=2)
+    assert next_attempt(storage, plan, None) == second
+    run(storage, second)
+    published = read(storage, second)
+    assert is_current(plan, published)
+    assert not is_current(a_plan(seed=1), published)
+    assert next_attempt(storage, plan, published).attempts == 3

@@ -1,11 +1,14 @@
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 
+from infra.errors import OutOfMemory
 from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
@@ -13,7 +16,7 @@ from tests.unit.workers.test_plan import DAY, PIN
 from workers.job import JobSettings
 from workers.jobs import JOBS
 from workers.plan import Plan, make_plan
-from workers.rows import RowGroupReader, generate_rows
+from workers.rows import RowGenerator, RowGroupReader, ShardRows
 from workers.snapshot import take_snapshot
 from workers.text_rows import TEXT_OUTPUT
 
@@ -23,19 +26,25 @@ POISON = "poison"
 
 @dataclass
 class Shouter:
-    """A model small enough to see through: repeats the intent, rejects `reject`, breaks on `poison`."""
+    """A model small enough to see through: repeats the intent, rejects `reject`, breaks on `poison`, cannot hold
+    more than `most_rows` rows at once, and says `fickle` right with odd row seeds only."""
 
-    calls: int = 0
+    most_rows: int = 1_000
+    batches: list[int] = field(default_factory=list)
+    out_of_memory: Callable[[], Exception] = MemoryError
 
-    def text(self, intent: str) -> tuple[str, list[str]]:
+    def text(self, intent: str, seed: int) -> tuple[str, list[str]]:
         if intent == POISON:
             raise ValueError("this row cannot be done")
-        return intent.upper(), ["too quiet"] if intent == "reject" else []
+        is_wrong = intent == "reject" or (intent == "fickle" and seed % 2 == 0)
+        return intent.upper(), ["too quiet"] if is_wrong else []
 
 
 def shout(model: Shouter, batch: pa.Table, row_seeds: list[int], settings: JobSettings) -> pa.Table:
-    model.calls += 1
-    texts = [model.text(intent) for intent in batch["intent"].to_pylist()]
+    if batch.num_rows > model.most_rows:
+        raise model.out_of_memory()
+    model.batches.append(batch.num_rows)
+    texts = [model.text(intent, seed) for intent, seed in zip(batch["intent"].to_pylist(), row_seeds, strict=True)]
     ones = pa.array([1] * len(texts), pa.int32())
     columns = [
         pa.array([text for text, _ in texts]),
@@ -56,9 +65,16 @@ def requests(intents: list[str]) -> pa.Table:
     return pa.table({"request_id": [f"r{number}" for number in range(len(intents))], "intent": intents})
 
 
-def run(intents: list[str], **settings: Any) -> tuple[pa.Table, list[dict[str, Any]], Any]:
-    result = generate_rows(SHOUTING, Shouter(), "v1", requests(intents), JobSettings(**settings), lambda done: None)
-    return result.table(SHOUTING.schema), result.quarantine().to_pylist(), result
+def generate(intents: list[str], attempts: int = 1, model: Shouter | None = None, **settings: Any) -> ShardRows:
+    generator = RowGenerator(SHOUTING, model or Shouter(), "v1", JobSettings(**settings))
+    result = ShardRows(SHOUTING)
+    generator.complete(result, requests(intents), attempts, lambda done: None)
+    return result
+
+
+def run(intents: list[str], **settings: Any) -> tuple[pa.Table, list[dict[str, Any]], ShardRows]:
+    result = generate(intents, **settings)
+    return result.table(), result.quarantine().to_pylist(), result
 
 
 def test_every_row_appears_once_as_a_row_or_set_aside() -> None:
@@ -86,6 +102,72 @@ def test_a_rejected_row_keeps_its_reason_and_what_was_generated() -> None:
 def test_rows_do_not_depend_on_the_batch_they_are_in() -> None:
     intents = [f"text {number}" for number in range(50)]
     assert run(intents, batch_rows=7)[0].equals(run(intents, batch_rows=50)[0])
+
+
+def test_a_shard_without_rows_is_an_empty_part() -> None:
+    assert generate([], 2).table().equals(SHOUTING.schema.empty_table())
+
+
+@pytest.mark.parametrize(
+    "out_of_memory",
+    [
+        MemoryError,
+        lambda: torch.OutOfMemoryError("CUDA out of memory"),
+        lambda: RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 12 bytes"),
+        lambda: pa.ArrowMemoryError("malloc of size 12 failed"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller(
+    out_of_memory: Callable[[], Exception],
+) -> None:
+    intents = [f"text {number}" for number in range(40)]
+    model = Shouter(most_rows=5, out_of_memory=out_of_memory)
+    result = generate(intents, model=model, batch_rows=16)
+    assert result.set_aside == {}
+    assert result.table().equals(run(intents)[0])
+    assert model.batches == [4] * 10, "halved twice in the first batch, then never tried with more rows again"
+
+
+def test_too_little_memory_is_no_fault_of_the_row_that_met_it() -> None:
+    rows, aside, _ = run(["a", POISON, *["b"] * 14], model=Shouter(most_rows=2), batch_rows=16)
+    assert ([row["row_id"] for row in aside], rows.num_rows) == (["r1"], 15)
+
+
+def test_a_row_that_does_not_fit_even_alone_is_an_error_that_names_it() -> None:
+    with pytest.raises(OutOfMemory, match="row r0 alone"):
+        generate(["a", "b", "c"], model=Shouter(most_rows=0))
+
+
+def test_an_ordinary_error_does_not_make_batches_smaller() -> None:
+    model = Shouter()
+    generate([POISON, *["a"] * 31], model=model, batch_rows=16)
+    assert model.batches[-1] == 16
+
+
+MIXED = ["a", "fickle", POISON, "reject", *["fickle"] * 12, "b", POISON]
+
+
+def test_rows_set_aside_are_tried_again_with_other_seeds_and_the_rest_is_kept() -> None:
+    once, thrice = generate(MIXED, 1, batch_rows=4), generate(MIXED, 3, batch_rows=4)
+    kept = once.table().to_pylist()
+    found = {row["request_id"]: row for row in thrice.table().to_pylist()}
+    assert all(found[row["request_id"]] == row for row in kept)
+    assert len(found) > len(kept)
+    assert list(found) == [row_id for row_id in requests(MIXED)["request_id"].to_pylist() if row_id in found]
+    assert thrice.num_rejected + thrice.num_quarantined + len(found) == len(MIXED)
+    aside = thrice.quarantine().to_pylist()
+    assert {"r2", "r3", "r17"} <= {row["row_id"] for row in aside}
+    assert {row["attempts"] for row in aside} == {3}
+
+
+def test_every_attempt_draws_anew_and_the_same_way_each_time() -> None:
+    seeds = [
+        {row["request_id"]: row["row_seed"] for row in generate(["fickle"] * 30, attempts).table().to_pylist()}
+        for attempts in (1, 2, 3)
+    ]
+    assert len(seeds[0]) < len(seeds[1]) < len(seeds[2])
+    assert seeds[0].items() < seeds[1].items() < seeds[2].items()
+    assert generate(["fickle"] * 30, 3).table().equals(generate(["fickle"] * 30, 3).table())
 
 
 def catalogue(storage: Storage, times: list[datetime | None]) -> Plan:

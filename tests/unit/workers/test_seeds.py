@@ -1,4 +1,4 @@
-from workers.seeds import row_seed, row_seeds
+from workers.seeds import attempt_seed, row_seed, row_seeds
 
 
 def test_a_seed_depends_on_the_run_seed_and_the_row_id_only() -> None:
@@ -8,3 +8,8 @@ def test_a_seed_depends_on_the_run_seed_and_the_row_id_only() -> None:
 
 def test_seeds_fit_a_signed_64_bit_column() -> None:
     assert all(0 <= row_seed(0, str(number)) < 2**63 for number in range(1000))
+
+
+def test_each_attempt_has_a_seed_of_its_own_and_the_first_one_the_runs() -> None:
+    assert attempt_seed(7, 1) == 7
+    assert len({row_seed(attempt_seed(run, attempt), "a") for run in range(5) for attempt in range(1, 6)}) == 25

@@ -1,0 +1,123 @@
+"""The driver's side of an actor: its reports, its end, and for how long it has not moved.
+
+Ray's errors end here: an actor that is gone is an ActorLost, whatever an actor raised is an error of ours.
+"""
+
+import logging
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from infra.errors import GenerationError, NightshiftError, OutOfMemory
+from workers.reports import LogLine, Report, Watcher
+from workers.rows import is_out_of_memory
+
+REPORT_EVERY_S = 1.0
+LONGEST_BEAT_S = 5.0
+"""The time between two looks at an actor counts no longer than this: a driver that was held up blames nobody."""
+PENDING_WARNING_S = 60.0
+MAX_ATTEMPTS = 3
+"""Actors that a shard, a training or a place in the pool may lose before it is given up."""
+
+
+class ActorLost(Exception):
+    """The actor died or was given up; another one can do its work."""
+
+
+class RemoteActor:
+    """An actor that has `report`. `label` names it in log lines, with its node once that is known and it runs."""
+
+    def __init__(
+        self, actor_class: type, options: dict[str, Any], *arguments: Any, label: str, watcher: Watcher
+    ) -> None:
+        self.handle: Any = ray.remote(actor_class).options(**options).remote(*arguments)
+        self.done = 0.0
+        self._label, self._options, self._watcher = label, options, watcher
+        self.node = ""
+        self._doing = ""
+        self._report: Any = None
+        self._quiet_s = 0.0
+        self._heard_at = time.monotonic()
+        self._is_warned = False
+
+    @property
+    def label(self) -> str:
+        return f"{self._label} on {self.node}" if self.node else self._label
+
+    def is_stalled(self, timeout_s: float) -> bool:
+        """Whether it runs and has not moved for so long. One that waits for room on the cluster does not run."""
+        return bool(self.node) and self._quiet_s > timeout_s
+
+    def stir(self) -> None:
+        """Counts as a sign of life: it was given work, or has done some."""
+        self.done, self._quiet_s = 0.0, 0.0
+
+    def listen(self, wait_s: float = 0.0) -> None:
+        """Takes the report that is there, or comes within `wait_s`, and asks for the next one."""
+        now = time.monotonic()
+        self._quiet_s += min(now - self._heard_at, LONGEST_BEAT_S)
+        self._heard_at = now
+        if self._report is None:
+            self._report = self.handle.report.remote()
+        ready, _ = ray.wait([self._report], timeout=wait_s)
+        if ready:
+            self._take_report()
+        elif not self.node and self._quiet_s > PENDING_WARNING_S and not self._is_warned:
+            self._is_warned = True
+            need = f"{self._options['num_cpus']:g} CPUs and {self._options['num_gpus']:g} GPUs"
+            self._watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {need} on the cluster"))
+
+    def hear_last_words(self) -> None:
+        """Takes what it has to say before it is ended."""
+        self.listen()  # what was asked for earlier
+        self.listen(wait_s=REPORT_EVERY_S)
+
+    def _take_report(self) -> None:
+        ref, self._report = self._report, None
+        try:
+            report: Report = ray.get(ref)
+        except RayError:
+            return  # the same end comes back from the actor's own work, where it is dealt with
+        if (report.done, report.doing) != (self.done, self._doing) or not self.node:
+            self._quiet_s = 0.0
+        self.done, self._doing, self.node = report.done, report.doing, report.node
+        for line in report.lines:
+            self._watcher.on_line(line)
+
+    def result(self, ref: Any) -> Any:
+        """What a call returned. Raises ActorLost, or what the call raised: itself if it is an error of ours.
+
+        The texts of ActorLost and OutOfMemory say what became of the actor: they go on from its label.
+        """
+        try:
+            return ray.get(ref)
+        except RayTaskError as exc:
+            self.hear_last_words()
+            raise self._as_ours(exc) from exc
+        except RayError as exc:
+            if isinstance(exc, RayActorError) and exc.actor_init_failed:
+                raise GenerationError(f"{self.label} cannot be started: {_reason(exc)}") from exc
+            raise ActorLost(f"died: {_reason(exc)}") from exc
+
+    def _as_ours(self, exc: RayTaskError) -> NightshiftError:
+        cause = exc.cause
+        if isinstance(cause, NightshiftError):
+            return cause
+        if is_out_of_memory(cause):
+            return OutOfMemory(f"ran out of memory: {cause}")
+        return GenerationError(f"{self.label} failed: {type(cause).__name__}: {cause}")
+
+    def end(self) -> None:
+        """Frees what it holds, at once; a process that is stopped and cannot answer is killed by Ray after 5 s."""
+        ray.kill(self.handle)
+
+
+def _reason(exc: RayError) -> str:
+    """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for want of memory."""
+    lines = str(exc).strip().splitlines()
+    if not isinstance(exc, RayActorError):  # such as OutOfMemoryError: Ray itself killed it before Linux did
+        return lines[0]
+    found, guesses, _ = lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes include")
+    return f"{found} Perhaps Linux killed it for want of memory." if guesses else found
