@@ -1,24 +1,30 @@
-"""Past dates, one after the other, each its own run."""
+"""Past dates, each its own run, with less right to the cluster than the night."""
 
-from datetime import timedelta
-from typing import Literal
+import sys
+from typing import Annotated
 
-from prefect import flow
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
+from flows.dates import DateStatus, Mode, Order, examine_dates, parse_range, table_rows, totals
+from flows.interruption import interrupting_threads
 from flows.nightly import RunOutcome, run_partition, summarise
 from flows.parameters import JobName, split_assignments
-from infra.errors import InputError
+from flows.progress import Stage
+from flows.server import ending_with_server, show_in_ui
 from infra.settings import load_settings
-from infra.storage import Storage, open_storage
+from infra.storage import open_storage
+from workers.cluster import connect, pool_size
+from workers.job import JobSettings
 from workers.jobs import find_job
-from workers.partition import list_partitions
-from workers.plan import parse_date
-
-Mode = Literal["missing", "failed", "stale", "all"]
-MAX_DAYS = 3660
 
 
 def backfill_name() -> str:
@@ -27,55 +33,92 @@ def backfill_name() -> str:
 
 
 @flow(name="backfill", flow_run_name=backfill_name)
-def backfill(
+@ending_with_server()
+def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Prefect UI, and that is best flat
     job: JobName,
     start: str,
     end: str,
     mode: Mode = "missing",
+    order: Order = "oldest",
+    max_parallel: Annotated[int, Field(ge=1)] = 1,
+    dry_run: bool = False,
     model_policy: str = "champion",
     settings: str = "",
+    num_actors: Annotated[int, Field(ge=0)] = 0,
 ) -> State[list[RunOutcome]]:
-    """Makes the partitions of a range of dates; one that fails does not stop the others. Dates that are up to date are
-    left alone.
+    """Makes the partitions of a range of dates, in the background: its actors step aside while a night needs the
+    cluster. A date that fails does not stop the others.
 
     Args:
         job: What to generate.
         start: First date, YYYY-MM-DD.
         end: Last date, YYYY-MM-DD, included.
-        mode: missing: dates that are not published; failed: failed, held back or unfinished; stale: published, but
-            would come out differently today; all: every date.
+        mode: missing: dates without a whole published partition; failed: failed, held back, unfinished or damaged ones;
+            stale: published, but would come out differently today; all: every date.
+        order: Which date to make first.
+        max_parallel: How many dates are made at once; each gets its share of the actors.
+        dry_run: Only tell what would be done about each date, and how long it would take.
         model_policy: champion, as-of (the newest model trained on data up to the date), or the name of a version.
         settings: Job settings to change, as key=value separated by blanks or lines.
+        num_actors: How many actors generate at once, those of all dates together. 0: as many as there is room for.
     """
-    storage = open_storage(load_settings())
-    find_job(job).parse_settings(split_assignments(settings))
-    days = select_dates(storage, job, parse_range(start, end), mode)
-    get_run_logger().info(f"{len(days)} dates to do")
-    outcomes = [run_partition(job, day, model_policy=model_policy, settings=settings) for day in days]
+    declared, days = find_job(job), parse_range(start, end, order)
+    parsed = declared.parse_settings(split_assignments(settings))
+    found = examine_dates(open_storage(load_settings()), declared, days, mode, model_policy, parsed)
+    due = [item.date for item in found if item.is_due]
+    get_run_logger().info(f"{len(due)} of {len(found)} dates are to be made")
+    if dry_run:
+        return _show_dry_run(found)
+    parallel, share = _share_actors(min(max_parallel, len(due)), num_actors, parsed)
+    parameters = {"model_policy": model_policy, "settings": settings, "num_actors": share, "background": True}
+    made = _make_dates(job, due, parallel, parameters)
+    outcomes = [made.get(item.date) or _left_alone(job, item) for item in found]
     return summarise(outcomes, "backfill-summary")
 
 
-def parse_range(start: str, end: str) -> list[str]:
-    """All dates from `start` to `end`, both included; raises InputError for an empty or absurd range."""
-    if not start or not end:
-        raise InputError("a backfill needs a first and a last date, such as 2026-11-01 and 2026-11-07")
-    first, last = parse_date(start), parse_date(end)
-    if last < first:
-        raise InputError(f"the range ends ({end}) before it starts ({start})")
-    if (last - first).days >= MAX_DAYS:
-        raise InputError(f"the range {start} to {end} is longer than ten years")
-    return [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+@task(name="date", task_run_name="{day}", cache_policy=NO_CACHE)
+def make_date(job: str, day: str, parameters: dict[str, object]) -> RunOutcome:
+    """One date; as a task, so that several may be at work in threads, each with a subflow run of its own."""
+    return run_partition(job, day, **parameters)
 
 
-def select_dates(storage: Storage, job: str, days: list[str], mode: Mode) -> list[str]:
-    """Those of `days` that `mode` asks for, from storage alone. A stale date shows when its run has made its plan."""
-    partitions = list_partitions(storage, job)
-    published = {item.date for item in partitions if item.state == "published"}
-    unsettled = {item.date for item in partitions if item.state != "published"}
-    wanted = {
-        "missing": lambda day: day not in published,
-        "failed": lambda day: day in unsettled,
-        "stale": lambda day: day in published,
-        "all": lambda day: True,
-    }[mode]
-    return [day for day in days if wanted(day)]
+def _make_dates(job: str, days: list[str], parallel: int, parameters: dict[str, object]) -> dict[str, RunOutcome]:
+    """What became of each date. Returns when all have ended; so does cancelling, with all of them."""
+    outcomes: dict[str, RunOutcome] = {}
+    if not days:
+        return outcomes
+    runner: ThreadPoolTaskRunner[RunOutcome] = ThreadPoolTaskRunner(max_workers=parallel)
+    with (
+        Stage(f"backfill of {job}", len(days), "backfill-progress", "dates") as stage,
+        runner,
+        interrupting_threads(),
+    ):
+        futures: list[PrefectFuture[RunOutcome]] = [
+            runner.submit(make_date, {"job": job, "day": day, "parameters": parameters}) for day in days
+        ]
+        for future in as_completed(futures):
+            outcome = future.result()
+            outcomes[outcome.date] = outcome
+            stage.update(len(outcomes), f"{outcome.date} {outcome.outcome}")
+    return outcomes
+
+
+def _share_actors(parallel: int, num_actors: int, settings: JobSettings) -> tuple[int, int]:
+    """(dates at once, actors for each): no more dates than there are actors to share."""
+    if parallel <= 1:
+        return 1, num_actors
+    configured = load_settings()
+    connect(configured)
+    room = pool_size(num_actors or configured.num_actors, sys.maxsize, settings.threads, settings.num_gpus)
+    parallel = min(parallel, room)
+    return parallel, room // parallel
+
+
+def _left_alone(job: str, item: DateStatus) -> RunOutcome:
+    return RunOutcome(job=job, date=item.date, outcome="skipped", message=f"left alone: {item.why}")
+
+
+def _show_dry_run(found: list[DateStatus]) -> State[list[RunOutcome]]:
+    message = totals(found)
+    show_in_ui(lambda: create_table_artifact(table_rows(found), key="backfill-dry-run", description=message))
+    return Completed(name="DryRun", message=message, data=[])

@@ -1,7 +1,9 @@
 """The flow that makes one partition: snapshot, model, plan, generate, check, publish."""
 
+import threading
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import date as Day
 from datetime import timedelta
 from typing import Any
@@ -14,27 +16,32 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows.exclusive import publishing_alone
 from flows.parameters import JobName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
+from flows.server import ending_with_server, show_in_ui, wait_for_server
 from flows.summary import figures, markdown_summary
 from flows.train import train
-from infra.errors import GenerationError, NightshiftError, PartitionHeld
+from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.checks import find_breaches, measure_quality
 from workers.generation import Progress, generate_shards
 from workers.job import Job
 from workers.jobs import find_job
+from workers.leftovers import clean_up
+from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
 from workers.outputs import sample_rows
 from workers.part import Receipt, list_parts
-from workers.partition import record_outcome
+from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan, make_plan
-from workers.publish import clean_up, is_whole, make_manifest, publish, read_published
-from workers.registry import ModelVersion, choose_version, list_versions
+from workers.publish import publish
+from workers.registry import ModelVersion, Versions, choose_version, read_versions
 from workers.snapshot import take_snapshot
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
+_TRAINING = threading.Lock()  # dates that a backfill makes side by side need the same model: one of them trains it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +58,16 @@ class PartitionResult:
 
 
 @flow(name="generate", flow_run_name=lambda: run_name("job"))
+@ending_with_server()
 def generate(
     job: JobName,
     date: str = "",
     model_policy: str = "champion",
     settings: str = "",
     force: bool = False,
+    retry_quarantined: bool = False,
+    num_actors: int = 0,
+    background: bool = False,
 ) -> State[PartitionResult]:
     """Makes and publishes one partition. A partition that is published and would come out the same is left alone.
 
@@ -66,33 +77,78 @@ def generate(
         model_policy: champion, as-of (the newest model trained on data up to the date), or the name of a version.
         settings: Job settings to change, as key=value separated by blanks or lines.
         force: Generate anew even where the partition is published and nothing changed.
+        retry_quarantined: Try the rows that were rejected or raised once more, with new seeds; keep all others.
+        num_actors: How many actors generate at once. 0: as many as there is room for.
+        background: Step aside as long as another run needs the cluster.
     """
     started = time.monotonic()
-    storage, day, declared = open_storage(load_settings()), resolve_date(date), find_job(job)
+    if force and retry_quarantined:
+        raise InputError("force makes all rows anew, retry_quarantined only those set aside: choose one of the two")
+    storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
+    day, declared = resolve_date(date), find_job(job)
     parsed = declared.parse_settings(split_assignments(settings))
-    model = ensure_model(storage, declared, model_policy, day)
+    swaps = _has_conditional_writes(storage)
+    published = read_published(storage, declared.name, day.isoformat())  # first: who publishes later knows more than we
+    with _TRAINING:
+        model = ensure_model(storage, declared, model_policy, day)
     plan = plan_partition(storage, declared, day, model, parsed)
-    published = read_published(storage, plan.job, plan.date)
-    if published and published.fingerprint == plan.fingerprint and not force and is_whole(storage, published):
-        clean_up(storage, plan.job, plan.date)
-        return _settled("unchanged", plan, published.manifest, "was already published and nothing changed since")
+    if published and is_current(plan, published) and not force and is_whole(storage, published):
+        set_aside = published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
+        if not retry_quarantined or not set_aside:
+            clean_up(storage, plan.job, plan.date)
+            why = "has no rows set aside" if retry_quarantined else "was already published and nothing changed since"
+            return _settled("unchanged", plan, published.manifest, why)
+    plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
     if force:
         storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
     try:
-        receipts = generate_parts(plan)
-        quality = check_partition(declared, plan, receipts)
-        manifest = make_manifest(plan, receipts, quality, time.monotonic() - started, str(flow_run.id))
-        is_ours = publish_partition(plan, receipts, manifest, force=force)
+        receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
+        quality = check_partition(storage, declared, plan, receipts)
+        manifest = make_manifest(plan, receipts, quality, time.monotonic() - started, str(flow_run.id), published)
+        with nullcontext() if swaps else publishing_alone(plan.job, plan.date):
+            is_ours = publish_partition(storage, plan, receipts, manifest, published)
     except PartitionHeld as exc:
         record_outcome(storage, plan, "held", str(exc).split("; "))
         return Failed(name="Held", message=str(exc), data=exc)
     except NightshiftError as exc:
+        if type(exc) is StorageError:
+            raise  # the store could not be told how it ended
+        rival = _published_meanwhile(storage, plan, published)
+        if rival:  # it has also moved the parts that we stumbled over
+            clean_up(storage, plan.job, plan.date)
+            return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
         record_outcome(storage, plan, "failed", [str(exc)])
         raise
     if not is_ours:
         return _settled("unchanged", plan, manifest, "was published by another run in the meantime")
     record_outcome(storage, plan, "published", [])
+    show_partition(storage, manifest)
     return _settled("published", plan, manifest, "")
+
+
+def _has_conditional_writes(storage: Storage) -> bool:
+    """Whether the store itself lets one publisher win; warns where it does not."""
+    if storage.probe().conditional_put:
+        return True
+    get_run_logger().warning(
+        f"{storage.uri} ignores conditional writes: a Prefect concurrency limit lets one run of a job publish at a "
+        "time. Runs of the same job must not use different Prefect servers"
+    )
+    return False
+
+
+def _with_attempts(storage: Storage, plan: Plan, published: Published | None, *, retry_quarantined: bool) -> Plan:
+    """The plan with as many attempts as its rows have had, or with one more."""
+    if retry_quarantined:
+        return next_attempt(storage, plan, published)
+    return replace(plan, attempts=published.attempts) if published and is_current(plan, published) else plan
+
+
+def _published_meanwhile(storage: Storage, plan: Plan, before: Published | None) -> Published | None:
+    """What another run has published since `before` was, if it is just what the plan would give."""
+    now = read_published(storage, plan.job, plan.date)
+    is_other = now is not None and (before is None or now.etag != before.etag)
+    return now if now is not None and is_other and now.fingerprint == plan.fingerprint else None
 
 
 def _settled(state: str, plan: Plan, manifest: dict[str, Any], why: str) -> State[PartitionResult]:
@@ -110,9 +166,11 @@ def _settled(state: str, plan: Plan, manifest: dict[str, Any], why: str) -> Stat
 
 def ensure_model(storage: Storage, job: Job, policy: str, day: Day) -> ModelVersion:
     """The version that the policy names; trained first where there is none, or it is too old for tonight."""
-    version = choose_version(storage, job.model, policy, day.isoformat())
-    if version is not None and not (policy == "champion" and _is_stale(storage, job, day)):
+    versions = read_versions(storage, job.model)
+    version = versions.choose(policy, day.isoformat())
+    if version is not None and not needs_training(versions, job, policy, day):
         return version
+    wait_for_server()
     state = train(model=job.model, date=day.isoformat(), return_state=True)
     if state.is_completed():
         chosen = choose_version(storage, job.model, policy, day.isoformat())
@@ -124,9 +182,11 @@ def ensure_model(storage: Storage, job: Job, policy: str, day: Day) -> ModelVers
     return version
 
 
-def _is_stale(storage: Storage, job: Job, day: Day) -> bool:
-    newest = max(version.through for version in list_versions(storage, job.model))
-    return Day.fromisoformat(newest) < day - timedelta(days=job.retrain_after_days)
+def needs_training(versions: Versions, job: Job, policy: str, day: Day) -> bool:
+    """Whether a run for `day` would train before it generates."""
+    if policy != "champion" or not versions.champion:
+        return versions.choose(policy, day.isoformat()) is None
+    return Day.fromisoformat(versions.all[-1].through) < day - timedelta(days=job.retrain_after_days)
 
 
 def _cause(state: State[Any], what: str) -> NightshiftError:
@@ -146,20 +206,20 @@ def plan_partition(storage: Storage, job: Job, day: Day, model: ModelVersion, se
 
 
 @task(name="generate shards", cache_policy=NO_CACHE)
-def generate_parts(plan: Plan) -> list[Receipt]:
-    settings = load_settings()
+def generate_parts(storage: Storage, plan: Plan, *, num_actors: int, background: bool) -> list[Receipt]:
     with Stage(f"{plan.job} {plan.date}", plan.snapshot.num_rows, f"{plan.job.replace('_', '-')}-progress") as stage:
 
         def tell(progress: Progress) -> None:
             stage.update(progress.done_rows, f"shard {progress.done_shards}/{progress.total_shards}")
 
-        return generate_shards(settings, open_storage(settings), plan, stage.line, tell)
+        return generate_shards(
+            load_settings(), storage, plan, stage.line, tell, num_actors=num_actors, background=background
+        )
 
 
 @task(name="check", cache_policy=NO_CACHE)
-def check_partition(job: Job, plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
+def check_partition(storage: Storage, job: Job, plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
     """Measures the partition and compares it with the gates; raises PartitionHeld naming each one that is not kept."""
-    storage = open_storage(load_settings())
     if not any(receipt.input_rows for receipt in receipts):
         raise PartitionHeld(f"every row of {job.table} is from after {plan.date}: there is nothing to generate")
     quality = measure_quality(storage, plan, receipts)
@@ -179,13 +239,17 @@ def _last_quality(storage: Storage, plan: Plan) -> dict[str, Any] | None:
 
 
 @task(name="publish", cache_policy=NO_CACHE)
-def publish_partition(plan: Plan, receipts: list[Receipt], manifest: dict[str, Any], *, force: bool) -> bool:
-    """Publishes and tells about it; False where another run was first with the same rows."""
-    storage = open_storage(load_settings())
-    is_ours = publish(storage, plan, receipts, manifest, replace=force)
-    if is_ours:
-        key = plan.job.replace("_", "-")
-        create_table_artifact(figures(manifest), key=f"{key}-figures", description=f"{plan.job} · {plan.date}")
-        summary = markdown_summary(manifest, sample_rows(storage, manifest, 10))
-        create_markdown_artifact(summary, key=f"{key}-summary", description=f"{plan.job} · {plan.date}")
-    return is_ours
+def publish_partition(
+    storage: Storage, plan: Plan, receipts: list[Receipt], manifest: dict[str, Any], published: Published | None
+) -> bool:
+    """False where another run was first with the same rows."""
+    return publish(storage, plan, receipts, manifest, published)
+
+
+def show_partition(storage: Storage, manifest: dict[str, Any]) -> None:
+    """Figures and samples on the run's page."""
+    samples = sample_rows(storage, manifest, 10)
+    key, title = manifest["job"].replace("_", "-"), f"{manifest['job']} · {manifest['date']}"
+    rows, text = figures(manifest), markdown_summary(manifest, samples)
+    show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
+    show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))

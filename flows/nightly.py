@@ -1,8 +1,10 @@
 """The night: every job whose inputs are there, one partition each."""
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import httpx
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
@@ -11,7 +13,8 @@ from prefect.states import Completed, Failed
 
 from flows.generate import generate
 from flows.parameters import JobName, resolve_date, run_name
-from infra.errors import NightshiftError
+from flows.server import ending_with_server, show_in_ui, wait_for_server
+from infra.errors import NightshiftError, ServiceError
 from infra.settings import load_settings
 from infra.storage import open_storage
 from workers.jobs import JOBS
@@ -32,6 +35,7 @@ class RunOutcome:
 
 
 @flow(name="nightly", flow_run_name=lambda: run_name("nightly"))
+@ending_with_server()
 def nightly(date: str = "") -> State[list[RunOutcome]]:
     """Runs every job whose input table has rows; a job that fails does not stop the others.
 
@@ -51,7 +55,12 @@ def nightly(date: str = "") -> State[list[RunOutcome]]:
 
 def run_partition(job: str, day: str, **parameters: Any) -> RunOutcome:
     """One `generate` run below the current one; what it raised is in the outcome, never raised."""
-    state: State[Any] = generate(job=JobName(job), date=day, return_state=True, **parameters)
+    try:
+        wait_for_server()
+        state: State[Any] = generate(job=JobName(job), date=day, return_state=True, **parameters)
+    except (httpx.HTTPError, ServiceError) as exc:
+        message = f"the Prefect server went away; `nightshift show` tells what is published ({exc})"
+        return RunOutcome(job=job, date=day, outcome="failed", message=message)
     result = state.result(raise_on_failure=False)
     return RunOutcome(
         job=job,
@@ -74,9 +83,9 @@ def summarise(outcomes: list[RunOutcome], key: str) -> State[list[RunOutcome]]:
     for item in outcomes:
         log.info(f"{item.job} {item.date}: {item.outcome}. {item.message}")
     rows = [{"job": o.job, "date": o.date, "outcome": o.outcome, "message": o.message} for o in outcomes]
-    create_table_artifact(rows, key=key)
-    counts = {name: sum(o.outcome == name for o in outcomes) for name in ("published", "unchanged", "held", "failed")}
-    message = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
+    show_in_ui(lambda: create_table_artifact(rows, key=key))
+    counts = Counter(item.outcome for item in outcomes)
+    message = ", ".join(f"{counts[name]} {name}" for name in get_args(Outcome) if counts[name]) or "nothing to do"
     if counts["failed"]:
         return Failed(message=message, data=outcomes)
     if counts["held"]:

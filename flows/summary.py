@@ -21,6 +21,7 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
         "seconds": f"{manifest['seconds']:.1f}",
         "rows per second": f"{rate:.1f}",
         "model": manifest["model"]["version"],
+        "attempts at rows set aside": f"{manifest['attempts']:,}",
         "parts": f"{len(manifest['parts']):,}",
         "fingerprint": manifest["fingerprint"],
     }

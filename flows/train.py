@@ -4,39 +4,41 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from flows.parameters import ModelName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
+from flows.server import ending_with_server, show_in_ui
 from infra.settings import load_settings
-from infra.storage import open_storage
-from workers.pool import Watcher
+from infra.storage import Storage, open_storage
 from workers.registry import ModelVersion
-from workers.reports import LogLine
+from workers.reports import LogLine, Watcher
 from workers.train_actor import Training
 from workers.training import challenge, plan_training
 from workers.training import train as train_on_ray
 
 
 @task(name="train", cache_policy=NO_CACHE)
-def train_version(training: Training) -> ModelVersion:
+def train_version(storage: Storage, training: Training) -> ModelVersion:
     settings = load_settings()
     what = f"training {training.name} ({training.settings.family})"
-    with Stage(what, 1.0, "training-progress") as stage:
+    with Stage(what, 1.0, "training-progress", unit="") as stage:
         watcher = Watcher(stage.line, stage.update)
-        return train_on_ray(settings, open_storage(settings), training, watcher)
+        return train_on_ray(settings, storage, training, watcher)
 
 
 @task(name="challenge the champion", cache_policy=NO_CACHE)
-def challenge_champion(version: ModelVersion) -> bool:
+def challenge_champion(storage: Storage, version: ModelVersion) -> bool:
     log = get_run_logger()
 
     def tell(line: LogLine) -> None:
         log.log(line.level, line.text)
 
-    return challenge(open_storage(load_settings()), version, tell)
+    return challenge(storage, version, tell)
 
 
 @flow(name="train", flow_run_name=lambda: run_name("model"), validate_parameters=True)
+@ending_with_server()
 def train(
     model: ModelName,
     date: str = "",
@@ -53,12 +55,12 @@ def train(
         settings: Training settings to change, as key=value separated by blanks or lines.
         force: Train once more even if a version was trained on just these data and settings.
     """
-    storage = open_storage(load_settings())
+    storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
     training = plan_training(storage, model, family, resolve_date(date), split_assignments(settings), again=force)
-    version = train_version(training)
-    is_champion = challenge_champion(version)
+    version = train_version(storage, training)
+    is_champion = challenge_champion(storage, version)
     rows = [{"figure": name, "value": f"{value:.4g}"} for name, value in sorted(version.metrics.items())]
     title = f"{version.version}: {'champion' if is_champion else 'challenger'}"
-    create_table_artifact(rows, key="model-metrics", description=title)
+    show_in_ui(lambda: create_table_artifact(rows, key="model-metrics", description=title))
     get_run_logger().info(title)
     return version

@@ -3,30 +3,32 @@
 Flows are imported by the command that runs them: the other commands need not wait for Prefect, Ray and torch.
 """
 
-import logging
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from flows.cli.terminal import console, readable_seconds
-from infra.errors import GenerationError, InputError, NightshiftError
+from flows.cli.results import end_with, require_server, result_of, server_may_stay_away, tell_page
+from flows.cli.terminal import console, print_json, print_table, readable_seconds
+from infra.errors import InputError
+from infra.settings import load_settings
+from infra.storage import open_storage
 from workers.jobs import find_job
 from workers.overrides import parse_assignments
 from workers.plan import parse_date
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
+    from flows.dates import DateStatus
 
 JobArgument = Annotated[str, typer.Argument(help="A job, such as product_descriptions.")]
 DateOption = Annotated[str, typer.Option("--date", help="YYYY-MM-DD; without it yesterday (UTC), the last whole day.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value. May be repeated.")]
+ActorsOption = Annotated[int, typer.Option(min=0, help="Actors at once. 0: as many as there is room for.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 PolicyOption = Annotated[
     str, typer.Option(help="champion, as-of (newest model trained on data up to the date) or a version.")
 ]
-VALUES = {"published": 0, "unchanged": 0, "skipped": 0, "failed": 1, "held": 3}
 
 
 def train(
@@ -73,32 +75,47 @@ def run(
     model_policy: PolicyOption = "champion",
     set_: SetOption = None,
     force: ForceOption = False,
+    retry_quarantined: Annotated[
+        bool,
+        typer.Option("--retry-quarantined", help="Try rows that were rejected or raised once more; keep all others."),
+    ] = False,
+    num_actors: ActorsOption = 0,
 ) -> None:
     """Makes and publishes one partition: one job, one date.
 
     A partition that is published and would come out the same is left alone; one whose run was interrupted goes on
     where it stopped; one whose inputs, model or settings changed is made anew and swapped in when it is complete.
+    Rows that were set aside stay so until `--retry-quarantined` tries them again, with new seeds.
 
-    Example: `nightshift run product_descriptions --date 2026-11-22 --set num_facts=4`
+    Examples:
+
+    `nightshift run product_descriptions --date 2026-11-22 --set num_facts=4`
+
+    `nightshift run product_descriptions --date 2026-11-22 --retry-quarantined`
     """
     from flows.generate import generate as generate_flow
     from flows.parameters import JobName
 
     find_job(job)
-    settings = joined(set_)
+    if force and retry_quarantined:
+        raise InputError("--force makes all rows anew, --retry-quarantined only those set aside: leave one of them out")
+    settings, day = joined(set_), parse_date(date).isoformat()
     require_server()
-    state = generate_flow(
-        job=JobName(job),
-        date=parse_date(date).isoformat(),
-        model_policy=model_policy,
-        settings=settings,
-        force=force,
-        return_state=True,
-    )
-    result = result_of(state)
-    spent = readable_seconds(result.manifest["seconds"])
-    console.print(f"{result.message}" + (f" in {spent}" if result.state == "published" else ""), markup=False)
-    tell_page(state)
+    with server_may_stay_away(job, day):
+        state = generate_flow(
+            job=JobName(job),
+            date=day,
+            model_policy=model_policy,
+            settings=settings,
+            force=force,
+            retry_quarantined=retry_quarantined,
+            num_actors=num_actors,
+            return_state=True,
+        )
+        result = result_of(state)
+        spent = readable_seconds(result.manifest["seconds"])
+        console.print(f"{result.message}" + (f" in {spent}" if result.state == "published" else ""), markup=False)
+        tell_page(state)
 
 
 def nightly(date: DateOption = "") -> None:
@@ -109,89 +126,91 @@ def nightly(date: DateOption = "") -> None:
     from flows.nightly import nightly as nightly_flow
 
     require_server()
-    state = nightly_flow(date=parse_date(date).isoformat(), return_state=True)
-    end_with(state)
+    with server_may_stay_away():
+        end_with(nightly_flow(date=parse_date(date).isoformat(), return_state=True))
 
 
 def backfill(
     job: JobArgument,
     start: Annotated[str, typer.Option(help="First date, YYYY-MM-DD.")],
     end: Annotated[str, typer.Option(help="Last date, included.")],
-    mode: Annotated[str, typer.Option(help="missing, failed, stale or all.")] = "missing",
+    *,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="missing: without a whole published partition. failed: failed, held, unfinished or damaged. "
+            "stale: published, but inputs, model or settings are others today. all."
+        ),
+    ] = "missing",
+    order: Annotated[str, typer.Option(help="Which date first: oldest or newest.")] = "oldest",
+    max_parallel: Annotated[int, typer.Option(min=1, help="Dates at once; they share the actors.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be done. Needs neither Prefect nor Ray.")
+    ] = False,
     model_policy: PolicyOption = "champion",
     set_: SetOption = None,
+    num_actors: ActorsOption = 0,
+    json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Makes the partitions of a range of dates, each its own run; one bad date does not stop the others.
 
-    Example: `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --model-policy as-of`
-    """
-    from flows.backfill import Mode
-    from flows.backfill import backfill as backfill_flow
-    from flows.parameters import JobName
+    Its actors step aside while a night runs. Stopped half way, the same command goes on where it was. Look first with
+    `--dry-run`: what is there, what would be done and why, and about how long it takes.
 
-    find_job(job)
-    if mode not in Mode.__args__:  # type: ignore[attr-defined]
-        raise typer.BadParameter(f"{mode!r} is none of {', '.join(Mode.__args__)}")  # type: ignore[attr-defined]
-    settings = joined(set_)
+    Examples:
+
+    `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --dry-run`
+
+    `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --model-policy as-of`
+
+    `nightshift backfill product_descriptions --start 2026-01-01 --end 2026-11-07 --mode stale --order newest`
+    """
+    from flows.backfill import backfill as backfill_flow
+    from flows.dates import Mode, Order, examine_dates, parse_range
+    from flows.parameters import JobName, split_assignments
+
+    declared = find_job(job)
+    chosen_mode, chosen_order = one_of(mode, get_args(Mode)), one_of(order, get_args(Order))
+    settings, days = joined(set_), parse_range(start, end, chosen_order)
+    if dry_run:
+        parsed = declared.parse_settings(split_assignments(settings))
+        found = examine_dates(open_storage(load_settings()), declared, days, chosen_mode, model_policy, parsed)
+        tell_dry_run(job, found, as_json=json)
+        return
     require_server()
-    end_with(
-        backfill_flow(
+    with server_may_stay_away():
+        state = backfill_flow(
             job=JobName(job),
             start=start,
             end=end,
-            mode=mode,
+            mode=chosen_mode,
+            order=chosen_order,
+            max_parallel=max_parallel,
             model_policy=model_policy,
             settings=settings,
+            num_actors=num_actors,
             return_state=True,
         )
-    )
+        end_with(state, as_json=json)
+
+
+def one_of(value: str, known: Sequence[str]) -> Any:
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+    return value
+
+
+def tell_dry_run(job: str, found: "Sequence[DateStatus]", *, as_json: bool) -> None:
+    from flows.dates import table_rows, totals
+
+    if as_json:
+        print_json([asdict(item) for item in found])
+        return
+    rows = table_rows(found)
+    print_table(f"Backfill of {job}, dry run", list(rows[0]), [list(row.values()) for row in rows])
+    console.print(totals(found), markup=False)
 
 
 def joined(assignments: Sequence[str] | None) -> str:
     """The assignments of `--set` as the one text that flows take; raises InputError for a bad one."""
     return " ".join(f"{key}={value}" for key, value in parse_assignments(assignments or []).items())
-
-
-def require_server() -> None:
-    """Also sets up Prefect's log on this terminal, where an error is told once, in words, without its traceback."""
-    from prefect.logging.configuration import setup_logging
-
-    from flows.server import require_server as require
-
-    require()
-    setup_logging()
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: not record.exc_info)
-
-
-def result_of(state: "State[Any]") -> Any:
-    """What the flow returned; raises what it raised."""
-    result = state.result(raise_on_failure=False)
-    if state.is_completed():
-        return result
-    tell_page(state)
-    if isinstance(result, NightshiftError):
-        raise result
-    raise GenerationError(state.message or f"the run ended as {state.name}") from (
-        result if isinstance(result, BaseException) else None
-    )
-
-
-def end_with(state: "State[Any]") -> None:
-    """Prints what became of each partition; ends the process with the worst of their statuses."""
-    outcomes: Any = state.result(raise_on_failure=False)
-    if not isinstance(outcomes, list):
-        result_of(state)
-    for item in outcomes:
-        console.print(f"{item.date} {item.job}: {item.outcome}", style="bold", markup=False, end="")
-        console.print(f"  {item.message}", markup=False)
-    tell_page(state)
-    statuses = {VALUES[item.outcome] for item in outcomes}
-    if statuses - {0}:
-        sys.exit(min(statuses - {0}))
-
-
-def tell_page(state: "State[Any]") -> None:
-    from flows.server import run_page
-
-    console.print(f"Prefect run: {run_page(str(state.state_details.flow_run_id))}", markup=False, soft_wrap=True)

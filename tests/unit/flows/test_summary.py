@@ -6,6 +6,7 @@ MANIFEST = {
     "counts": {"accepted": 1234, "rejected": 5, "quarantined": 0, "future": 0, "input_rows": 1239},
     "quality": {"passed_share": 0.996, "duplicate_share": 0.0, "distinct_2": 0.31, "mean_length": 21.5},
     "seconds": 10.0,
+    "attempts": 1,
     "model": {"version": "2026-11-22-gpt-00000000"},
     "parts": [{}],
     "fingerprint": "0123456789abcdef",
