@@ -1,7 +1,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: demo test check bench up down clean help
+# Packages come uncompiled (below): without their bytecode every process would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
+.PHONY: demo test chaos check bench up down clean help
 
 BIN := .venv/bin
 # Compiling all files of all packages takes far longer than compiling, at their first import, the few that are used.
@@ -14,6 +16,9 @@ demo: .venv/.stamp ## the whole system once: stack, sample inputs, a nightly run
 test: .venv/.stamp ## every test
 	@$(BIN)/python -m pytest
 
+chaos: .venv/.stamp ## kills everything, a hundred times, and compares. CHAOS="--kills 20 --seed 7" for others
+	@$(BIN)/python -m tests.integration.chaos $(CHAOS)
+
 check: .venv/.stamp ## lint, format, types, layers
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
@@ -21,6 +26,7 @@ check: .venv/.stamp ## lint, format, types, layers
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parquet --test B.parquet" for other texts
+	@$(BIN)/python tests/bench/plan_scale.py
 	@$(BIN)/python tests/bench/text_quality_table.py $(BENCH)
 
 up: .venv/.stamp ## start the local stack

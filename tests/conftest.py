@@ -1,8 +1,12 @@
 """Fixtures that every kind of test may use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Ray reads this when it is imported, and clusters of tests listen on every interface: they want a token.
+os.environ["RAY_AUTH_MODE"] = "token"
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 

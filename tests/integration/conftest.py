@@ -3,6 +3,7 @@
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from infra.local.ports import LOOPBACK, PortBook, is_open
 from infra.local.seaweedfs import BUCKET, PORTS, endpoint_url, seaweedfs_spec
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
+from tests.integration.night import Night, running_night
 
 ACCESS_KEY = "nightshift-test"
 SECRET_KEY = "nightshift-test-secret"
@@ -45,27 +47,61 @@ def s3_keys() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("seaweedfs")
-    book = PortBook(folder / "ports.json")
-    ports = {name: book.choose(name, wished=FIRST_PORT + place, needs_grpc=True) for place, name in enumerate(PORTS)}
-    access_key, secret_key = s3_keys
-    spec = seaweedfs_spec(
-        data_dir=folder / "data", ports=ports, access_key=access_key, secret_key=secret_key, env=child_environment()
-    )
+    spec, server = seaweedfs_below(folder, s3_keys, FIRST_PORT)
     supervised.start(spec, folder)
-    yield S3Server(endpoint_url(ports["s3"]), BUCKET, access_key, secret_key)
-    supervised.stop(spec.name, folder, timeout_s=spec.stop_timeout_s)
+    yield server
+    supervised.stop(spec.name, folder, timeout_s=0)  # asked politely it waits 20 s for the connections of clients
+
+
+@dataclass(frozen=True, slots=True)
+class MortalServer:
+    """An S3 server of one test's own, to be killed and started again on its data."""
+
+    folder: Path
+    spec: supervised.ProcessSpec
+    s3: S3Server
+
+    def start(self) -> None:
+        supervised.start(self.spec, self.folder)
+
+    def kill(self) -> None:
+        process = supervised.find(self.spec.name, self.folder)
+        assert process is not None
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def mortal_server(tmp_path: Path, s3_keys: tuple[str, str]) -> Iterator[MortalServer]:
+    server = MortalServer(tmp_path, *seaweedfs_below(tmp_path, s3_keys, FIRST_PORT + 20))
+    server.start()
+    yield server
+    supervised.stop(server.spec.name, tmp_path, timeout_s=0)
+
+
+def seaweedfs_below(folder: Path, keys: tuple[str, str], first_port: int) -> tuple[supervised.ProcessSpec, S3Server]:
+    book = PortBook(folder / "ports.json")
+    ports = {name: book.choose(name, wished=first_port + place, needs_grpc=True) for place, name in enumerate(PORTS)}
+    spec = seaweedfs_spec(
+        data_dir=folder / "data", ports=ports, access_key=keys[0], secret_key=keys[1], env=child_environment()
+    )
+    return spec, S3Server(endpoint_url(ports["s3"]), BUCKET, *keys)
 
 
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
     """An S3 server that takes `If-None-Match` and `If-Match` and ignores them."""
+    with running_rclone(tmp_path_factory.mktemp("rclone"), *s3_keys) as server:
+        yield server
+
+
+@contextmanager
+def running_rclone(folder: Path, access_key: str, secret_key: str) -> Iterator[S3Server]:
     binary = Path(sys.executable).parent / "rclone"
     if not binary.exists():
         pytest.skip("rclone is not installed")
-    folder = tmp_path_factory.mktemp("rclone")
     (folder / "data" / BUCKET).mkdir(parents=True)
     port = PortBook(folder / "ports.json").choose("rclone", wished=FIRST_PORT + 100)
-    access_key, secret_key = s3_keys
     spec = supervised.ProcessSpec(
         name="rclone",
         argv=[
@@ -83,8 +119,10 @@ def rclone(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -
         is_ready=lambda: is_open(port),
     )
     supervised.start(spec, folder)
-    yield S3Server(endpoint_url(port), BUCKET, access_key, secret_key)
-    supervised.stop(spec.name, folder, timeout_s=spec.stop_timeout_s)
+    try:
+        yield S3Server(endpoint_url(port), BUCKET, access_key, secret_key)
+    finally:
+        supervised.stop(spec.name, folder, timeout_s=spec.stop_timeout_s)
 
 
 @pytest.fixture
@@ -99,3 +137,10 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "s3":
         return open_storage(request.getfixturevalue("s3_settings"))
     return open_storage(Settings(storage_uri=(tmp_path / "store").as_uri()))
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    """One stack for all tests of whole nights: each takes dates of its own and leaves the inputs as they were."""
+    with running_night(tmp_path_factory.mktemp("night")) as night:
+        yield night

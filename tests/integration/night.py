@@ -1,0 +1,189 @@
+"""A running stack for the tests of whole nights, with a trained model and the command line on it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dotenv import dotenv_values
+
+from infra.local import down, status
+from infra.settings import Settings, child_environment
+from infra.storage import Storage, open_storage
+from tests.unit.workers.kettle_texts import examples
+from workers.tables import ATTRIBUTES
+
+DAY = "2026-11-22"
+NUM_PRODUCTS = 60
+JOB = "product_descriptions"
+WAIT_S = 240
+SLOWLY = ("--set", "rows_per_shard=3", "--set", "batch_rows=1", "--set", "num_candidates=150")
+"""Many shards with much to do for each, so that a run can be met half way."""
+SMALL_MODEL = tuple(
+    word
+    for one in ("width=48", "num_layers=2", "num_heads=2", "max_steps=150", "num_threads=2")
+    for word in ("--set", one)
+)
+"""Trained anew on the same data it is the same model, which does not beat itself: the champion stays."""
+S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@dataclass
+class Night:
+    """A running stack with a trained model, and the command line on it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *words: str, module: str = "flows.cli") -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str, status: int = 0, module: str = "flows.cli") -> str:
+        """Runs a command to its end; fails with its output unless it ends with `status`."""
+        process = self.start(*words, module=module)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == status, output
+        return output
+
+    @property
+    def stack(self) -> Settings:
+        return Settings(stack_dir=self.folder / ".nightshift")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """With which any process finds the stack."""
+        return {name: value or "" for name, value in dotenv_values(self.folder / ".nightshift" / "env").items()}
+
+    @cached_property
+    def storage(self) -> Storage:
+        env = self.variables | self.environment
+        with pytest.MonkeyPatch.context() as patch:
+            for name in S3_KEYS:
+                patch.setenv(name, env[name])
+            return open_storage(
+                Settings(
+                    storage_uri=env["NIGHTSHIFT_STORAGE_URI"],
+                    s3_endpoint_url=env["NIGHTSHIFT_S3_ENDPOINT_URL"],
+                    s3_addressing_style="path",
+                    s3_checksums=env.get("NIGHTSHIFT_S3_CHECKSUMS", "when_supported"),  # type: ignore[arg-type]
+                )
+            )
+
+    def on_store(self, uri: str, endpoint: str = "", checksums: str = "when_supported") -> "Night":
+        """The same Ray, Prefect, inputs and models on another store, which has the stack's keys if it is on S3."""
+        storage = {
+            "NIGHTSHIFT_STORAGE_URI": uri,
+            "NIGHTSHIFT_S3_ENDPOINT_URL": endpoint,
+            "NIGHTSHIFT_S3_ADDRESSING_STYLE": "path",
+            "NIGHTSHIFT_S3_CHECKSUMS": checksums,
+            **{name: self.variables[name] for name in S3_KEYS},
+        }
+        other = Night(self.folder, self.environment | storage)
+        for prefix in ("inputs/", "models/"):
+            for item in self.storage.list(prefix):
+                other.storage.put(item.key, self.storage.get(item.key))
+        return other
+
+    @property
+    def api(self) -> httpx.Client:
+        return httpx.Client(base_url=f"{self.variables['PREFECT_API_URL']}/", timeout=30)
+
+    def manifest(self, day: str, job: str = JOB) -> dict[str, Any]:
+        return json.loads(self.storage.get(f"outputs/{job}/dt={day}/_SUCCESS"))
+
+    def forget(self, day: str) -> None:
+        """Removes everything of the date, as if it had never been run."""
+        for prefix in (f"outputs/{JOB}/dt={day}/", f"work/{JOB}/dt={day}/"):
+            self.storage.delete([item.key for item in self.storage.list(prefix)])
+
+    def num_parts(self, day: str) -> int:
+        return sum("/part-" in item.key for item in self.storage.list(f"work/{JOB}/dt={day}/"))
+
+
+def wait_until(is_so: Callable[[], Any], what: str) -> Any:
+    """What `is_so` gives once it is true; fails after four minutes."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if found := is_so():
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {WAIT_S} s in vain: {what}")
+
+
+def write_inputs(folder: Path) -> None:
+    texts = examples(300)
+    rows = [
+        {
+            "intent": text.request.intent,
+            "attributes": [{"key": key, "value": value} for key, value in text.request.attributes],
+            "reference": text.reference,
+        }
+        for text in texts
+    ]
+    copy = pa.schema([("intent", pa.string()), ("attributes", ATTRIBUTES), ("reference", pa.string())])
+    pq.write_table(pa.Table.from_pylist(rows, copy), folder / "examples.parquet")
+    products = [
+        {"product_id": f"p{number}", "title": row["attributes"][0]["value"], "attributes": row["attributes"]}
+        for number, row in enumerate(rows[:NUM_PRODUCTS])
+    ]
+    catalog = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)])
+    pq.write_table(pa.Table.from_pylist(products, catalog), folder / "products.parquet")
+
+
+def find_actor(night: Night, kind: str) -> psutil.Process | None:
+    """A process of this stack that runs an actor of that kind."""
+    ray = next(process.pid for process in status(night.stack).processes if process.name == "ray")
+    for child in psutil.Process(ray).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if " ".join(child.cmdline()).startswith(f"ray::{kind}"):
+                return child
+    return None
+
+
+def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    return next((run for run in runs if run["state"] and run["state"]["type"] in ended), None)
+
+
+@contextmanager
+def running_night(folder: Path) -> Iterator[Night]:
+    """Starts the stack below `folder`, loads inputs, trains; stops everything at the end."""
+    ours = {
+        "NIGHTSHIFT_STACK_S3_PORT": "24333",
+        "NIGHTSHIFT_STACK_PREFECT_PORT": "24200",
+        "NIGHTSHIFT_STACK_RAY_PORT": "24379",
+    }
+    foreign = ("AWS_", "PREFECT_", "RAY_", "NIGHTSHIFT_")
+    inherited = {name: value for name, value in child_environment().items() if not name.startswith(foreign)}
+    night = Night(folder, {**inherited, **ours, "PYTHONPATH": os.getcwd()})
+    write_inputs(folder)
+    try:
+        night.run("up")
+        night.run("inputs", "put", "copy_examples", "examples.parquet")
+        night.run("inputs", "put", "catalog", "products.parquet")
+        night.run("train", JOB, "--date", DAY, *SMALL_MODEL)
+        yield night
+    finally:
+        down(night.stack)
+        assert not any(process.pid for process in status(night.stack).processes)

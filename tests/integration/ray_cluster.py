@@ -1,0 +1,90 @@
+"""A Ray cluster of one or more nodes on this machine, for tests that drive actors without flows."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from infra.local import supervised
+from infra.local.ports import PortBook
+from infra.local.ray_head import PORTS, ensure_token, ray_spec
+from infra.settings import Settings, child_environment
+from workers.cluster import connect
+
+FIRST_PORT = 26_500
+HEAD_CPUS = 3
+SECOND_AGENT = "second_agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    folder: Path
+    address: str
+    environment: dict[str, str]
+    second_agent_port: int
+
+    def actor_processes(self, actor: str, node: str = "") -> list[psutil.Process]:
+        """The processes that run actors of this class, or this method of it, of all nodes or of one."""
+        leaders = [supervised.find(name, self.folder) for name in ([node] if node else ["ray", "second"])]
+        children = [process for leader in leaders if leader for process in leader.children(recursive=True)]
+        return [process for process in children if _title(process).startswith(f"ray::{actor}")]
+
+    @contextmanager
+    def second_node(self, num_cpus: int, **variables: str) -> Iterator[str]:
+        """A second raylet with `variables` in its environment; yields the name that the other methods know it by."""
+        spec = supervised.ProcessSpec(
+            name="second",
+            argv=[
+                *(str(Path(sys.executable).parent / "ray"), "start", "--block", f"--address={self.address}"),
+                *(f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--min-worker-port=0"),
+                *("--max-worker-port=0", f"--dashboard-agent-listen-port={self.second_agent_port}"),
+                "--disable-usage-stats",
+            ],
+            env=self.environment | variables,
+            is_ready=lambda: len([node for node in ray.nodes() if node["Alive"]]) == 2,
+        )
+        supervised.start(spec, self.folder)
+        try:
+            yield spec.name
+        finally:
+            supervised.stop(spec.name, self.folder, timeout_s=20)
+
+    def kill_node(self, node: str) -> None:
+        """SIGKILL to the raylet and all that it runs: a machine that loses its power."""
+        leader = supervised.find(node, self.folder)
+        assert leader is not None
+        for process in [*leader.children(recursive=True), leader]:
+            process.kill()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return "".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
+    """A head node with HEAD_CPUS CPUs, and this process connected to it."""
+    book = PortBook(folder / "ports.json")
+    ports = {name: book.choose(name, wished=FIRST_PORT + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}
+    token = ensure_token(folder / "ray_token")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        environment = child_environment()
+        spec = ray_spec(stack_dir=folder, ports=ports, env=environment)
+        others = [word for word in spec.argv if not word.startswith("--num-cpus")]
+        supervised.start(replace(spec, argv=[*others, f"--num-cpus={HEAD_CPUS}"]), folder)
+        try:
+            address = f"127.0.0.1:{ports['ray']}"
+            connect(Settings(ray_address=address))
+            yield Cluster(folder, address, environment, ports[SECOND_AGENT])
+        finally:
+            ray.shutdown()
+            supervised.stop(spec.name, folder, timeout_s=spec.stop_timeout_s)

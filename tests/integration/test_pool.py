@@ -1,0 +1,377 @@
+"""Actors on a real Ray cluster that are killed, stopped, starved and crowded out: every shard comes out the same."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+
+import psutil
+import pyarrow as pa
+import pytest
+import ray
+
+from aigc_models.training import TrainingSettings, train_text_model
+from infra.errors import GenerationError, ObjectNotFound, ServiceError
+from infra.parquet import encode, read_rows
+from infra.settings import Settings
+from infra.storage import Storage, open_storage
+from tests.integration.night import wait_until
+from tests.integration.ray_cluster import HEAD_CPUS, Cluster, running_cluster
+from tests.unit.workers.kettle_texts import examples
+from workers.cluster import BACKGROUND, pool_size
+from workers.generation import Progress, generate_shards
+from workers.jobs import JOBS
+from workers.part import Receipt, list_parts, part_key
+from workers.plan import Plan, make_plan
+from workers.registry import ModelVersion, list_versions, name_version, publish_version
+from workers.reports import LogLine, Watcher
+from workers.snapshot import take_snapshot
+from workers.tables import ATTRIBUTES
+from workers.training import plan_training, train
+
+DAY = date(2026, 11, 22)
+JOB = JOBS["product_descriptions"]
+CATALOGUES = {"a": 48, "b": 8, "c": 2}
+"""Files of the catalogue by their number of products; each begins with one whole shard of products from the future, so
+that an actor is met when it has loaded its model and generated nothing yet."""
+SLOWLY = {"rows_per_shard": 4, "batch_rows": 1, "num_candidates": 80}
+"""Shards with much to do for each, so that a run can be met half way."""
+STALL_TIMEOUT_S = 12
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def settings(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    uri = tmp_path_factory.mktemp("store").as_uri()
+    return Settings(storage_uri=uri, ray_address=cluster.address, num_actors=2, stall_timeout_s=STALL_TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def storage(settings: Settings) -> Storage:
+    """A store with a catalogue and texts to learn from."""
+    storage = open_storage(settings)
+    texts = examples(300)
+    facts = [[{"key": key, "value": value} for key, value in text.request.attributes] for text in texts]
+    noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
+    for name, num_products in CATALOGUES.items():
+        num_future = num_products if num_products < 48 else SLOWLY["rows_per_shard"]
+        times = [noon + timedelta(days=1)] * num_future + [noon] * num_products
+        ids = pa.array([f"{name}{number}" for number in range(len(times))])
+        attributes = pa.array(facts[: len(times)], ATTRIBUTES)
+        columns = {"product_id": ids, "title": ids, "attributes": attributes}
+        table = pa.table(columns | {"updated_at": pa.array(times, pa.timestamp("us", "UTC"))})
+        storage.put(f"inputs/catalog/{name}.parquet", encode(table, table.schema, {}))
+    columns = {"intent": ["inform"] * len(texts), "attributes": pa.array(facts, ATTRIBUTES)}
+    table = pa.table(columns | {"reference": [text.reference for text in texts]})
+    storage.put("inputs/copy_examples/a.parquet", encode(table, table.schema, {}))
+    return storage
+
+
+@pytest.fixture(scope="module")
+def model(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> ModelVersion:
+    folder = tmp_path_factory.mktemp("model")
+    small = TrainingSettings(max_steps=120, cpu_budget_s=None, width=32, num_layers=2, num_heads=2, num_scored=5)
+    train_text_model(examples(300), folder / "version", settings=small, work_dir=folder / "work")
+    name, sha256 = name_version(folder / "version", "gpt", DAY.isoformat())
+    version = ModelVersion(
+        name=JOB.model,
+        version=name,
+        family="gpt",
+        through=DAY.isoformat(),
+        weights_sha256=sha256,
+        training="none",
+        trained_on={},
+    )
+    publish_version(storage, folder / "version", version)
+    return version
+
+
+def make(storage: Storage, model: ModelVersion, file: str, **overrides: int) -> Plan:
+    """A plan for the products of one file."""
+    snapshot = take_snapshot(storage, JOB.table, DAY)
+    objects = tuple(item for item in snapshot.objects if item.key.endswith(f"/{file}.parquet"))
+    return make_plan(JOB, DAY, replace(snapshot, objects=objects), model.pin, JOB.parse_settings(overrides))
+
+
+@pytest.fixture(scope="module")
+def plan(storage: Storage, model: ModelVersion) -> Plan:
+    return make(storage, model, "a", **SLOWLY)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(settings: Settings, storage: Storage, plan: Plan) -> list[str]:
+    """The parts' SHA-256 when nothing happens."""
+    return hashes(Run(settings, storage, plan).finish())
+
+
+@pytest.fixture(autouse=True)
+def _no_actor_is_left(cluster: Cluster) -> Iterator[None]:
+    yield
+    assert not ray.util.list_named_actors(all_namespaces=True)
+
+
+def hashes(receipts: list[Receipt]) -> list[str]:
+    return [receipt.sha256 for receipt in receipts]
+
+
+@dataclass
+class Run:
+    """A run of a plan from its start, with what it said; `meanwhile` hears of its progress."""
+
+    settings: Settings
+    storage: Storage
+    plan: Plan
+    meanwhile: Callable[[Progress], None] = lambda progress: None
+    lines: list[LogLine] = field(default_factory=list)
+
+    def finish(self, num_actors: int = 0, *, background: bool = False) -> list[Receipt]:
+        self.storage.delete([item.key for item in self.storage.list(self.plan.prefix)])
+        return generate_shards(
+            self.settings,
+            self.storage,
+            self.plan,
+            self.lines.append,
+            self.meanwhile,
+            num_actors=num_actors,
+            background=background,
+        )
+
+    def said(self, text: str) -> list[str]:
+        return [line.text for line in self.lines if text in line.text]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line.text for line in self.lines if line.level >= logging.WARNING]
+
+
+@dataclass
+class Once:
+    """Does something when so many shards are done: `act` is asked again until it says that it could."""
+
+    num_shards: int
+    act: Callable[[], bool]
+    is_done: bool = False
+
+    def __call__(self, progress: Progress) -> None:
+        if not self.is_done and progress.done_shards >= self.num_shards:
+            self.is_done = self.act()
+
+
+def signal_one(cluster: Cluster, number: signal.Signals, what: str = "GenerateActor.generate") -> bool:
+    """Sends a signal to one actor that is at work; False where none is."""
+    for process in cluster.actor_processes(what)[:1]:
+        process.send_signal(number)
+        return True
+    return False
+
+
+def test_a_killed_actor_is_replaced(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+) -> None:
+    run = Run(settings, storage, plan, Once(2, lambda: signal_one(cluster, signal.SIGKILL)))
+    assert hashes(run.finish()) == undisturbed
+    (warning,) = run.warnings
+    assert "died" in warning
+    assert "goes to another one" in warning
+
+
+def test_an_actor_that_does_not_move_is_named_and_replaced(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+) -> None:
+    run = Run(settings, storage, plan, Once(2, lambda: signal_one(cluster, signal.SIGSTOP)))
+    assert hashes(run.finish()) == undisturbed
+    (warning,) = run.warnings
+    node = ray.util.get_node_ip_address()
+    assert f"on {node} made no progress for {STALL_TIMEOUT_S} s; shard" in warning
+
+
+def starve(cluster: Cluster, spare_bytes: int) -> bool:
+    """Lets the only actor have no more than `spare_bytes` of memory beside what it has already."""
+    (process,) = cluster.actor_processes("GenerateActor")
+    limit = process.memory_info().data + spare_bytes
+    process.rlimit(psutil.RLIMIT_DATA, (limit, limit))  # not RLIMIT_AS: it counts what is only reserved
+    return True
+
+
+needs_limits = pytest.mark.skipif(not hasattr(psutil, "RLIMIT_DATA"), reason="only Linux limits a running process")
+
+
+@needs_limits
+def test_a_batch_that_does_not_fit_into_memory_is_halved(
+    cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
+) -> None:
+    hungry = make(storage, model, "b", rows_per_shard=8, batch_rows=8, num_candidates=120)
+    Run(settings, storage, hungry).finish(1)
+    key = part_key(hungry, 1)
+    expected = read_rows(storage, key).to_pylist()
+    run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, 4 << 20)))
+    run.finish(1)
+    assert run.said("out of memory with 8 rows at once; batches have 4 from now on")
+    assert not run.said("another one")
+    rows = read_rows(storage, key).to_pylist()
+    assert len(rows) == CATALOGUES["b"]
+    for row, other in zip(rows, expected, strict=True):  # a smaller batch may change the last bits of a product
+        assert row.pop("log_probability") == pytest.approx(other.pop("log_probability"), abs=1e-5)
+        assert row == other
+
+
+@needs_limits
+def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
+    cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
+) -> None:
+    hungry = make(storage, model, "c", rows_per_shard=2, batch_rows=1, num_candidates=900)
+    expected = hashes(Run(settings, storage, hungry).finish(1))
+    run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, 1 << 20)))
+    assert hashes(run.finish(1)) == expected
+    (warning,) = run.warnings
+    assert "ran out of memory with row c2 alone" in warning
+    assert "shard 1 goes to another one" in warning
+
+
+@contextmanager
+def killing(cluster: Cluster, storage: Storage, plan: Plan) -> Iterator[None]:
+    """Kills every actor that generates another shard than the first."""
+    is_over = threading.Event()
+
+    def kill() -> None:
+        while not is_over.wait(0.05):
+            if list_parts(storage, plan.prefix):
+                signal_one(cluster, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
+    cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
+) -> None:
+    deadly = make(storage, model, "c", rows_per_shard=2, batch_rows=1, num_candidates=900)
+    run = Run(settings, storage, deadly)
+    with killing(cluster, storage, deadly), pytest.raises(GenerationError) as failed:
+        run.finish(1)
+    message = str(failed.value)
+    assert "1 shards failed 3 times. shard 1: actor 0 on " in message
+    assert "lower batch_rows (now 1) or num_candidates (now 900)" in message, "a killed process may have been too big"
+    assert len(run.said("shard 1 goes to another one")) == 2
+    assert list(list_parts(storage, deadly.prefix)) == [0]
+
+
+@contextmanager
+def occupied(num_cpus: int) -> Iterator[None]:
+    """Other work holds so many CPUs of the head node, the only node there is so far."""
+    other = ray.remote(threading.Event).options(num_cpus=num_cpus).remote()
+    ray.get(other.is_set.remote())
+    yield
+    ray.kill(other)
+
+
+def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan
+) -> None:
+    run = Run(settings, storage, plan)
+    full = {"RAY_memory_usage_threshold": "0.0001", "RAY_memory_monitor_refresh_ms": "100"}
+    message = r"could not load its model 3 times: it died: .* low on memory"
+    with occupied(HEAD_CPUS), cluster.second_node(1, **full), pytest.raises(GenerationError, match=message):
+        run.finish(1)
+    assert len(run.said("another one takes its place")) == 2
+
+
+def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster) -> None:
+    assert [pool_size(0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [HEAD_CPUS - 1, 1, 1]
+    assert pool_size(1, 100, 1, 0) == pool_size(0, 1, 1, 0) == 1
+    message = rf"needs {HEAD_CPUS + 1} CPUs and 1 GPUs on one node; .* none has more than {HEAD_CPUS} CPUs and 0 GPUs"
+    with pytest.raises(ServiceError, match=message):
+        pool_size(0, 100, HEAD_CPUS + 1, 1)
+
+
+def test_a_node_that_dies_takes_no_shard_with_it(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+) -> None:
+    patient = settings.model_copy(update={"stall_timeout_s": 600})
+    run = Run(patient, storage, plan)
+    with occupied(HEAD_CPUS - 1), cluster.second_node(num_cpus=1) as node, ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(run.finish, 2)
+        survivor = wait_until(lambda: cluster.actor_processes("GenerateActor.generate", "ray"), "work on the head")[0]
+        survivor.suspend()
+        wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the other node")
+        cluster.kill_node(node)
+        survivor.resume()
+        assert hashes(ended.result()) == undisturbed
+    (warning,) = run.warnings
+    assert "died" in warning
+    assert "goes to another one" in warning
+
+
+def test_a_background_run_steps_aside_and_comes_back(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, model: ModelVersion, undisturbed: list[str]
+) -> None:
+    background = Run(settings, storage, plan)
+    num_background: list[int] = []
+
+    def count(progress: Progress) -> None:
+        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        num_background.append(sum(name.startswith(BACKGROUND) for name in names))
+
+    urgent = make(storage, model, "a", **SLOWLY | {"num_candidates": 40})
+    ordinary = Run(settings, storage, urgent, count)
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(background.finish, 2, background=True)
+        wait_until(lambda: len(list_parts(storage, plan.prefix)) >= 2, "two shards of the background run")
+        assert len(ordinary.finish(2)) == urgent.num_shards
+        assert num_background[-1] == 0
+        assert len(list_parts(storage, plan.prefix)) < plan.num_shards
+        assert hashes(ended.result()) == undisturbed
+    assert len(background.said("another run needs the cluster")) == 1
+    assert len(background.said("the cluster is free again")) == 1
+    assert background.warnings == []
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_run_at_once(
+    settings: Settings, storage: Storage, plan: Plan, model: ModelVersion
+) -> None:
+    broken = replace(model, version="broken", weights_sha256="0" * 64)
+    storage.put(f"{broken.prefix}config.json", b"{}")
+    run = Run(settings, storage, replace(plan, model=broken.pin))
+    with pytest.raises(GenerationError, match=r"actor \d on .* failed: CheckpointError: "):
+        run.finish(1)
+    assert run.warnings == []
+
+
+SMALL = {"max_steps": 400, "width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5}
+
+
+def test_a_training_that_does_not_move_is_taken_over(cluster: Cluster, settings: Settings, storage: Storage) -> None:
+    lines: list[LogLine] = []
+    stop = Once(0, lambda: signal_one(cluster, signal.SIGSTOP, "TrainActor"))
+    watcher = Watcher(lines.append, lambda done: stop(Progress(0, 0, 0)) if done else None)
+    training = plan_training(storage, JOB.model, "gpt", DAY, SMALL)
+    version = train(settings, storage, training, watcher)
+    assert version in list_versions(storage, JOB.model)
+    node = ray.util.get_node_ip_address()
+    (warning,) = [line.text for line in lines if line.level >= logging.WARNING]
+    assert warning.startswith(f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor goes on")
+
+
+def test_a_training_that_cannot_start_fails_at_once(settings: Settings, storage: Storage) -> None:
+    lines: list[LogLine] = []
+    training = plan_training(storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": 10})
+    gone = replace(training.snapshots[0].objects[0], key="inputs/copy_examples/gone.parquet")
+    lost = replace(training, fingerprint="lost", snapshots=[replace(training.snapshots[0], objects=(gone,))])
+    with pytest.raises(ObjectNotFound, match=r"gone\.parquet"):
+        train(settings, storage, lost, Watcher(lines.append))
+    assert [line for line in lines if line.level >= logging.WARNING] == []
