@@ -29,12 +29,19 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    for name in (WEIGHTS, CONFIG, TOKENIZER):
+    """A text model's folder."""
+    config, tensors = read_weights(folder, TOKENIZER)
+    return Checkpoint(config, tensors, folder / TOKENIZER)
+
+
+def read_weights(folder: Path, *others: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and tensors; `others` are files that must lie beside them."""
+    for name in (WEIGHTS, CONFIG, *others):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: no {name}, so this is no complete checkpoint")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return Checkpoint(config, load_file(folder / WEIGHTS), folder / TOKENIZER)
+        return config, load_file(folder / WEIGHTS)
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{folder}: damaged checkpoint: {error}") from error
 

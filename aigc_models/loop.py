@@ -31,11 +31,14 @@ class LoopSettings:
     final_learning_rate_share: float = 0.02
     weight_decay: float = 0.05
     """Of matrices; vectors (norms, biases) do not decay (Loshchilov and Hutter 2019)."""
+    betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 60
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.995
     """Of the averaged weights that are validated and kept; 0 keeps the last weights."""
     num_validations: int = 12
+    samples_every: int = 2
+    """Validations from one picture of samples in TensorBoard to the next, for tasks that have one."""
     patience: int = 4
     """Validations without a better loss before training stops."""
     checkpoint_every_s: float = 60.0
@@ -100,6 +103,8 @@ class Task:
     batch_at: Callable[[int], Any]
     loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
     validate: Callable[[nn.Module], float]
+    samples: Callable[[nn.Module], Tensor] | None = None
+    """A picture [C, H, W] in uint8 of what the validated weights make."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -118,7 +123,7 @@ def build_optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.A
     matrices = [p for p in network.parameters() if p.dim() > 1]
     vectors = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
 
 
 def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
@@ -172,14 +177,14 @@ class TrainingLoop:
             loss = self.train_step(fraction)
             clock.advance()
             if self.fraction() * settings.num_validations >= counters.num_validated + 1:
-                self.validate()
+                self.validate(writer)
                 clock.advance()
             self.report(writer, loss, fraction)
             if time.monotonic() - saved_at >= settings.checkpoint_every_s:
                 self.save()
                 saved_at = time.monotonic()
         if counters.num_validated == 0:
-            self.validate()
+            self.validate(writer)
         self.save()
 
     def fraction(self) -> float:
@@ -214,13 +219,15 @@ class TrainingLoop:
         weights = [p.detach() for _, p in self.network.named_parameters()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
-    def validate(self) -> None:
+    def validate(self, writer: SummaryWriter) -> None:
         counters = self.counters
         current = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.set_weights(self.average)
         self.network.eval()
         with torch.no_grad(), autocast(self.settings, self.device):
             counters.val_loss = self.task.validate(self.network)
+            if self.task.samples and counters.num_validated % self.settings.samples_every == 0:
+                writer.add_image("samples", self.task.samples(self.network), counters.step)
         self.set_weights(current)
         counters.num_validated += 1
         if counters.val_loss < counters.best_loss:
@@ -265,6 +272,7 @@ class TrainingLoop:
             }
             for moment, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{moment}.{name}"] = value
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.network.named_buffers()}
         counters = {name: getattr(self.counters, name) for name in Counters.__slots__}
         write_tensors(self.work_dir / STATE, tensors, {"counters": json.dumps(counters)})
         if self.on_checkpoint:
@@ -278,6 +286,8 @@ class TrainingLoop:
         ):
             raise CheckpointError(f"{self.work_dir / STATE}: this is the state of another model; empty the folder")
         self.counters = Counters(**json.loads(metadata["counters"]))
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(tensors.get(f"buffer.{name}", buffer))
         for name, parameter in self.network.named_parameters():
             parameter.data.copy_(tensors[f"weight.{name}"])
             self.average[name].copy_(tensors[f"average.{name}"])

@@ -1,4 +1,4 @@
-"""Uniform numbers from a counter-based hash: the same row, candidate and step give the same number in every batch.
+"""Random numbers from a counter-based hash: the same row, candidate and step give the same number in every batch.
 
 The mixer is splitmix64's (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
 """
@@ -50,3 +50,10 @@ def derive_seeds(seeds: Tensor, counters: Tensor | int) -> Tensor:
 def uniforms(seeds: Tensor, counter: int) -> Tensor:
     """One float64 in [0, 1) per int64 seed, different for each counter."""
     return shift_right(derive_seeds(seeds, counter), 11).to(torch.float64) * 2.0**-53
+
+
+def normals(seeds_B: Tensor, width: int) -> Tensor:
+    """`width` float32 standard normal numbers per int64 seed, by inversion of the distribution function."""
+    counters_W = torch.arange(width, device=seeds_B.device)
+    uniform_BW = shift_right(derive_seeds(seeds_B[:, None], counters_W), 11).to(torch.float64) * 2.0**-53
+    return torch.special.ndtri(uniform_BW.clamp_min(2.0**-53)).float()

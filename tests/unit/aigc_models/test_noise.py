@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from aigc_models.noise import derive_seed, derive_seeds, mix, mix_tensor, signed, uniforms
+from aigc_models.noise import derive_seed, derive_seeds, mix, mix_tensor, normals, signed, uniforms
 
 
 def test_the_mixer_gives_the_published_values_of_splitmix64() -> None:
@@ -33,3 +34,12 @@ def test_derived_seeds_differ_and_fit_into_int64() -> None:
     assert len(seeds) == 300
     assert all(-(2**63) <= seed < 2**63 for seed in seeds)
     assert derive_seeds(torch.tensor([-1, 7]), 3).tolist() == [derive_seed(-1, 3), derive_seed(7, 3)]
+
+
+def test_normal_numbers_are_normal_and_belong_to_their_seed() -> None:
+    seeds_B = torch.arange(20_000)
+    numbers_BW = normals(seeds_B, 4)
+    assert torch.equal(normals(seeds_B[7:9], 2), numbers_BW[7:9, :2])
+    torch.testing.assert_close(numbers_BW.mean(dim=0), torch.zeros(4), rtol=0, atol=0.03)
+    torch.testing.assert_close(torch.cov(numbers_BW.T), torch.eye(4), rtol=0, atol=0.03)
+    assert float((numbers_BW.abs() < 1.0).double().mean()) == pytest.approx(0.6827, abs=0.005)

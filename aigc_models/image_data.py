@@ -1,0 +1,109 @@
+"""Labelled pictures: checks, pixels to numbers and back, the split for validation, and which rows a step trains on.
+
+B batch, H height, W width, C colours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aigc_models.noise import derive_seed
+
+
+class ImageDataError(ValueError):
+    """Pictures or labels that no model can be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    images_BHWC: Tensor
+    """uint8, as decoders give and encoders want them."""
+    labels_B: Tensor
+    """int64, places in the list of class names."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.images_BHWC.shape)
+        if self.images_BHWC.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
+            raise ImageDataError(
+                f"pictures must be uint8 [number, side, side, 1 or 3], not {self.images_BHWC.dtype} {list(shape)}"
+            )
+        if self.labels_B.dtype != torch.int64 or self.labels_B.shape != shape[:1]:
+            raise ImageDataError(f"{shape[0]} pictures need as many int64 labels, not {list(self.labels_B.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.labels_B)
+
+    def select(self, rows: Tensor) -> "LabelledImages":
+        return LabelledImages(self.images_BHWC[rows], self.labels_B[rows])
+
+
+def check_labels(labels_B: Tensor, label_names: Sequence[str]) -> None:
+    """Every class needs two pictures, one of them to validate with."""
+    if len(labels_B) == 0 or int(labels_B.min()) < 0 or int(labels_B.max()) >= len(label_names):
+        raise ImageDataError(f"labels must lie between 0 and {len(label_names) - 1}, the places of the class names")
+    counts = torch.bincount(labels_B, minlength=len(label_names)).tolist()
+    few = [name for name, count in zip(label_names, counts, strict=True) if count < 2]
+    if few:
+        raise ImageDataError(f"too few pictures to learn from: add some or leave the class out: {', '.join(few[:5])}")
+
+
+def split(data: LabelledImages, validation_share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Training and validation pictures; of every class at least one validates and one trains."""
+    generator = torch.Generator().manual_seed(seed)
+    held_out: list[Tensor] = []
+    for label in data.labels_B.unique():
+        rows = torch.nonzero(data.labels_B == label)[:, 0]
+        num_held_out = min(len(rows) - 1, max(1, round(validation_share * len(rows))))
+        held_out.append(rows[torch.randperm(len(rows), generator=generator)[:num_held_out]])
+    validates = torch.zeros(len(data), dtype=torch.bool)
+    validates[torch.cat(held_out)] = True
+    return data.select(torch.nonzero(~validates)[:, 0]), data.select(torch.nonzero(validates)[:, 0])
+
+
+def to_network(images_BHWC: Tensor) -> Tensor:
+    """uint8 [B, H, W, C] to float32 [B, C, H, W] in [-1, 1]."""
+    return images_BHWC.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+
+
+def to_pixels(images_BCHW: Tensor) -> Tensor:
+    """The inverse of `to_network`, rounded."""
+    return (
+        images_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    )
+
+
+def mirrored(images_BCHW: Tensor) -> Tensor:
+    """Every other picture at random, left and right exchanged."""
+    is_mirrored_B = torch.rand(len(images_BCHW)) < 0.5
+    return torch.where(is_mirrored_B.to(images_BCHW.device)[:, None, None, None], images_BCHW.flip(3), images_BCHW)
+
+
+def shifted(images_BCHW: Tensor, max_px: int) -> Tensor:
+    """Every picture moved at random by up to `max_px` each way, edges repeated."""
+    _, _, height, width = images_BCHW.shape
+    padded = F.pad(images_BCHW, (max_px,) * 4, mode="replicate")
+    num_images = len(images_BCHW)
+    rows_BH = torch.randint(0, 2 * max_px + 1, (num_images, 1)) + torch.arange(height)
+    columns_BW = torch.randint(0, 2 * max_px + 1, (num_images, 1)) + torch.arange(width)
+    image_B11 = torch.arange(num_images)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image_B11, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+class EpochSchedule:
+    """Which rows each step trains on: every epoch has each row once, in an order of its own."""
+
+    def __init__(self, num_rows: int, batch_size: int, seed: int) -> None:
+        self.num_rows, self.seed = num_rows, seed
+        self.batch_size = min(batch_size, num_rows)
+        self.epoch, self.order = -1, torch.empty(0)
+
+    def rows_at(self, step: int) -> Tensor:
+        steps_per_epoch = self.num_rows // self.batch_size
+        epoch, place = divmod(step, steps_per_epoch)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
+            self.epoch, self.order = epoch, torch.randperm(self.num_rows, generator=generator)
+        return self.order[place * self.batch_size : (place + 1) * self.batch_size]

@@ -1,0 +1,131 @@
+"""How good synthetic pictures are, by features of a classifier that was trained on the real ones.
+
+Comparable only for one set of real pictures and one number of synthetic ones: no Inception FID.
+
+B synthetic and R real pictures, F features, P pixels, K classes.
+"""
+
+import torch
+from torch import Tensor
+
+from aigc_models.image_classifier import Classifier, accuracy, image_features, train_classifier
+from aigc_models.image_data import LabelledImages
+
+USUAL_SHARE = 0.01
+"""Of real pictures that training never saw: so many are called near copies, too."""
+COMPARED_AT_ONCE = 500
+
+
+def frechet_distance(first_BF: Tensor, second_RF: Tensor) -> float:
+    """|μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½) (Heusel et al. 2017, eq. 6)."""
+    first, second = first_BF.double(), second_RF.double()
+    first_FF, second_FF = torch.cov(first.T), torch.cov(second.T)
+    values, vectors = torch.linalg.eigh(first_FF)
+    root_FF = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    # tr((Σ₁Σ₂)^½) from the symmetric Σ₁^½ Σ₂ Σ₁^½, which has the same eigenvalues.
+    cross = torch.linalg.eigvalsh(root_FF @ second_FF @ root_FF).clamp_min(0).sqrt().sum()
+    distance = (first.mean(0) - second.mean(0)).square().sum() + first_FF.trace() + second_FF.trace() - 2 * cross
+    return float(distance.clamp_min(0))
+
+
+def nearest_two(pictures_BF: Tensor, others_RF: Tensor) -> Tensor:
+    """Distances [B, 2] from each picture to its nearest and its second nearest other."""
+    batches = pictures_BF.float().split(COMPARED_AT_ONCE)
+    found = [torch.cdist(batch, others_RF.float()).topk(2, largest=False).values for batch in batches]
+    return torch.cat(found)
+
+
+def near_copy_ratios(images_BHWC: Tensor, training_RHWC: Tensor) -> Tensor:
+    """Distance in pixels [B] to the nearest training picture over that to the second nearest: near 0 for copies, near 1
+    for pictures of which training has several alike."""
+    distances_B2 = nearest_two(images_BHWC.flatten(1) / 255.0, training_RHWC.flatten(1) / 255.0)
+    return distances_B2[:, 0] / distances_B2[:, 1].clamp_min(1e-12)
+
+
+def near_copy_share(synthetic: LabelledImages, training: LabelledImages, held_out: LabelledImages) -> float:
+    """Share of pictures nearer to a training picture, by ratio of distances, than all but 1 % of held-out real ones."""
+    limit = near_copy_ratios(held_out.images_BHWC, training.images_BHWC).double().quantile(USUAL_SHARE)
+    return float((near_copy_ratios(synthetic.images_BHWC, training.images_BHWC) < limit).double().mean())
+
+
+def near_in_features_share(synthetic_BF: Tensor, training_RF: Tensor, held_out_RF: Tensor) -> float:
+    """As `near_copy_share`, by distance of features. Rises for blurred, average pictures too: only where both rise are
+    there copies."""
+    limit = nearest_two(held_out_RF, training_RF)[:, 0].double().quantile(USUAL_SHARE)
+    return float((nearest_two(synthetic_BF, training_RF)[:, 0] < limit).double().mean())
+
+
+def diversity(synthetic_BF: Tensor, labels_B: Tensor, real_RF: Tensor, real_labels_R: Tensor) -> dict[str, float]:
+    """Mean distance of features between pictures of a class, relative to real ones: the mean over classes, and
+    the lowest."""
+    ratios = []
+    for label in real_labels_R.unique().tolist():
+        synthetic, real = synthetic_BF[labels_B == label], real_RF[real_labels_R == label]
+        if len(synthetic) > 1 and len(real) > 1:
+            ratios.append(float(torch.pdist(synthetic).mean() / torch.pdist(real).mean().clamp_min(1e-12)))
+    if not ratios:
+        return {}
+    return {"diversity": sum(ratios) / len(ratios), "lowest_diversity": min(ratios)}
+
+
+def duplicate_share(images_BHWC: Tensor) -> float:
+    return 1 - len(images_BHWC.flatten(1).unique(dim=0)) / len(images_BHWC)
+
+
+def image_metrics(
+    synthetic: LabelledImages,
+    training: LabelledImages,
+    held_out: LabelledImages,
+    classifier: Classifier,
+    *,
+    steps: int = 400,
+    flip: bool = False,
+) -> dict[str, float]:
+    """Figures of synthetic pictures beside those of real ones; the classifier was trained on `training` alone, with as
+    many `steps` and the same `flip`. CAS is the classification accuracy score (Ravuri and Vinyals 2019)."""
+    made_BF, real_RF, held_out_RF = (
+        image_features(classifier, data.images_BHWC) for data in (synthetic, training, held_out)
+    )
+    num_classes, device = classifier.head.out_features, str(next(classifier.parameters()).device)
+    of_synthetic = train_classifier([synthetic], num_classes, steps=steps, flip=flip, device=device)
+    return {
+        "fcd": frechet_distance(made_BF, held_out_RF),
+        "fcd_floor": frechet_distance(real_RF, held_out_RF),
+        "cas": accuracy(of_synthetic, held_out),
+        "cas_real": accuracy(classifier, held_out),
+        "near_copy_share": near_copy_share(synthetic, training, held_out),
+        "near_in_features_share": near_in_features_share(made_BF, real_RF, held_out_RF),
+        "duplicate_share": duplicate_share(synthetic.images_BHWC),
+        **diversity(made_BF, synthetic.labels_B, held_out_RF, held_out.labels_B),
+    }
+
+
+def augmentation_gain(
+    few: LabelledImages,
+    synthetic: LabelledImages,
+    test: LabelledImages,
+    num_classes: int,
+    *,
+    num_seeds: int = 3,
+    steps: int = 200,
+) -> dict[str, float]:
+    """Accuracy on `test` of classifiers trained on few real pictures, with and without synthetic ones and shifts.
+    Honest only if the generator of the synthetic ones saw nothing but `few`."""
+    arms = {
+        "real": ([few], False),
+        "real_classic": ([few], True),
+        "real_synthetic": ([few, synthetic], False),
+        "real_classic_synthetic": ([few, synthetic], True),
+    }
+    scores = {}
+    for name, (parts, augment) in arms.items():
+        runs = [
+            accuracy(train_classifier(parts, num_classes, steps=steps, augment=augment, seed=seed), test)
+            for seed in range(num_seeds)
+        ]
+        scores[name] = sum(runs) / num_seeds
+    return {
+        **scores,
+        "gain": scores["real_synthetic"] - scores["real"],
+        "gain_over_classic": scores["real_classic_synthetic"] - scores["real_classic"],
+    }

@@ -1,0 +1,159 @@
+"""What the training loop is given for each image family: batches, loss, and the figure that the best weights have.
+
+Weights are chosen by the Fréchet distance of held-out pictures, since losses say little of what pictures are like; only
+the autoencoder below a flow, which makes none by itself, is chosen by its loss.
+
+B batch, N all training pictures, C colours, H height, W width, Z latent width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aigc_models.flow import LatentFlow, flow_matching_loss
+from aigc_models.image_classifier import Classifier, image_features
+from aigc_models.image_data import EpochSchedule, LabelledImages, mirrored, to_network, to_pixels
+from aigc_models.image_families import ImageNetwork
+from aigc_models.image_metrics import frechet_distance
+from aigc_models.image_settings import ImageTrainingSettings
+from aigc_models.images import ImageModel
+from aigc_models.loop import Task
+from aigc_models.noise import derive_seed
+from aigc_models.vae import VAE, sample_posterior, vae_loss
+
+ENCODED_AT_ONCE = 256
+GRID_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    inputs: Tensor
+    """Pictures [B, C, H, W] in [-1, 1], or latents [B, Z]."""
+    labels_B: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCorpus:
+    """What is trained and validated on, and the classifier that validates."""
+
+    training: LabelledImages
+    held_out: LabelledImages
+    classifier: Classifier
+    label_names: tuple[str, ...]
+    device: torch.device
+
+    def batch(self, rows_B: Tensor, flip: bool) -> Batch:
+        data = self.training.select(rows_B)
+        images_BCHW = to_network(data.images_BHWC)
+        images_BCHW = mirrored(images_BCHW) if flip else images_BCHW
+        return Batch(images_BCHW.to(self.device), data.labels_B.to(self.device))
+
+    def labels_like_real(self, num: int) -> list[int]:
+        """Labels with the shares that the training pictures have."""
+        places = (torch.arange(num) + 0.5) * len(self.training) / num
+        return self.training.labels_B.sort().values[places.long()].tolist()
+
+    def distance(self, images_BHWC: Tensor) -> float:
+        real_RF = image_features(self.classifier, self.held_out.images_BHWC)
+        return frechet_distance(image_features(self.classifier, images_BHWC), real_RF)
+
+
+def autoencoder_task(corpus: ImageCorpus, settings: ImageTrainingSettings) -> Task:
+    """Trains a VAE by its bound, as the first stage of a flow."""
+    schedule = EpochSchedule(len(corpus.training), settings.batch_size, settings.seed)
+
+    def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        return vae_loss(batch.inputs, *network(batch.inputs, batch.labels_B)), len(batch.labels_B)
+
+    def validate(network: nn.Module) -> float:
+        torch.manual_seed(settings.seed)
+        images_BCHW = to_network(corpus.held_out.images_BHWC).to(corpus.device)
+        labels_B = corpus.held_out.labels_B.to(corpus.device)
+        parts = zip(images_BCHW.split(ENCODED_AT_ONCE), labels_B.split(ENCODED_AT_ONCE), strict=True)
+        losses = [(loss(network, Batch(images, labels))[0], len(labels)) for images, labels in parts]
+        return sum(float(value) * count for value, count in losses) / len(labels_B)
+
+    def samples(network: nn.Module) -> Tensor:
+        images_BCHW = to_network(corpus.held_out.images_BHWC[: GRID_ROWS**2]).to(corpus.device)
+        reconstructed_BCHW = network(images_BCHW, corpus.held_out.labels_B[: GRID_ROWS**2].to(corpus.device))[0]
+        return grid(to_pixels(reconstructed_BCHW).cpu(), GRID_ROWS)
+
+    def batch_at(step: int) -> Batch:
+        return corpus.batch(schedule.rows_at(step), settings.flip)
+
+    return Task(batch_at=batch_at, loss=loss, validate=validate, samples=samples)
+
+
+def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTrainingSettings) -> Task:
+    """Trains what is left to train of a network: a VAE, or a flow above its finished autoencoder."""
+    labels = corpus.labels_like_real(settings.num_scored)
+    model = ImageModel(settings.family, network, corpus.label_names)
+
+    def made(labels: list[int]) -> Tensor:
+        return model.sample(labels, [derive_seed(settings.seed, i) for i in range(len(labels))])
+
+    def validate(_: nn.Module) -> float:
+        finish(network, corpus, settings)
+        return corpus.distance(made(labels))
+
+    def samples(_: nn.Module) -> Tensor:
+        classes = range(min(len(corpus.label_names), GRID_ROWS + 2))
+        return grid(made([label for label in classes for _ in range(GRID_ROWS)]), GRID_ROWS)
+
+    if isinstance(network, LatentFlow):
+        latents = WhitenedLatents(network.vae, corpus, settings)
+        return Task(batch_at=latents.batch_at, loss=latents.loss, validate=validate, samples=samples)
+    schedule = EpochSchedule(len(corpus.training), settings.batch_size, settings.seed)
+
+    def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        return vae_loss(batch.inputs, *network(batch.inputs, batch.labels_B)), len(batch.labels_B)
+
+    def batch_at(step: int) -> Batch:
+        return corpus.batch(schedule.rows_at(step), settings.flip)
+
+    return Task(batch_at=batch_at, loss=loss, validate=validate, samples=samples)
+
+
+@torch.no_grad()
+def finish(network: ImageNetwork, corpus: ImageCorpus, settings: ImageTrainingSettings) -> None:
+    """What follows from the weights: a VAE's Gaussians."""
+    if isinstance(network, VAE):
+        network.fit_prior(*posteriors(network, corpus, flip=False), corpus.training.labels_B.to(corpus.device))
+
+
+@torch.no_grad()
+def posteriors(network: VAE, corpus: ImageCorpus, flip: bool) -> tuple[Tensor, Tensor]:
+    """Means and logarithms of variances [N, Z] of all training pictures, mirrored if `flip`."""
+    found = []
+    for rows_B in torch.arange(len(corpus.training)).split(ENCODED_AT_ONCE):
+        batch = corpus.batch(rows_B, flip=False)
+        found.append(network.encode(batch.inputs.flip(3) if flip else batch.inputs, batch.labels_B))
+    return torch.cat([mean for mean, _ in found]), torch.cat([log_variance for _, log_variance in found])
+
+
+class WhitenedLatents:
+    """Training pictures as a flow sees them: encoded once, drawn from their posteriors at every step, whitened."""
+
+    def __init__(self, vae: VAE, corpus: ImageCorpus, settings: ImageTrainingSettings) -> None:
+        self.vae = vae
+        views = [posteriors(vae, corpus, flip) for flip in ((False, True) if settings.flip else (False,))]
+        self.mean_NZ = torch.cat([mean for mean, _ in views])
+        self.log_variance_NZ = torch.cat([log_variance for _, log_variance in views])
+        self.labels_N = corpus.training.labels_B.to(corpus.device).repeat(len(views))
+        self.schedule = EpochSchedule(len(self.labels_N), settings.batch_size, settings.seed)
+
+    def batch_at(self, step: int) -> Batch:
+        rows_B = self.schedule.rows_at(step).to(self.labels_N.device)
+        latents_BZ = sample_posterior(self.mean_NZ[rows_B], self.log_variance_NZ[rows_B])
+        return Batch(self.vae.whiten(latents_BZ, self.labels_N[rows_B]), self.labels_N[rows_B])
+
+    @staticmethod
+    def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        return flow_matching_loss(network, batch.inputs, batch.labels_B), len(batch.labels_B)
+
+
+def grid(images_BHWC: Tensor, num_columns: int) -> Tensor:
+    """One picture [C, H, W] of many, row by row."""
+    rows = [torch.cat(list(row), dim=1) for row in images_BHWC.split(num_columns) if len(row) == num_columns]
+    return torch.cat(rows, dim=0).permute(2, 0, 1)

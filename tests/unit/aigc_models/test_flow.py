@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+from image_cases import SHAPES, TINY, network_batch
+from torch import Tensor, nn
+
+from aigc_models.flow import SIGMA_MIN, FlowConfig, LatentFlow, flow_matching_loss, flow_pair
+from aigc_models.image_families import build_image_network
+
+
+def tiny(image_px: int = 28, num_colours: int = 1) -> LatentFlow:
+    torch.manual_seed(0)
+    shape = {"image_px": image_px, "num_colours": num_colours, "num_classes": 2}
+    network = build_image_network("flow", shape, TINY["flow"])
+    assert isinstance(network, LatentFlow)
+    return network
+
+
+class Pull(nn.Module):
+    """dx/dt = -x, whose solution is e^-t."""
+
+    def forward(self, x_BZ: Tensor, time_B: Tensor, labels_B: Tensor) -> Tensor:
+        return -x_BZ
+
+
+@pytest.mark.parametrize(("image_px", "num_colours"), SHAPES)
+def test_pictures_have_their_shape(image_px: int, num_colours: int) -> None:
+    images_BCHW, labels_B = network_batch(3, image_px, num_colours)
+    assert tiny(image_px, num_colours).generate(torch.randn(3, 4), labels_B).shape == images_BCHW.shape
+
+
+def test_the_way_and_its_velocity_are_those_of_the_paper() -> None:
+    latents_BZ, noise_BZ, time_B = torch.tensor([[3.0]]), torch.tensor([[1.0]]), torch.tensor([0.25])
+    point_BZ, velocity_BZ = flow_pair(latents_BZ, noise_BZ, time_B)
+    assert float(point_BZ) == pytest.approx((1 - (1 - SIGMA_MIN) * 0.25) * 1.0 + 0.25 * 3.0)
+    assert float(velocity_BZ) == pytest.approx(3.0 - (1 - SIGMA_MIN) * 1.0)
+
+
+def test_the_loss_of_no_movement_is_the_mean_square_of_the_velocity() -> None:
+    network = tiny().velocity  # starts with zero everywhere
+    loss = flow_matching_loss(network, torch.full((50_000, 4), 2.0), torch.zeros(50_000, dtype=torch.int64))
+    assert float(loss.detach()) == pytest.approx(4.0 + (1 - SIGMA_MIN) ** 2, rel=0.02)
+
+
+def test_an_untrained_flow_samples_the_autoencoders_gaussians() -> None:
+    network = tiny().eval()
+    noise_BZ, labels_B = torch.randn(3, 4), torch.tensor([0, 1, 0])
+    assert torch.equal(network.generate(noise_BZ, labels_B), network.vae.generate(noise_BZ, labels_B))
+
+
+def test_the_integral_is_of_second_order() -> None:
+    errors = []
+    for num_steps in (4, 8):
+        network = LatentFlow(FlowConfig(vae=tiny().config.vae, num_sampling_steps=num_steps))
+        network.velocity = Pull()  # type: ignore[assignment]  # a field whose integral is known
+        end_BZ = network.integrate(torch.ones(1, 4), torch.zeros(1, dtype=torch.int64))
+        errors.append(abs(float(end_BZ[0, 0]) - math.exp(-1.0)))
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.2)
+
+
+def test_two_points_can_be_learned_by_heart() -> None:
+    network = tiny()
+    optimiser = torch.optim.Adam(network.velocity.parameters(), lr=5e-3)
+    labels_B = torch.arange(256) % 2
+    latents_BZ = torch.where(labels_B[:, None] == 0, torch.tensor(-2.0), torch.tensor(2.0)).expand(256, 4)
+    for _ in range(200):
+        loss = flow_matching_loss(network.velocity, latents_BZ, labels_B)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        end_BZ = network.integrate(torch.randn(256, 4), labels_B)
+    assert float((end_BZ - latents_BZ).abs().mean()) < 0.3
