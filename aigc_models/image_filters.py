@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_errors
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
 from aigc_models.image_data import EpochSchedule, LabelledImages, split, to_network
-from aigc_models.image_metrics import near_copy_ratios
+from aigc_models.image_metrics import distance_ratios
 from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
 
 BATCH_SIZE = 64
@@ -51,9 +51,6 @@ class OddityFilter:
         device = next(self.network.parameters()).device
         batches = [to_network(images).to(device) for images in images_BHWC.split(RECONSTRUCTED_AT_ONCE)]
         return torch.cat([reconstruction_errors(images, self.network(images)).cpu() for images in batches])
-
-    def is_odd(self, images_BHWC: Tensor) -> Tensor:
-        return self.errors(images_BHWC) > self.limit
 
 
 def train_oddity_filter(
@@ -92,10 +89,37 @@ def train_oddity_filter(
 class NearCopyFilter:
     """Finds pictures that are much nearer to one training picture than to all others."""
 
-    def __init__(self, training_NHWC: Tensor, held_out_BHWC: Tensor, *, real_share: float = 0.99) -> None:
-        """`real_share` of the held-out real pictures are no near copies by the limit."""
-        self.training_NHWC = training_NHWC
-        self.limit = float(near_copy_ratios(held_out_BHWC, training_NHWC).double().quantile(1 - real_share))
+    def __init__(self, training_NHWC: Tensor, limit: float) -> None:
+        """`training_NHWC`: the different training pictures, uint8. `limit`: of the ratio of distances."""
+        self.training_NHWC, self.limit = training_NHWC, limit
+        self._training_NF = training_NHWC.flatten(1) / 255.0
 
-    def is_near_copy(self, images_BHWC: Tensor) -> Tensor:
-        return near_copy_ratios(images_BHWC, self.training_NHWC) < self.limit
+    @classmethod
+    def fit(cls, training_NHWC: Tensor, held_out_BHWC: Tensor, *, real_share: float = 0.99) -> "NearCopyFilter":
+        """`real_share` of the held-out real pictures are no near copies by the limit.
+
+        Of training pictures that are alike one is kept: what is near to both would be near to no single one.
+        """
+        different_NHWC = training_NHWC.flatten(1).unique(dim=0).unflatten(1, training_NHWC.shape[1:])
+        found = cls(different_NHWC, 0.0)
+        return cls(different_NHWC, float(found.ratios(held_out_BHWC).double().quantile(1 - real_share)))
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> "NearCopyFilter":
+        """Raises `CheckpointError` naming what is missing or unreadable."""
+        config, tensors = read_weights(folder)
+        try:
+            return cls(tensors["training_NHWC"].to(device), config["limit"])
+        except KeyError as error:
+            raise CheckpointError(f"{folder}: this is no checkpoint of a near-copy filter: no {error}") from error
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / WEIGHTS, {"training_NHWC": self.training_NHWC})
+        write_json(folder / CONFIG, {"limit": self.limit})
+
+    @torch.inference_mode()
+    def ratios(self, images_BHWC: Tensor) -> Tensor:
+        """Distance [B] to the nearest training picture over that to the second nearest."""
+        images_BF = images_BHWC.to(self._training_NF.device).flatten(1) / 255.0
+        return distance_ratios(images_BF, self._training_NF).cpu()

@@ -38,7 +38,12 @@ def nearest_two(pictures_BF: Tensor, others_RF: Tensor) -> Tensor:
 def near_copy_ratios(images_BHWC: Tensor, training_RHWC: Tensor) -> Tensor:
     """Distance in pixels [B] to the nearest training picture over that to the second nearest: near 0 for copies, near 1
     for pictures of which training has several alike."""
-    distances_B2 = nearest_two(images_BHWC.flatten(1) / 255.0, training_RHWC.flatten(1) / 255.0)
+    return distance_ratios(images_BHWC.flatten(1) / 255.0, training_RHWC.flatten(1) / 255.0)
+
+
+def distance_ratios(pictures_BF: Tensor, others_RF: Tensor) -> Tensor:
+    """Distance [B] to the nearest of the others over that to the second nearest."""
+    distances_B2 = nearest_two(pictures_BF, others_RF)
     return distances_B2[:, 0] / distances_B2[:, 1].clamp_min(1e-12)
 
 

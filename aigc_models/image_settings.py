@@ -12,6 +12,8 @@ class ImageTrainingSettings(LoopSettings):
     family: str = "flow"
     network: dict[str, Any] = field(default_factory=dict)
     """Changes to the configuration of the family's network."""
+    image_px: int = 0
+    """Side to which pictures are cut and resampled. 0: as they are, all alike."""
     batch_size: int = 64
     flip: bool = False
     """A picture's mirror image is as good as itself: true of cats, not of digits."""
@@ -39,6 +41,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "flow": {**MIXED, "batch_size": 256, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.999},
     "vae": {**MIXED, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.995},
 }
+
+
+QUICK: dict[str, Any] = {"cpu_budget_s": 30.0, "classifier_steps": 150, "num_scored": 500, "num_validations": 4}
+"""Changes that show within a minute whether simple pictures can be learned."""
 
 
 def default_image_settings(family: str, **changes: Any) -> ImageTrainingSettings:

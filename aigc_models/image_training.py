@@ -153,3 +153,9 @@ def synthetic_like_real(model: ImageModel, corpus: ImageCorpus, settings: ImageT
     labels = corpus.labels_like_real(max(settings.num_scored, len(corpus.training)))
     seeds = [derive_seed(settings.seed + 1, i) for i in range(len(labels))]
     return LabelledImages(model.sample(labels, seeds), torch.tensor(labels))
+
+
+def evaluate_image_model(model: ImageModel, data: LabelledImages, settings: ImageTrainingSettings) -> dict[str, float]:
+    """Metrics on just the pictures that a training with `settings` on `data` holds out."""
+    corpus = build_image_corpus(data, model.label_names, settings)
+    return judged(synthetic_like_real(model, corpus, settings), corpus, settings)

@@ -36,6 +36,12 @@ class ImageModel:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{folder}: this is no checkpoint of an image model: {error}") from error
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and colours of a picture."""
+        shape, _ = image_network_options(self.network)
+        return shape["image_px"], shape["image_px"], shape["num_colours"]
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shape, options = image_network_options(self.network)

@@ -36,7 +36,7 @@ class DateStatus:
     is_due: bool
     why: str
     rows: int
-    """Input rows, those from the future included where a file has both."""
+    """Rows to generate, those from the future included where a file has both."""
     shards: int
     shards_done: int
     """Shards of just this plan that are already written."""
@@ -73,6 +73,7 @@ def examine_dates(
         mode=mode,
         policy=policy,
         settings=settings,
+        storage=storage,
         inputs=read_inputs(storage, job.table),
         versions=read_versions(storage, job.model),
         seconds_per_row=seconds_per_row([item for items in partitions.values() for item in items]),
@@ -124,6 +125,7 @@ class _Examination:
     mode: Mode
     policy: str
     settings: Any
+    storage: Storage
     inputs: Inputs
     versions: Versions
     seconds_per_row: float | None
@@ -133,20 +135,22 @@ class _Examination:
         version = self.versions.choose(self.policy, date)
         trains = needs_training(self.versions, self.job, self.policy, day)
         pin = version.pin if version else UNTRAINED
-        plan = make_plan(self.job, day, self.inputs.snapshot(day), pin, self.settings)
+        snapshot = self.inputs.snapshot(day)
+        orders = self.job.place_orders(self.storage, snapshot, self.settings)
+        plan = make_plan(self.job, day, snapshot, pin, self.settings, orders)
         found = _find(partitions, plan, trains=trains)
         done = next((item.shards_done or 0 for item in partitions if _is_begun(item, plan)), 0)
         seconds = None
         if self.seconds_per_row is not None:
             left = 1 - done / plan.num_shards if plan.num_shards else 0.0
-            seconds = self.seconds_per_row * plan.snapshot.num_rows * left
+            seconds = self.seconds_per_row * plan.num_rows * left
         is_due = found.is_due(self.mode)
         return DateStatus(
             date=date,
             state=found.state,
             is_due=is_due,
             why=found.why + ("; a model is trained first" if is_due and trains else ""),
-            rows=plan.snapshot.num_rows,
+            rows=plan.num_rows,
             shards=plan.num_shards,
             shards_done=done,
             seconds=seconds,

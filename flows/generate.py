@@ -25,7 +25,6 @@ from flows.train import train
 from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
-from workers.checks import find_breaches, measure_quality
 from workers.generation import Progress, generate_shards
 from workers.job import Job
 from workers.jobs import find_job
@@ -36,6 +35,7 @@ from workers.part import Receipt, list_parts
 from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan, make_plan
 from workers.publish import publish
+from workers.quality import find_breaches, measure_quality
 from workers.registry import ModelVersion, Versions, choose_version, read_versions
 from workers.snapshot import take_snapshot
 
@@ -197,17 +197,18 @@ def _cause(state: State[Any], what: str) -> NightshiftError:
 @task(name="plan", cache_policy=NO_CACHE)
 def plan_partition(storage: Storage, job: Job, day: Day, model: ModelVersion, settings: Any) -> Plan:
     """Pins inputs, model and settings; reads footers only."""
-    plan = make_plan(job, day, take_snapshot(storage, job.table, day), model.pin, settings)
+    snapshot = take_snapshot(storage, job.table, day)
+    plan = make_plan(job, day, snapshot, model.pin, settings, job.place_orders(storage, snapshot, settings))
+    what = "rows" if plan.orders else f"rows of {job.table}"
     get_run_logger().info(
-        f"{plan.snapshot.num_rows:,} rows of {job.table} in {plan.num_shards:,} shards, "
-        f"model {model.version}, fingerprint {plan.fingerprint}"
+        f"{plan.num_rows:,} {what} in {plan.num_shards:,} shards, model {model.version}, fingerprint {plan.fingerprint}"
     )
     return plan
 
 
 @task(name="generate shards", cache_policy=NO_CACHE)
 def generate_parts(storage: Storage, plan: Plan, *, num_actors: int, background: bool) -> list[Receipt]:
-    with Stage(f"{plan.job} {plan.date}", plan.snapshot.num_rows, f"{plan.job.replace('_', '-')}-progress") as stage:
+    with Stage(f"{plan.job} {plan.date}", plan.num_rows, f"{plan.job.replace('_', '-')}-progress") as stage:
 
         def tell(progress: Progress) -> None:
             stage.update(progress.done_rows, f"shard {progress.done_shards}/{progress.total_shards}")
@@ -222,7 +223,7 @@ def check_partition(storage: Storage, job: Job, plan: Plan, receipts: list[Recei
     """Measures the partition and compares it with the gates; raises PartitionHeld naming each one that is not kept."""
     if not any(receipt.input_rows for receipt in receipts):
         raise PartitionHeld(f"every row of {job.table} is from after {plan.date}: there is nothing to generate")
-    quality = measure_quality(storage, plan, receipts)
+    quality = measure_quality(storage, plan, receipts, job.meter())
     breaches = find_breaches(job.gates, quality, _last_quality(storage, plan))
     if breaches:
         raise PartitionHeld("; ".join(str(breach) for breach in breaches))

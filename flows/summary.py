@@ -1,8 +1,19 @@
 """A partition in words and figures, for the run's page and the terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 MAX_TEXT_CHARS = 300
+FIGURES = {
+    "passed_share": ("share passed", ".1%"),
+    "duplicate_share": ("share of duplicates", ".1%"),
+    "distinct_2": ("distinct-2", ".3f"),
+    "mean_length": ("mean length, words", ".1f"),
+    "lowest_class_share": ("share passed of the class with the fewest", ".1%"),
+    "diversity": ("diversity of pictures", ".3f"),
+    "lowest_diversity": ("diversity of the class with the least", ".3f"),
+}
+"""Figures of quality: what people call them, and their format."""
 
 
 def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
@@ -14,10 +25,7 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
         "rows rejected by checks": f"{counts['rejected']:,}",
         "rows quarantined": f"{counts['quarantined']:,}",
         "rows from the future, left out": f"{counts['future']:,}",
-        "share passed": f"{quality['passed_share']:.1%}",
-        "share of duplicates": f"{quality['duplicate_share']:.1%}",
-        "distinct-2": f"{quality['distinct_2']:.3f}",
-        "mean length, words": f"{quality['mean_length']:.1f}",
+        **{FIGURES.get(name, (name, ".3g"))[0]: _show(name, value) for name, value in quality.items()},
         "seconds": f"{manifest['seconds']:.1f}",
         "rows per second": f"{rate:.1f}",
         "model": manifest["model"]["version"],
@@ -28,12 +36,23 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
     return [{"figure": name, "value": value} for name, value in rows.items()]
 
 
+def _show(name: str, value: float) -> str:
+    return format(value, FIGURES[name][1] if name in FIGURES else ".3g")
+
+
+def describe_row(row: Mapping[str, Any]) -> str:
+    """What people are shown of a published row: its text, or its class and size."""
+    if "text" in row:
+        return row["text"][:MAX_TEXT_CHARS]
+    return f"{row['label_name']}, PNG of {len(row['image']['bytes']):,} bytes"
+
+
 def markdown_summary(manifest: dict[str, Any], samples: list[dict[str, Any]]) -> str:
     """Figures and sample texts as Markdown; what comes from data is escaped."""
     lines = [f"# {manifest['job']} · {manifest['date']}", "", "| figure | value |", "|---|---|"]
     lines += [f"| {row['figure']} | {escape(row['value'])} |" for row in figures(manifest)]
     lines += ["", "## Samples", ""]
-    lines += [f"- {escape(row['text'][:MAX_TEXT_CHARS])}" for row in samples]
+    lines += [f"- {escape(describe_row(row))}" for row in samples]
     return "\n".join(lines)
 
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import ray
 import torch
 
-from aigc_models.text import TextModel
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.earlier_attempts import EarlierAttempts
 from workers.jobs import find_job
+from workers.models import MODELS
 from workers.part import Receipt, write_part
 from workers.plan import Plan
 from workers.registry import version_prefix
 from workers.reports import Report, Reporter
-from workers.rows import RowGenerator, RowGroupReader
+from workers.rows import RowGenerator
+from workers.shard_reader import ShardReader
 
 log = logging.getLogger("nightshift.generate")
 
@@ -48,8 +49,8 @@ class GenerateActor:
         device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
         with tempfile.TemporaryDirectory() as folder:
             self._storage.download(version_prefix(plan.model.name, plan.model.version), Path(folder))
-            model = TextModel.load(Path(folder), device=device)
-        self._reader = RowGroupReader(self._storage, plan, self._job)
+            model = MODELS[plan.model.name].load(Path(folder), device)
+        self._reader = ShardReader(self._storage, plan, self._job)
         self._earlier = EarlierAttempts(self._storage, plan, self._job)
         self._generator = RowGenerator(self._job, model, plan.model.version, settings)
         log.info("model %s on %s after %.1f s", plan.model.version, device, time.monotonic() - started)

@@ -46,7 +46,7 @@ class Tally:
             )
 
     def progress(self, in_flight: float = 0.0) -> Progress:
-        done_rows = min(self._rows + in_flight, self._plan.snapshot.num_rows)
+        done_rows = min(self._rows + in_flight, self._plan.num_rows)
         return Progress(done_rows, len(self.receipts), self._plan.num_shards)
 
 

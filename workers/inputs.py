@@ -13,6 +13,7 @@ from pathlib import Path
 from infra.errors import InputError
 from infra.parquet import Footer, iter_batches, open_parquet, read_footer, write_file
 from infra.storage import ObjectInfo, Storage
+from workers.classes import LabelNames, count_file
 from workers.input_files import Batches, open_input
 from workers.table_rows import IdRegister, check_rows
 from workers.tables import InputTable, check_schema, input_table
@@ -104,11 +105,14 @@ def put_table(
     table = input_table(table_name)
     with tempfile.TemporaryDirectory(prefix="nightshift-inputs-") as folder:
         ids = IdRegister(table.id_column) if table.id_column else None
+        names = LabelNames() if table.column("label") else None
         sources = _sources(table, files)
         present = {info.key for info in storage.list(table_prefix(table.name))}
         if ids is not None and not replace:
             _register_stored(storage, table, sorted(present - sources.keys()), ids)
-        staged = [_stage(table, path, key, Path(folder), ids, on_progress) for key, path in sources.items()]
+        if names is not None and not replace:
+            _add_stored_names(storage, table, names)
+        staged = [_stage(table, path, key, Path(folder), ids, names, on_progress) for key, path in sources.items()]
         if ids is not None:
             ids.check()
         new = [file for file in staged if file.key not in present]
@@ -140,25 +144,40 @@ def _sources(table: InputTable, files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _stage(
-    table: InputTable, path: Path, key: str, folder: Path, ids: IdRegister | None, on_progress: Progress | None
+    table: InputTable,
+    path: Path,
+    key: str,
+    folder: Path,
+    ids: IdRegister | None,
+    names: LabelNames | None,
+    on_progress: Progress | None,
 ) -> _Staged:
     """The file checked and written to `folder` as Parquet."""
     target = folder / key.rpartition("/")[2]
     with open_input(table, path) as (schema, batches):
-        num_rows = write_file(target, _checked(table, batches, path.name, ids, on_progress), schema)
+        if names is not None:
+            names.add_declared(schema, path.name)
+        num_rows = write_file(target, _checked(table, batches, path.name, ids, names, on_progress), schema)
     if num_rows == 0:
         raise InputError(f"{path.name}: the table {table.name} is empty; expected at least one row")
     return _Staged(key, target, num_rows)
 
 
 def _checked(
-    table: InputTable, batches: Batches, file_name: str, ids: IdRegister | None, on_progress: Progress | None
+    table: InputTable,
+    batches: Batches,
+    file_name: str,
+    ids: IdRegister | None,
+    names: LabelNames | None,
+    on_progress: Progress | None,
 ) -> Batches:
     num_rows = 0
     for batch in batches:
         check_rows(table, batch, file_name, num_rows)
         if ids is not None and table.id_column is not None:
             ids.add(batch.column(table.id_column), file_name)
+        if names is not None:
+            names.add_rows(batch, file_name, num_rows)
         num_rows += batch.num_rows
         if on_progress is not None:
             on_progress(file_name, num_rows)
@@ -171,6 +190,12 @@ def _register_stored(storage: Storage, table: InputTable, keys: Sequence[str], i
         with open_parquet(storage, key) as file:
             for batch in iter_batches(file, columns=[table.id_column]):
                 ids.add(batch.column(0), key)
+
+
+def _add_stored_names(storage: Storage, table: InputTable, names: LabelNames) -> None:
+    for info in list_input_files(storage, table.name):
+        for label, name in count_file(storage, info.key, info.etag):
+            names.add(label, name, info.key)
 
 
 def input_key(table_name: str, path: Path) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from infra.errors import GenerationError, ObjectNotFound
 from infra.storage import Storage
-from workers.checks import Quality
 from workers.part import Receipt
 from workers.plan import Plan, partition_output_prefix
+from workers.quality import Quality
 
 MANIFEST = "_SUCCESS"
 
@@ -85,8 +85,8 @@ def make_manifest(
         raise GenerationError(f"{len(receipts)} receipts for {plan.num_shards} shards")
     names = ("input_rows", "accepted", "rejected", "quarantined", "future")
     counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
-    if counts["input_rows"] + counts["future"] != plan.snapshot.num_rows:
-        raise GenerationError(f"the shards hold {counts} rows, the inputs {plan.snapshot.num_rows}")
+    if counts["input_rows"] + counts["future"] != plan.num_rows:
+        raise GenerationError(f"the shards hold {counts} rows, the plan {plan.num_rows}")
     if counts["accepted"] + counts["rejected"] + counts["quarantined"] != counts["input_rows"]:
         raise GenerationError(f"rows were lost or made up: {counts}")
     generation = before.generation + 1 if before else 1
@@ -102,6 +102,7 @@ def make_manifest(
         "model": asdict(plan.model),
         "settings": dict(plan.settings),
         "snapshot": asdict(plan.snapshot),
+        "orders": [asdict(order) for order in plan.orders],
         "parts": [
             {
                 "key": output_key(plan, receipt.shard, generation),

@@ -1,7 +1,8 @@
 """What a partition will consist of, fixed before anything is generated.
 
 A plan pins the input objects, the model version and every setting; its hash is the fingerprint. Shards follow from the
-plan alone: consecutive rows of one input file. Planning reads Parquet footers, never rows.
+plan alone: consecutive rows of one input file, or of one order. Planning reads Parquet footers; rows only where a job's
+orders depend on them.
 """
 
 import hashlib
@@ -12,11 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import InputError, PreconditionFailed
 from infra.storage import Storage
-from workers.job import Job
+
+if TYPE_CHECKING:
+    from workers.job import Job
 
 SHARDS_AIMED_FOR = 64
 JUDGING_SETTINGS = frozenset({"error_budget"})
@@ -52,6 +55,15 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """So many rows of one class, to be generated from nothing but that."""
+
+    label: int
+    label_name: str
+    num_rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPin:
     name: str
     version: str
@@ -62,11 +74,10 @@ class ModelPin:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows [start, stop) of one input object."""
+    """Rows [start, stop) of one input object or order."""
 
     index: int
-    key: str
-    etag: str
+    source: InputObject | Order
     start: int
     stop: int
 
@@ -79,6 +90,8 @@ class Plan:
     snapshot: Snapshot
     model: ModelPin
     settings: Mapping[str, Any]
+    orders: tuple[Order, ...] = ()
+    """Where there are any, they are what is generated, and the snapshot is what they were counted from."""
     attempts: int = 1
     """How often a row that is set aside is tried, each time with a seed of its own."""
 
@@ -93,29 +106,38 @@ class Plan:
         """Where the plan and its parts are kept until they are published."""
         return f"{partition_work_prefix(self.job, self.date)}{self.fingerprint}/"
 
+    @property
+    def sources(self) -> tuple[InputObject, ...] | tuple[Order, ...]:
+        return self.orders or self.snapshot.objects
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows to generate, those included of which only reading tells that they are from the future."""
+        return sum(source.num_rows for source in self.sources)
+
     @cached_property
     def rows_per_shard(self) -> int:
         if self.settings["rows_per_shard"]:
             return int(self.settings["rows_per_shard"])
-        share = -(-self.snapshot.num_rows // SHARDS_AIMED_FOR)
+        share = -(-self.num_rows // SHARDS_AIMED_FOR)
         return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, share))
 
     @cached_property
     def _last_shards(self) -> list[int]:
-        """For each input object the number of shards up to and including it."""
-        return list(accumulate(-(-item.num_rows // self.rows_per_shard) for item in self.snapshot.objects))
+        """For each source the number of shards up to and including it."""
+        return list(accumulate(-(-source.num_rows // self.rows_per_shard) for source in self.sources))
 
     @property
     def num_shards(self) -> int:
         return self._last_shards[-1] if self._last_shards else 0
 
     def shard(self, index: int) -> Shard:
-        """Shard `index` of [0, num_shards); costs O(log files)."""
+        """Shard `index` of [0, num_shards); costs O(log sources)."""
         position = bisect_right(self._last_shards, index)
-        item = self.snapshot.objects[position]
+        source = self.sources[position]
         before = self._last_shards[position - 1] if position else 0
         start = (index - before) * self.rows_per_shard
-        return Shard(index, item.key, item.etag, start, min(start + self.rows_per_shard, item.num_rows))
+        return Shard(index, source, start, min(start + self.rows_per_shard, source.num_rows))
 
     def store(self, storage: Storage) -> None:
         """Writes plan.json; a plan of the same fingerprint that is already there is the same plan."""
@@ -154,5 +176,7 @@ def parse_date(text: str) -> date:
         raise InputError(f"{text!r} is not a date; expected YYYY-MM-DD, such as 2026-11-22") from exc
 
 
-def make_plan(job: Job, day: date, snapshot: Snapshot, model: ModelPin, settings: Any) -> Plan:
-    return Plan(job.name, job.version, day.isoformat(), snapshot, model, asdict(settings))
+def make_plan(
+    job: "Job", day: date, snapshot: Snapshot, model: ModelPin, settings: Any, orders: tuple[Order, ...] = ()
+) -> Plan:
+    return Plan(job.name, job.version, day.isoformat(), snapshot, model, asdict(settings), orders)

@@ -6,7 +6,6 @@ written last. `champion.json` is moved by compare-and-swap only.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,12 +34,9 @@ class ModelVersion:
     """The snapshots of the tables it was trained on."""
     metrics: dict[str, float] = field(default_factory=dict)
     rivals: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Metrics, on this version's held-out texts, of the champion it met: another version's own are of other texts."""
+    """Metrics, on what this version held out, of the champion it met: another version's own are of other examples.
+    None at all of a champion that could not be measured by it."""
     created_at: str = ""
-
-    @property
-    def score(self) -> float:
-        return held_out_score(self.metrics)
 
     @property
     def pin(self) -> ModelPin:
@@ -57,11 +53,6 @@ class Champion:
     previous: str | None
     since: str
     reason: str
-
-
-def held_out_score(metrics: Mapping[str, float]) -> float:
-    """The figure by which challenger and champion are compared: BLEU times the share of faithful texts."""
-    return metrics["bleu"] * (1 - metrics["texts_with_error_share"])
 
 
 def version_prefix(name: str, version: str) -> str:
@@ -169,6 +160,8 @@ def roll_back(storage: Storage, name: str) -> Champion:
 
 
 def name_version(folder: Path, family: str, day: str) -> tuple[str, str]:
-    """(version, SHA-256 of the weights) of a finished checkpoint folder."""
-    sha256 = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    return f"{day}-{family}-{sha256[:8]}", sha256
+    """(version, SHA-256 of all weights) of a finished checkpoint folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return f"{day}-{family}-{digest.hexdigest()[:8]}", digest.hexdigest()

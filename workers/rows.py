@@ -1,4 +1,4 @@
-"""From a shard to its rows: read, cut off the future, generate batch by batch, set aside what failed, try that again.
+"""From a shard's input to its rows: generate batch by batch, set aside what failed, try that again.
 
 The row contract: every input row appears exactly once, in the part or in the quarantine table. Knows nothing about Ray.
 """
@@ -6,10 +6,10 @@ The row contract: every input row appears exactly once, in the part or in the qu
 import json
 import logging
 import traceback
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -17,61 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from infra.errors import GenerationError, InputError, OutOfMemory
-from infra.storage import Storage
+from infra.errors import GenerationError, OutOfMemory
 from workers.job import Job
 from workers.part import QUARANTINE
-from workers.plan import Plan, Shard
-from workers.reading import event_time_column, read_row_group
 from workers.seeds import attempt_seed, row_seeds
 
 log = logging.getLogger("nightshift.rows")
 
 ALLOCATION_FAILURES = ("can't allocate memory", "alloc_failed", "bad_alloc")
 """In lower case, what the plain RuntimeErrors say that torch raises when memory does not suffice."""
-
-
-class RowGroupReader:
-    """Reads shards; keeps the last row group, since consecutive shards often share one."""
-
-    def __init__(self, storage: Storage, plan: Plan, job: Job) -> None:
-        self._storage, self._plan = storage, plan
-        self._time_column = event_time_column(plan.snapshot.table)
-        self._columns = [*job.columns, *([self._time_column] if self._time_column else [])]
-        self._objects = {item.key: item for item in plan.snapshot.objects}
-        self._kept: tuple[tuple[str, int], pa.Table] | None = None
-
-    def read(self, shard: Shard) -> tuple[pa.Table, int]:
-        """(the shard's rows before the plan's cut, the number of rows left out as future)."""
-        self._require_unchanged(shard)
-        slices, first = [], 0
-        for index, num_rows in enumerate(self._objects[shard.key].row_groups):
-            start, stop = max(shard.start - first, 0), min(shard.stop - first, num_rows)
-            if start < stop:
-                slices.append(self._row_group(shard.key, index).slice(start, stop - start))
-            first += num_rows
-        rows = pa.concat_tables(slices)
-        past = self._past(rows)
-        return past, rows.num_rows - past.num_rows
-
-    def _require_unchanged(self, shard: Shard) -> None:
-        info = self._storage.head(shard.key)
-        if info is None or info.etag != shard.etag:
-            raise InputError(
-                f"{shard.key} was {'changed' if info else 'removed'} since the run was planned; run it again"
-            )
-
-    def _row_group(self, key: str, index: int) -> pa.Table:
-        if self._kept is None or self._kept[0] != (key, index):
-            table = read_row_group(self._storage, self._plan.snapshot.table, key, index, self._columns)
-            self._kept = ((key, index), table)
-        return self._kept[1]
-
-    def _past(self, rows: pa.Table) -> pa.Table:
-        if not self._time_column:
-            return rows
-        cut = pa.scalar(datetime.fromisoformat(self._plan.snapshot.cut), pa.timestamp("us", "UTC"))
-        return rows.filter(pc.fill_null(pc.less(rows[self._time_column], cut), True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +90,15 @@ class ShardRows:
             else:
                 row = next(rejected)
                 row_id, problems = row[self.job.id_column], "; ".join(row["checks"])
-                self.set_aside[position] = _set_aside(row_id, "check", problems, "", json.dumps(row, default=str))
+                self.set_aside[position] = _set_aside(row_id, "check", problems, "", json.dumps(row, default=_as_text))
 
 
 def _set_aside(row_id: str, stage: str, error: str, trace: str, output: str | None) -> dict[str, Any]:
     return {"row_id": row_id, "stage": stage, "error": error, "traceback": trace, "output": output}
+
+
+def _as_text(value: Any) -> str:
+    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 class RowGenerator:

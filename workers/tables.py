@@ -15,6 +15,8 @@ from infra.errors import InputError
 ATTRIBUTE = pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string())])
 ATTRIBUTES = pa.list_(ATTRIBUTE)
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+HUGGING_FACE_IMAGE = {"huggingface": '{"info": {"features": {"image": {"_type": "Image"}}}}'}
+"""Schema metadata by which `datasets` and Ray Data see pictures in a column `image`."""
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 MAX_KEY_CHARS = 128

@@ -1,11 +1,13 @@
 """Between Arrow rows and a text model's requests; shared by the jobs that write texts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from aigc_models.text import GeneratedText, TextRequest
+from aigc_models.text import GeneratedText, Sampling, TextRequest
+from workers.job import JobSettings
 
 TEXT_OUTPUT = (
     pa.field("text", pa.string(), nullable=False),
@@ -16,6 +18,21 @@ TEXT_OUTPUT = (
     pa.field("num_faithful", pa.int32(), nullable=False),
 )
 """The columns of a generated text: what every text job publishes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSettings(JobSettings):
+    num_candidates: int = 10
+    """Texts sampled for each sentence, beside the greedy one; the best faithful one is kept."""
+    temperature: float = 0.5
+
+    def __post_init__(self) -> None:
+        JobSettings.__post_init__(self)
+        self.sampling()
+
+    def sampling(self) -> Sampling:
+        return Sampling(num_candidates=self.num_candidates, temperature=self.temperature)
+
 
 AttributeList = Sequence[Mapping[str, Any]]
 

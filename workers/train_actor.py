@@ -10,12 +10,10 @@ from typing import Any
 import ray
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.evaluation import evaluate_text_model
-from aigc_models.text import TextExample, TextModel
-from aigc_models.training import TrainingProgress, TrainingSettings, train_text_model
+from aigc_models.loop import TrainingProgress
 from infra.settings import Settings
 from infra.storage import open_storage
-from workers.models import read_examples
+from workers.models import MODELS
 from workers.plan import Snapshot
 from workers.registry import ModelVersion, name_version, publish_version, read_champion, version_prefix
 from workers.reports import Report, Reporter
@@ -31,7 +29,8 @@ class Training:
     fingerprint: str
     through: str
     snapshots: list[Snapshot]
-    settings: TrainingSettings
+    settings: Any
+    """The family's training settings."""
 
     @property
     def checkpoint_prefix(self) -> str:
@@ -48,22 +47,22 @@ class TrainActor:
 
     def train(self) -> ModelVersion:
         """Trains, or goes on from the last checkpoint of a training that died, and publishes the version."""
-        training = self._training
+        training, declaration = self._training, MODELS[self._training.name]
         self._storage = open_storage(self._settings, is_in_use=True)
-        examples = read_examples(self._storage, training.snapshots)
-        log.info("%s %s learns from %d texts", training.name, training.settings.family, len(examples))
+        examples = declaration.read_examples(self._storage, training.snapshots, training.settings)
+        log.info("%s %s learns from %d examples", training.name, training.settings.family, len(examples))
         with tempfile.TemporaryDirectory() as scratch:
             folder, work_dir = Path(scratch, "version"), Path(scratch, "work")
             work_dir.mkdir()
             if self._storage.download(training.checkpoint_prefix, work_dir):
                 log.info("going on from the last checkpoint")
-            metrics = train_text_model(
+            metrics = declaration.train(
                 examples,
                 folder,
                 settings=training.settings,
                 work_dir=work_dir,
                 on_progress=self._tell,
-                on_checkpoint=self._keep_checkpoint,
+                on_checkpoint=lambda path: self._keep_checkpoint(path, work_dir),
             )
             version, sha256 = name_version(folder, training.settings.family, training.through)
             record = ModelVersion(
@@ -83,20 +82,20 @@ class TrainActor:
         log.info("%s is ready after %.0f CPU seconds", version, metrics["cpu_seconds"])
         return record
 
-    def _score_champion(self, examples: list[TextExample]) -> dict[str, dict[str, float]]:
-        """The champion's metrics on this training's held-out texts; 0 for one that this code cannot read any more."""
+    def _score_champion(self, examples: Any) -> dict[str, dict[str, float]]:
+        """The champion's metrics on what this training held out; none of one that this code cannot read any more."""
         found = read_champion(self._storage, self._training.name)
         if found is None:
             return {}
-        champion = found[0].version
+        champion, declaration = found[0].version, MODELS[self._training.name]
         with tempfile.TemporaryDirectory() as folder:
             self._storage.download(version_prefix(self._training.name, champion), Path(folder))
             try:
-                model = TextModel.load(Path(folder))
+                model = declaration.load(Path(folder), self._training.settings.device)
             except (CheckpointError, KeyError, RuntimeError) as exc:
                 log.warning("the champion %s cannot be read by this version of the code: %s", champion, exc)
-                return {champion: {"bleu": 0.0, "texts_with_error_share": 1.0}}
-        return {champion: evaluate_text_model(model, examples, self._training.settings)}
+                return {champion: {}}
+        return {champion: declaration.evaluate(model, examples, self._training.settings)}
 
     def _tell(self, progress: TrainingProgress) -> None:
         doing = f"step {progress.step}, loss {progress.loss:.3f}"
@@ -107,8 +106,8 @@ class TrainActor:
             log.info("%s, %.0f tokens/s", doing, progress.tokens_per_s)
         self._reporter.progress(progress.fraction, doing)
 
-    def _keep_checkpoint(self, path: Path) -> None:
-        self._storage.put_file(f"{self._training.checkpoint_prefix}{path.name}", path)
+    def _keep_checkpoint(self, path: Path, work_dir: Path) -> None:
+        self._storage.put_file(f"{self._training.checkpoint_prefix}{path.relative_to(work_dir).as_posix()}", path)
 
     def report(self) -> Report:
         return self._reporter.fetch()

@@ -1,6 +1,7 @@
 """Trains a model on Ray, once for the same data and settings, and lets it challenge the champion."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date
@@ -12,9 +13,10 @@ from infra.errors import GenerationError, InputError, OutOfMemory, PreconditionF
 from infra.settings import Settings
 from infra.storage import Storage
 from workers.cluster import actor_options, connect, pool_size
-from workers.models import MODELS, ModelDeclaration
+from workers.model import ModelDeclaration
+from workers.models import MODELS
 from workers.plan import Snapshot, digest
-from workers.registry import ModelVersion, find_version, held_out_score, list_versions, promote, read_champion
+from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
 from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor
 from workers.reports import LogLine, Watcher
 from workers.snapshot import take_snapshot
@@ -70,7 +72,7 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
             text = f"{actor.label} {exc}; another actor goes on from the last checkpoint"
             watcher.on_line(LogLine(logging.WARNING, text))
         except OutOfMemory as exc:
-            raise OutOfMemory(f"{actor.label} {exc}. Lower batch_tokens, width or num_layers") from exc
+            raise OutOfMemory(f"{actor.label} {exc}. Lower the batch size or the width") from exc
         finally:
             actor.end()
     raise AssertionError("unreachable: the last attempt returns or raises")
@@ -92,7 +94,7 @@ def _wait_for(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> M
 def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]) -> bool:
     """Makes `challenger` the champion if there is none or its held-out score is higher; returns whether it is now.
 
-    Both are scored on the challenger's held-out texts.
+    Both are scored on what the challenger held out.
     """
     found = read_champion(storage, challenger.name)
     if found is None:
@@ -102,8 +104,10 @@ def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[Log
     if champion.version == challenger.version:
         return True
     rival = challenger.rivals.get(champion.version, champion.metrics)
-    figures = f"{challenger.score:.4f} against {held_out_score(rival):.4f} of {champion.version}"
-    if challenger.score <= held_out_score(rival):
+    score = MODELS[challenger.name].score
+    ours, theirs = score(challenger.metrics), score(rival) if rival else -math.inf
+    figures = f"{ours:.4f} against {theirs:.4f} of {champion.version}"
+    if ours <= theirs:
         on_line(LogLine(logging.INFO, f"{challenger.version} stays a challenger: held-out score {figures}"))
         return False
     try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.terminal import console, print_json, print_table, readable_count
-from flows.summary import figures
+from flows.summary import describe_row, figures
 from infra.errors import InputError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
@@ -19,14 +19,6 @@ from workers.plan import parse_date
 from workers.registry import ModelVersion, list_versions, promote, read_champion, roll_back
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
-METRICS = {
-    "BLEU": "bleu",
-    "slot errors": "slot_error_rate",
-    "texts with errors": "texts_with_error_share",
-    "distinct-2": "distinct_2",
-    "CPU s": "cpu_seconds",
-}
-"""Columns of the table of versions, and the metric each one shows."""
 
 
 def show(
@@ -80,7 +72,7 @@ def show_in_full(storage: Storage, state: PartitionState) -> None:
     console.print("Samples", style="italic")
     for row in sample_rows(storage, state.manifest, 10):
         console.print(f"  {next(iter(row.values()))}", style="bold", markup=False)
-        console.print(f"    {row['text']}", markup=False, soft_wrap=True)
+        console.print(f"    {describe_row(row)}", markup=False, soft_wrap=True)
 
 
 def models(
@@ -113,11 +105,12 @@ def models(
     for name, (versions, holder) in found.items():
         current = holder[0].version if holder else ""
         rows = [("champion" if v.version == current else "", v.version, v.through, *metric_cells(v)) for v in versions]
-        print_table(f"Model {name}", ["", "version", "data through", *METRICS], rows)
+        print_table(f"Model {name}", ["", "version", "data through", *MODELS[name].figures, "CPU s"], rows)
 
 
 def metric_cells(version: ModelVersion) -> list[str]:
-    return [f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in METRICS.values()]
+    names = [*MODELS[version.name].figures.values(), "cpu_seconds"]
+    return [f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in names]
 
 
 def export(

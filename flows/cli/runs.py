@@ -33,11 +33,16 @@ PolicyOption = Annotated[
 
 def train(
     job: JobArgument,
-    model: Annotated[str, typer.Option(help="Family: gpt, lstm, gru or rnn. Without it the default.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Family: gpt, lstm, gru or rnn for texts, flow, gan or vae for pictures. Without it the default."
+        ),
+    ] = "",
     date: DateOption = "",
     set_: SetOption = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A small GPT and half a minute: for a first look at plain, regular texts.")
+        bool, typer.Option("--quick", help="Small, and half a minute: for a first look at plain, regular examples.")
     ] = False,
     force: ForceOption = False,
 ) -> None:
@@ -45,13 +50,14 @@ def train(
 
     Example: `nightshift train product_descriptions --model lstm --set cpu_budget_s=300`
     """
-    from aigc_models.text_settings import QUICK
     from flows.train import train as train_flow
+    from workers.models import MODELS
 
     declared = find_job(job)
-    if quick and model not in ("", "gpt"):
-        raise InputError(f"--quick is made for the family gpt, not {model}; leave one of the two out")
-    preset = [f"{key}={value}" for key, value in QUICK.items()] if quick else []
+    declaration = MODELS[declared.model]
+    if quick and model not in ("", declaration.families[0]):
+        raise InputError(f"--quick is made for the family {declaration.families[0]}; leave --model {model} out")
+    preset = [f"{key}={value}" for key, value in declaration.quick.items()] if quick else []
     settings = joined([*preset, *(set_ or [])])
     require_server()
     state = train_flow(
@@ -63,7 +69,7 @@ def train(
         return_state=True,
     )
     version = result_of(state)
-    figures = ", ".join(f"{name} {version.metrics[name]:.4g}" for name in ("bleu", "slot_error_rate", "val_loss"))
+    figures = ", ".join(f"{name} {version.metrics[metric]:.4g}" for name, metric in declaration.figures.items())
     spent = readable_seconds(version.metrics["cpu_seconds"])
     console.print(f"{version.version}: {figures}; {spent} of CPU time", markup=False)
     tell_page(state)

@@ -2,10 +2,11 @@
 
 from infra.errors import InputError
 from workers.job import Job
-from workers.jobs import copywriting, product_descriptions
+from workers.jobs import copywriting, product_descriptions, product_images
 
 JOBS: dict[str, Job] = {
     "product_descriptions": product_descriptions.JOB,
+    "product_images": product_images.JOB,
     "copywriting": copywriting.JOB,
 }
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from aigc_models.text import TextModel
-from workers.job import Job, JobSettings
-from workers.text_rows import TEXT_OUTPUT, text_columns, text_requests
+from workers.job import Job
+from workers.text_quality import TEXT_GATES, TextMeter
+from workers.text_rows import TEXT_OUTPUT, TextSettings, text_columns, text_requests
 
 
-def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: JobSettings) -> pa.Table:
+def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings) -> pa.Table:
     """States exactly the attributes of each request, in the manner of its intent."""
     requests = text_requests(batch["intent"].to_pylist(), batch["attributes"].to_pylist())
     texts = model.generate(requests, row_seeds, settings.sampling())
@@ -23,7 +24,7 @@ JOB = Job(
     id_column="request_id",
     columns=("request_id", "intent", "attributes"),
     model="copywriter",
-    settings=JobSettings,
+    settings=TextSettings,
     output=pa.schema(
         [
             pa.field("request_id", pa.string(), nullable=False),
@@ -32,4 +33,6 @@ JOB = Job(
         ]
     ),
     generate=generate,
+    meter=TextMeter,
+    gates=TEXT_GATES,
 )

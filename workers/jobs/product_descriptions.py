@@ -7,18 +7,19 @@ import pyarrow as pa
 
 from aigc_models.composition import Composition, compose
 from aigc_models.text import TextModel
-from workers.job import Job, JobSettings
-from workers.text_rows import TEXT_OUTPUT, product_attributes, text_columns, text_requests
+from workers.job import Job
+from workers.text_quality import TEXT_GATES, TextMeter
+from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptionSettings(JobSettings):
+class DescriptionSettings(TextSettings):
     num_facts: int = 6
     """Facts that a description states, beside the product's name and kind; 0: all that the model knows to say."""
     facts_per_sentence: int = 3
 
     def __post_init__(self) -> None:
-        JobSettings.__post_init__(self)
+        TextSettings.__post_init__(self)
         self.composition()
 
     def composition(self) -> Composition:
@@ -44,4 +45,6 @@ JOB = Job(
         [pa.field("product_id", pa.string(), nullable=False), pa.field("title", pa.string()), *TEXT_OUTPUT]
     ),
     generate=generate,
+    meter=TextMeter,
+    gates=TEXT_GATES,
 )

@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from workers.samples.kinds import BACKPACK, BICYCLE, HEADSET, KETTLE, LAMP, TENT, WATCH
-from workers.tables import IMAGE
+from workers.tables import HUGGING_FACE_IMAGE, IMAGE
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -37,10 +37,7 @@ DARK: Colour = (48, 48, 54)
 
 IMAGES_SCHEMA = pa.schema(
     [pa.field("image", IMAGE), pa.field("label", pa.int64()), pa.field("label_name", pa.string())],
-    metadata={
-        "huggingface": '{"info": {"features": {"image": {"_type": "Image"}, '
-        '"label": {"dtype": "int64", "_type": "Value"}, "label_name": {"dtype": "string", "_type": "Value"}}}}'
-    },
+    metadata=HUGGING_FACE_IMAGE,
 )
 
 

@@ -16,7 +16,8 @@ from workers.earlier_attempts import EarlierAttempts
 from workers.manifest import manifest_key
 from workers.part import Receipt, part_key, quarantine_key, write_part
 from workers.plan import Plan, make_plan
-from workers.rows import RowGenerator, RowGroupReader
+from workers.rows import RowGenerator
+from workers.shard_reader import ShardReader
 from workers.snapshot import take_snapshot
 from workers.tables import ATTRIBUTES
 
@@ -50,7 +51,7 @@ def with_attempts(plan: Plan, attempts: int) -> Plan:
 def generate(storage: Storage, plan: Plan) -> tuple[list[Receipt], int]:
     """(receipts, rows that went through the model) of all shards."""
     model = Shouter()
-    reader, earlier = RowGroupReader(storage, plan, SHOUTING), EarlierAttempts(storage, plan, SHOUTING)
+    reader, earlier = ShardReader(storage, plan, SHOUTING), EarlierAttempts(storage, plan, SHOUTING)
     generator = RowGenerator(SHOUTING, model, "v1", SHOUTING.parse_settings(plan.settings))
     receipts = []
     for index in range(plan.num_shards):

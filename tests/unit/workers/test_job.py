@@ -37,5 +37,7 @@ def test_bad_settings_are_named(given: dict[str, str], expected: str) -> None:
 
 
 def test_an_unknown_job_is_answered_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="there is no job 'descriptions'; there are product_descriptions, copywriting"):
+    with pytest.raises(
+        InputError, match="there is no job 'descriptions'; there are product_descriptions, product_images, copywriting"
+    ):
         find_job("descriptions")

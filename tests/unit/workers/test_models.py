@@ -10,7 +10,8 @@ from infra.errors import InputError
 from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from workers.models import MODELS, read_examples
+from workers.models import MODELS
+from workers.models.copywriter import read_examples
 from workers.snapshot import take_snapshot
 from workers.tables import ATTRIBUTES, TIMESTAMP
 
@@ -53,7 +54,8 @@ def product(number: int, **columns: Any) -> dict[str, Any]:
 
 
 def read(storage: Storage, *tables: str) -> list[TextExample]:
-    return read_examples(storage, [take_snapshot(storage, table, DAY) for table in tables])
+    snapshots = [take_snapshot(storage, table, DAY) for table in tables]
+    return read_examples(storage, snapshots, MODELS["copywriter"].parse_settings("", {}))
 
 
 def test_a_description_teaches_the_attributes_it_speaks_of(storage: Storage) -> None:

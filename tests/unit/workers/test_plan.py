@@ -46,7 +46,7 @@ def test_every_row_is_in_exactly_one_shard(files: list[tuple[int, ...]], rows_pe
     for index in range(plan.num_shards):
         shard = plan.shard(index)
         assert shard.index == index
-        found.setdefault(shard.key, []).append((shard.start, shard.stop))
+        found.setdefault(shard.source.key, []).append((shard.start, shard.stop))
     for item in plan.snapshot.objects:
         edges = [0] + [stop for _, stop in found[item.key]]
         assert found[item.key] == list(pairwise(edges))
@@ -63,7 +63,7 @@ def test_a_plan_of_a_billion_rows_is_small_and_finds_any_shard() -> None:
     plan = plan_of(*[(65536,) * 160] * 96)
     assert plan.snapshot.num_rows > 1_000_000_000
     last = plan.shard(plan.num_shards - 1)
-    assert (last.key, last.stop) == (plan.snapshot.objects[-1].key, plan.snapshot.objects[-1].num_rows)
+    assert (last.source.key, last.stop) == (plan.snapshot.objects[-1].key, plan.snapshot.objects[-1].num_rows)
 
 
 def test_each_ingredient_changes_the_fingerprint_and_nothing_else_does() -> None:

@@ -223,7 +223,7 @@ def test_a_manifest_needs_every_shard_and_every_row(storage: Storage) -> None:
     with pytest.raises(GenerationError, match="1 receipts for 2 shards"):
         make_manifest(plan, receipts[:1], QUALITY, 1.0, "run", None)
     short = replace(receipts[1], input_rows=19, accepted=19)
-    with pytest.raises(GenerationError, match="the inputs 40"):
+    with pytest.raises(GenerationError, match="the plan 40"):
         make_manifest(plan, [receipts[0], short], QUALITY, 1.0, "run", None)
 
 

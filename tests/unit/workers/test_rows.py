@@ -1,7 +1,5 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -9,16 +7,9 @@ import pytest
 import torch
 
 from infra.errors import OutOfMemory
-from infra.parquet import encode
-from infra.settings import Settings
-from infra.storage import Storage, open_storage
-from tests.unit.workers.test_plan import DAY, PIN
-from workers.job import JobSettings
 from workers.jobs import JOBS
-from workers.plan import Plan, make_plan
-from workers.rows import RowGenerator, RowGroupReader, ShardRows
-from workers.snapshot import take_snapshot
-from workers.text_rows import TEXT_OUTPUT
+from workers.rows import RowGenerator, ShardRows
+from workers.text_rows import TEXT_OUTPUT, TextSettings
 
 JOB = JOBS["copywriting"]
 POISON = "poison"
@@ -40,7 +31,7 @@ class Shouter:
         return intent.upper(), ["too quiet"] if is_wrong else []
 
 
-def shout(model: Shouter, batch: pa.Table, row_seeds: list[int], settings: JobSettings) -> pa.Table:
+def shout(model: Shouter, batch: pa.Table, row_seeds: list[int], settings: TextSettings) -> pa.Table:
     if batch.num_rows > model.most_rows:
         raise model.out_of_memory()
     model.batches.append(batch.num_rows)
@@ -66,7 +57,7 @@ def requests(intents: list[str]) -> pa.Table:
 
 
 def generate(intents: list[str], attempts: int = 1, model: Shouter | None = None, **settings: Any) -> ShardRows:
-    generator = RowGenerator(SHOUTING, model or Shouter(), "v1", JobSettings(**settings))
+    generator = RowGenerator(SHOUTING, model or Shouter(), "v1", TextSettings(**settings))
     result = ShardRows(SHOUTING)
     generator.complete(result, requests(intents), attempts, lambda done: None)
     return result
@@ -168,44 +159,3 @@ def test_every_attempt_draws_anew_and_the_same_way_each_time() -> None:
     assert len(seeds[0]) < len(seeds[1]) < len(seeds[2])
     assert seeds[0].items() < seeds[1].items() < seeds[2].items()
     assert generate(["fickle"] * 30, 3).table().equals(generate(["fickle"] * 30, 3).table())
-
-
-def catalogue(storage: Storage, times: list[datetime | None]) -> Plan:
-    table = pa.table(
-        {
-            "product_id": [f"p{number}" for number in range(len(times))],
-            "attributes": pa.array(
-                [[]] * len(times), pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
-            ),
-            "updated_at": pa.array(times, pa.timestamp("us", "UTC")),
-        }
-    )
-    storage.put("inputs/catalog/a.parquet", encode(table, table.schema, {}))
-    job = JOBS["product_descriptions"]
-    return make_plan(job, DAY, take_snapshot(storage, "catalog", DAY), PIN, job.parse_settings({"rows_per_shard": 2}))
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return open_storage(Settings(storage_uri=f"file://{tmp_path}"))
-
-
-def test_rows_from_the_future_are_left_out_and_counted(storage: Storage) -> None:
-    last, first = datetime(2026, 11, 22, 23, 59, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
-    plan = catalogue(storage, [last, first, None])
-    reader = RowGroupReader(storage, plan, JOBS["product_descriptions"])
-    found = [reader.read(plan.shard(index)) for index in range(plan.num_shards)]
-    assert [(rows["product_id"].to_pylist(), future) for rows, future in found] == [(["p0"], 1), (["p2"], 0)]
-
-
-def test_an_optional_column_that_is_not_there_is_null(storage: Storage) -> None:
-    plan = catalogue(storage, [None])
-    rows, _ = RowGroupReader(storage, plan, JOBS["product_descriptions"]).read(plan.shard(0))
-    assert rows["title"].to_pylist() == [None]
-
-
-def test_an_input_changed_after_planning_is_refused(storage: Storage) -> None:
-    plan = catalogue(storage, [None, None])
-    catalogue(storage, [None])
-    with pytest.raises(Exception, match=r"inputs/catalog/a.parquet was changed since the run was planned"):
-        RowGroupReader(storage, plan, JOBS["product_descriptions"]).read(plan.shard(0))

@@ -4,8 +4,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from infra.errors import InputError
+from tests.unit.workers.picture_files import picture
 from workers.table_rows import IdRegister, check_rows
 from workers.tables import ATTRIBUTES, CATALOG, COPY_EXAMPLES, IMAGE, IMAGES, InputTable
 
@@ -100,10 +102,11 @@ def test_images_must_be_png_or_jpeg_and_labels_not_negative() -> None:
         image = pa.array([{"bytes": content, "path": "a.png"}], IMAGE)
         return pa.table({"image": image, "label": [label], "label_name": ["a"]})
 
-    check_rows(IMAGES, images(b"\x89PNG\r\n\x1a\n...", 0).to_batches()[0], "i.parquet")
-    assert "found no bytes" in refusal(IMAGES, images(None, 0))
-    assert "bytes of another kind" in refusal(IMAGES, images(b"GIF89a", 0))
-    assert "negative" in refusal(IMAGES, images(b"\xff\xd8\xff", -1))
+    good = picture(Image.new("L", (28, 28)))
+    check_rows(IMAGES, images(good, 0).to_batches()[0], "i.parquet")
+    assert "column image: found no bytes" in refusal(IMAGES, images(None, 0))
+    assert "found a damaged PNG" in refusal(IMAGES, images(good[:-25], 0))
+    assert "negative" in refusal(IMAGES, images(good, -1))
 
 
 @settings(deadline=None, derandomize=True)

@@ -5,9 +5,9 @@ import pyarrow as pa
 from infra.settings import Settings
 from infra.storage import open_storage
 from tests.unit.workers.test_plan import plan_of
-from workers.checks import find_breaches, measure_quality
-from workers.job import Gates
 from workers.part import QUARANTINE, Receipt, write_part
+from workers.quality import find_breaches, measure_quality
+from workers.text_quality import TEXT_GATES, TextMeter
 
 GOOD = {"passed_share": 0.95, "duplicate_share": 0.0, "distinct_2": 0.2, "mean_length": 20.0}
 
@@ -26,31 +26,31 @@ def test_quality_is_measured_over_all_parts(tmp_path: Path) -> None:
             future=0,
         )
         receipts.append(write_part(storage, plan, receipt, pa.table({"text": texts}), QUARANTINE.empty_table()))
-    quality = measure_quality(storage, plan, receipts)
+    quality = measure_quality(storage, plan, receipts, TextMeter())
     assert quality == {"passed_share": 0.5, "duplicate_share": 0.5, "distinct_2": 3 / 7, "mean_length": 2.75}
 
 
 def test_a_partition_without_rows_has_quality_too(tmp_path: Path) -> None:
     storage, plan = open_storage(Settings(storage_uri=f"file://{tmp_path}")), plan_of((4,))
-    assert measure_quality(storage, plan, [])["passed_share"] == 0.0
+    assert measure_quality(storage, plan, [], TextMeter())["passed_share"] == 0.0
 
 
 def test_good_quality_breaks_no_gate() -> None:
-    assert find_breaches(Gates(), GOOD, None) == []
-    assert find_breaches(Gates(), GOOD, GOOD) == []
+    assert find_breaches(TEXT_GATES, GOOD, None) == []
+    assert find_breaches(TEXT_GATES, GOOD, GOOD) == []
 
 
 def test_each_gate_names_its_value_and_its_limit() -> None:
     bad = {"passed_share": 0.1, "duplicate_share": 0.9, "distinct_2": 0.0, "mean_length": 2.0}
-    told = [str(breach) for breach in find_breaches(Gates(), bad, GOOD)]
+    told = [str(breach) for breach in find_breaches(TEXT_GATES, bad, GOOD)]
     assert told == [
         "passed_share is 0.1, the limit is 0.8",
         "duplicate_share is 0.9, the limit is 0.2",
         "distinct_2 is 0, the limit is 0.002",
-        "length_drift is 0.9, the limit is 0.5",
+        "mean_length_drift is 0.9, the limit is 0.5",
     ]
 
 
 def test_where_nothing_passed_only_that_is_told() -> None:
     nothing = {"passed_share": 0.0, "duplicate_share": 0.0, "distinct_2": 0.0, "mean_length": 0.0}
-    assert [breach.gate for breach in find_breaches(Gates(), nothing, GOOD)] == ["passed_share"]
+    assert [breach.gate for breach in find_breaches(TEXT_GATES, nothing, GOOD)] == ["passed_share"]

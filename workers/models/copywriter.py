@@ -1,16 +1,18 @@
-"""Which models there are, and the rows that each one learns from."""
+"""The model that writes texts, and the rows that it learns from."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from aigc_models.text import TextExample, TextRequest
-from aigc_models.training import TrainingSettings, default_settings
+from aigc_models.evaluation import evaluate_text_model
+from aigc_models.text import TextExample, TextModel, TextRequest
+from aigc_models.text_settings import QUICK
+from aigc_models.training import TrainingSettings, default_settings, train_text_model
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.overrides import override
+from workers.model import ModelDeclaration
 from workers.plan import Snapshot
 from workers.reading import iter_rows
 from workers.text_rows import text_requests, with_name_and_type
@@ -21,38 +23,16 @@ YES_OR_NO = frozenset({"true", "false", "yes", "no"})
 MIN_WORD_CHARS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelDeclaration:
-    """A model that jobs share; its versions compete for champion whatever their family."""
-
-    name: str
-    version: int
-    """To be raised by whoever changes training: earlier trainings do not count as the same any more."""
-    tables: tuple[str, ...]
-    """Input tables with its examples; a table that is absent is left out, but not all of them."""
-    families: tuple[str, ...]
-    """The first one is the default."""
-
-    def parse_settings(self, family: str, overrides: Mapping[str, Any]) -> TrainingSettings:
-        """Training settings of `family`; raises InputError that names what is wrong."""
-        family = family or self.families[0]
-        if family not in self.families:
-            raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
-        given = {key: value for key, value in overrides.items() if key != "family"}
-        return override(default_settings(family), given, f"training {self.name}")
+def score(metrics: Mapping[str, float]) -> float:
+    """BLEU times the share of faithful texts."""
+    return metrics["bleu"] * (1 - metrics["texts_with_error_share"])
 
 
-MODELS: dict[str, ModelDeclaration] = {
-    "copywriter": ModelDeclaration(
-        name="copywriter",
-        version=1,
-        tables=("copy_examples", "catalog"),
-        families=("gpt", "lstm", "gru", "rnn"),
-    ),
-}
+def load(folder: Path, device: str) -> TextModel:
+    return TextModel.load(folder, device=device)
 
 
-def read_examples(storage: Storage, snapshots: list[Snapshot]) -> list[TextExample]:
+def read_examples(storage: Storage, snapshots: list[Snapshot], _: TrainingSettings) -> list[TextExample]:
     """The training texts: `copy_examples`, and catalogue rows that have a description, before the cut.
 
     What a description was written from is only guessed: beside copy examples, descriptions are at most as many.
@@ -105,3 +85,24 @@ def _is_stated(text: str, key: str, value: str | None) -> bool:
     if folded in YES_OR_NO:
         return any(word in text for word in key.casefold().replace("_", " ").split() if len(word) >= MIN_WORD_CHARS)
     return folded in text
+
+
+MODEL = ModelDeclaration(
+    name="copywriter",
+    version=1,
+    tables=("copy_examples", "catalog"),
+    families=("gpt", "lstm", "gru", "rnn"),
+    default_settings=default_settings,
+    quick=QUICK,
+    read_examples=read_examples,
+    train=train_text_model,
+    load=load,
+    evaluate=evaluate_text_model,
+    score=score,
+    figures={
+        "BLEU": "bleu",
+        "slot errors": "slot_error_rate",
+        "texts with errors": "texts_with_error_share",
+        "distinct-2": "distinct_2",
+    },
+)

@@ -1,0 +1,177 @@
+"""Pictures with checks: several candidates are drawn for each, the first that passes the filters is kept.
+
+Filtering goes on in a second thread while the next pictures are generated.
+
+B batch, N training pictures, H height, W width, C colours.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from aigc_models.image_data import LabelledImages, split
+from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
+from aigc_models.image_training import ImageTrainingSettings, scaled, train_image_model
+from aigc_models.images import BATCH_IMAGES, ImageModel
+from aigc_models.loop import TrainingProgress
+from aigc_models.noise import derive_seed
+
+ODDITIES, COPIES = "oddities", "copies"
+"""Folders of the filters in the model's."""
+FILTER_SHARE = 0.1
+"""What the filter's autoencoder is trained for, as a share of the generator's budget and on top of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    num_candidates: int = 4
+    reject_odd: bool = True
+    reject_copies: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_candidates < 1:
+            raise ValueError("num_candidates must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImages:
+    """Finished pictures of some rows, which are given by their places in the call."""
+
+    rows: list[int]
+    images_BHWC: Tensor
+    """uint8."""
+    errors_B: Tensor
+    """Reconstruction errors, mean squares on the scale from -1 to 1."""
+    ratios_B: Tensor
+    """Distances to the nearest training picture over those to the second nearest."""
+    candidate: int
+    """Which candidates these are, from 1."""
+    problems: list[list[str]]
+    """Empty for pictures that passed; the others are the rows' last candidates."""
+
+    def select(self, places: list[int]) -> "CheckedImages":
+        return replace(
+            self,
+            rows=[self.rows[place] for place in places],
+            images_BHWC=self.images_BHWC[places],
+            errors_B=self.errors_B[places],
+            ratios_B=self.ratios_B[places],
+            problems=[self.problems[place] for place in places],
+        )
+
+
+class CheckedImageModel:
+    """What jobs know of image models."""
+
+    def __init__(self, model: ImageModel, oddities: OddityFilter, copies: NearCopyFilter) -> None:
+        self.model, self.oddities, self.copies = model, oddities, copies
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> "CheckedImageModel":
+        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or unreadable."""
+        return cls(
+            ImageModel.load(folder, device=device),
+            OddityFilter.load(folder / ODDITIES, device=device),
+            NearCopyFilter.load(folder / COPIES, device=device),
+        )
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.model.label_names
+
+    def generate(self, labels: Sequence[int], row_seeds: Sequence[int], checks: Checks) -> Iterator[CheckedImages]:
+        """Yields every row once, in groups as they are finished.
+
+        Depends on each row's label and seed alone, but for the last bits of errors and ratios.
+        """
+        if len(labels) != len(row_seeds):
+            raise ValueError(f"{len(labels)} labels but {len(row_seeds)} row seeds")
+        pending = list(range(len(labels)))
+        for candidate in range(1, checks.num_candidates + 1):
+            is_last = candidate == checks.num_candidates
+            again: list[int] = []
+            for found in self._try(pending, labels, row_seeds, candidate, checks):
+                passed = [place for place, problems in enumerate(found.problems) if is_last or not problems]
+                again += [row for row, problems in zip(found.rows, found.problems, strict=True) if problems]
+                if passed:
+                    yield found.select(passed)
+            pending = again
+            if not pending:
+                return
+
+    def _try(
+        self, rows: list[int], labels: Sequence[int], row_seeds: Sequence[int], candidate: int, checks: Checks
+    ) -> Iterator[CheckedImages]:
+        """One candidate of each row; pictures are filtered while the next ones are generated."""
+        waiting: deque[Future[CheckedImages]] = deque()
+        with ThreadPoolExecutor(1) as thread:
+            for start in range(0, len(rows), BATCH_IMAGES):
+                chunk = rows[start : start + BATCH_IMAGES]
+                seeds = [derive_seed(row_seeds[row], candidate) for row in chunk]
+                images_BHWC = self.model.sample([labels[row] for row in chunk], seeds)
+                waiting.append(thread.submit(self._check, chunk, images_BHWC, candidate, checks))
+                while waiting and waiting[0].done():
+                    yield waiting.popleft().result()
+            for future in waiting:
+                yield future.result()
+
+    def _check(self, rows: list[int], images_BHWC: Tensor, candidate: int, checks: Checks) -> CheckedImages:
+        errors_B, ratios_B = self.oddities.errors(images_BHWC), self.copies.ratios(images_BHWC)
+        problems = [
+            self._problems(error, ratio, checks)
+            for error, ratio in zip(errors_B.tolist(), ratios_B.tolist(), strict=True)
+        ]
+        return CheckedImages(rows, images_BHWC, errors_B, ratios_B, candidate, problems)
+
+    def _problems(self, error: float, ratio: float, checks: Checks) -> list[str]:
+        found = []
+        if checks.reject_odd and error > self.oddities.limit:
+            found.append(f"odd: reconstruction error {error:.4f}, the limit is {self.oddities.limit:.4f}")
+        if checks.reject_copies and ratio < self.copies.limit:
+            found.append(f"near copy: distance ratio {ratio:.3f}, the limit is {self.copies.limit:.3f}")
+        return found
+
+
+def train_checked_image_model(
+    data: LabelledImages,
+    label_names: Sequence[str],
+    folder: Path,
+    *,
+    settings: ImageTrainingSettings,
+    work_dir: Path,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_checkpoint: Callable[[Path], None] | None = None,
+) -> dict[str, float]:
+    """Trains generator and filters into one folder; metrics are of pictures before the filters.
+
+    As `train_image_model`, which see.
+    """
+    end = 1 / (1 + FILTER_SHARE)
+
+    def report(begin: float, share: float) -> Callable[[TrainingProgress], None]:
+        def tell(progress: TrainingProgress) -> None:
+            if on_progress:
+                on_progress(replace(progress, fraction=begin + share * progress.fraction))
+
+        return tell
+
+    metrics = train_image_model(
+        data.images_BHWC,
+        data.labels_B,
+        label_names,
+        folder,
+        settings=settings,
+        work_dir=work_dir,
+        on_progress=report(0.0, end),
+        on_checkpoint=on_checkpoint,
+    )
+    train_oddity_filter(
+        data, scaled(settings, FILTER_SHARE), work_dir / ODDITIES, on_progress=report(end, 1 - end)
+    ).save(folder / ODDITIES)
+    training, held_out = split(data, settings.validation_share, settings.seed)
+    NearCopyFilter.fit(training.images_BHWC, held_out.images_BHWC).save(folder / COPIES)
+    return metrics

@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from aigc_models.checked_images import CheckedImageModel
+from infra.errors import InputError
+from tests.unit.workers.conftest import CROSS, DISC, MODEL, TINY, read, store_of
+from tests.unit.workers.picture_files import SCHEMA, drawings
+from workers.models import image_generator as generator
+
+
+def test_a_version_has_a_sheet_of_samples_and_figures_for_people(tiny_folder: Path) -> None:
+    assert (tiny_folder / "model" / generator.SAMPLES).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_rival_is_measured_on_what_was_held_out_unless_it_makes_other_pictures(
+    tiny_model: CheckedImageModel, tiny_folder: Path, tmp_path: Path
+) -> None:
+    settings = MODEL.parse_settings("vae", TINY)
+    same = read(store_of(tmp_path / "same", drawings({DISC: 30, CROSS: 30}, seed=1)))
+    assert set(MODEL.figures.values()) <= MODEL.evaluate(tiny_model, same, settings).keys()
+    larger = read(store_of(tmp_path / "larger", drawings({DISC: 9, CROSS: 9}, px=32)))
+    assert MODEL.evaluate(tiny_model, larger, settings) == {}
+
+
+def test_grey_and_coloured_pictures_together_become_rgb(tmp_path: Path) -> None:
+    tables = drawings({DISC: 2, CROSS: 2}), drawings({DISC: 1, CROSS: 1}, seed=1, mode="RGB")
+    pictures = read(store_of(tmp_path, *tables))
+    assert tuple(pictures.data.images_BHWC.shape) == (6, 16, 16, 3)
+    assert pictures.label_names == ("disc", "cross")
+    assert sorted(pictures.data.labels_B.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_labels_need_not_begin_at_nought(tmp_path: Path) -> None:
+    pictures = read(store_of(tmp_path, drawings({(5, "x"): 2, (9, "y"): 3})))
+    assert sorted(pictures.data.labels_B.tolist()) == [0, 0, 1, 1, 1]
+
+
+def test_mixed_sizes_are_refused_unless_one_is_asked_for(tmp_path: Path) -> None:
+    storage = store_of(tmp_path, drawings({DISC: 2, CROSS: 2}), drawings({DISC: 2, CROSS: 2}, px=20))
+    with pytest.raises(InputError, match=r"image_px=32`: found 16 x 16 in .*0.parquet, row 1; 20 x 20 in .*1.parquet"):
+        read(storage)
+    assert read(storage, image_px=32).data.images_BHWC.shape[1:] == (32, 32, 1)
+
+
+def broken() -> pa.Table:
+    rows = drawings({DISC: 2, CROSS: 2}).to_pylist()
+    rows[1]["image"]["bytes"] = rows[1]["image"]["bytes"][:60]
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (lambda: drawings({DISC: 3}), "all of one class, 'disc'"),
+        (lambda: drawings({DISC: 3, CROSS: 1}), r"too few pictures to learn from.*: cross \(1\)"),
+        (broken, r"0.parquet, row 2, column image: found a damaged PNG"),
+    ],
+    ids=["one-class", "one-picture", "damaged"],
+)
+def test_pictures_that_nothing_can_be_learned_from_are_refused(
+    tmp_path: Path, table: Callable[[], pa.Table], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        read(store_of(tmp_path, table()))
+
+
+def test_of_too_many_pictures_an_even_share_of_each_class_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator, "MAX_IMAGES", 20)
+    pictures = read(store_of(tmp_path, drawings({DISC: 50, CROSS: 5})))
+    assert pictures.data.labels_B.bincount().tolist() == [10, 5]

@@ -1,0 +1,68 @@
+"""What a model declares: which tables it learns from, how it is trained, loaded, judged.
+
+A model is one file in `workers/models/` and one line in its `MODELS`. Its versions compete for champion, whatever their
+family. Knows nothing about Ray or flows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aigc_models.loop import TrainingProgress
+from infra.errors import InputError
+from infra.storage import Storage
+from workers.overrides import override
+from workers.plan import Snapshot
+
+Metrics = dict[str, float]
+
+
+class Train(Protocol):
+    def __call__(
+        self,
+        examples: Any,
+        folder: Path,
+        /,
+        *,
+        settings: Any,
+        work_dir: Path,
+        on_progress: Callable[[TrainingProgress], None],
+        on_checkpoint: Callable[[Path], None],
+    ) -> Metrics:
+        """Writes a complete checkpoint folder; goes on from the state files that `work_dir` holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDeclaration:
+    name: str
+    version: int
+    """To be raised by whoever changes training: earlier trainings do not count as the same any more."""
+    tables: tuple[str, ...]
+    """Input tables with its examples; a table that is absent is left out, but not all of them."""
+    families: tuple[str, ...]
+    """The first one is the default."""
+    default_settings: Callable[[str], Any]
+    """A family's training settings, a dataclass on top of `LoopSettings`."""
+    quick: Mapping[str, Any]
+    """Changes to the default family's settings for a first look within a minute."""
+    read_examples: Callable[[Storage, list[Snapshot], Any], Any]
+    """(store, snapshots, training settings) → all that is learned from. Raises InputError where that is too little."""
+    train: Train
+    load: Callable[[Path, str], Any]
+    """(checkpoint folder, device) → what jobs generate with. Raises `CheckpointError`."""
+    evaluate: Callable[[Any, Any, Any], Metrics]
+    """(loaded model, examples, training settings) → its metrics on what a training with these holds out."""
+    score: Callable[[Mapping[str, float]], float]
+    """The figure by which challenger and champion are compared; more is better."""
+    figures: Mapping[str, str]
+    """The metrics that people are shown, by what they are called."""
+
+    def parse_settings(self, family: str, overrides: Mapping[str, Any]) -> Any:
+        """Training settings of `family`; raises InputError that names what is wrong."""
+        family = family or self.families[0]
+        if family not in self.families:
+            raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
+        given = {key: value for key, value in overrides.items() if key != "family"}
+        return override(self.default_settings(family), given, f"training {self.name}")

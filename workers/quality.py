@@ -1,0 +1,83 @@
+"""Quality of a whole partition, and the gates that hold back one that is not good enough.
+
+A job's meter says what is measured; it sees the accepted rows in streams, a few columns of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from infra.parquet import iter_batches, open_parquet
+from infra.storage import Storage
+from workers.part import Receipt, part_key
+from workers.plan import Plan
+
+Quality = dict[str, float]
+PASSED_SHARE = "passed_share"
+
+
+class Meter(Protocol):
+    """Measures the accepted rows of one partition."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """What of the parts is read."""
+        ...
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Takes the next rows, in the order of the parts."""
+        ...
+
+    def quality(self, plan: Plan, /) -> Quality:
+        """The figures of all rows so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A limit to a figure of quality. `drift` is its change against the last published partition, as a share of it."""
+
+    figure: str
+    kind: Literal["min", "max", "drift"]
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A gate that was not kept."""
+
+    gate: str
+    value: float
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.gate} is {self.value:.4g}, the limit is {self.limit:.4g}"
+
+
+def measure_quality(storage: Storage, plan: Plan, receipts: Sequence[Receipt], meter: Meter) -> Quality:
+    """passed_share of all rows, and what the meter says of the accepted ones."""
+    num_input = sum(receipt.input_rows for receipt in receipts)
+    for receipt in receipts:
+        with open_parquet(storage, part_key(plan, receipt.shard)) as file:
+            for batch in iter_batches(file, columns=list(meter.columns)):
+                meter.add(batch)
+    passed_share = sum(receipt.accepted for receipt in receipts) / num_input if num_input else 0.0
+    return {PASSED_SHARE: passed_share, **meter.quality(plan)}
+
+
+def find_breaches(gates: Sequence[Gate], quality: Mapping[str, float], last: Mapping[str, Any] | None) -> list[Breach]:
+    """The gates that `quality` does not keep; `last` is the quality of the last published partition, if any."""
+    if quality[PASSED_SHARE] == 0:  # there are no rows that other gates could speak of
+        gates = [gate for gate in gates if gate.figure == PASSED_SHARE]
+    found = [_breach(gate, quality[gate.figure], (last or {}).get(gate.figure)) for gate in gates]
+    return [breach for breach in found if breach]
+
+
+def _breach(gate: Gate, value: float, last: float | None) -> Breach | None:
+    if gate.kind == "drift":
+        drift = abs(value / last - 1) if last else 0.0
+        return Breach(f"{gate.figure}_drift", drift, gate.limit) if drift > gate.limit else None
+    is_broken = value < gate.limit if gate.kind == "min" else value > gate.limit
+    return Breach(gate.figure, value, gate.limit) if is_broken else None
