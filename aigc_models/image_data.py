@@ -40,6 +40,13 @@ class LabelledImages:
         return LabelledImages(self.images_BHWC[rows], self.labels_B[rows])
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    inputs: Tensor
+    """Pictures [B, C, H, W] in [-1, 1], or latents [B, Z]."""
+    labels_B: Tensor
+
+
 def check_labels(labels_B: Tensor, label_names: Sequence[str]) -> None:
     """Every class needs two pictures, one of them to validate with."""
     if len(labels_B) == 0 or int(labels_B.min()) < 0 or int(labels_B.max()) >= len(label_names):

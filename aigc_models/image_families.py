@@ -6,11 +6,12 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from aigc_models.flow import FlowConfig, LatentFlow
+from aigc_models.gan import GANConfig, Generator
 from aigc_models.vae import VAE, VAEConfig
 
-FAMILIES = ("flow", "vae")
+FAMILIES = ("flow", "gan", "vae")
 
-ImageNetwork = LatentFlow | VAE
+ImageNetwork = LatentFlow | Generator | VAE
 
 
 class ImageGenerator(Protocol):
@@ -28,6 +29,8 @@ def build_image_network(family: str, shape: dict[str, Any], options: dict[str, A
     family's configuration."""
     if family == "flow":
         return LatentFlow(FlowConfig(**{**options, "vae": VAEConfig(**shape, **options.get("vae", {}))}))
+    if family == "gan":
+        return Generator(GANConfig(**shape, **options))
     if family == "vae":
         return VAE(VAEConfig(**shape, **options))
     raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from aigc_models.gan import LOSSES, Loss
 from aigc_models.image_families import FAMILIES
 from aigc_models.loop import LoopSettings
 
@@ -19,6 +20,10 @@ class ImageTrainingSettings(LoopSettings):
     """A picture's mirror image is as good as itself: true of cats, not of digits."""
     autoencoder_share: float = 0.5
     """Of the budget, for the autoencoder below a flow."""
+    loss: Loss = "hinge"
+    """Of a GAN: "original" or "hinge"."""
+    augment: bool = False
+    """A GAN's discriminator sees pictures moved, cut out and recoloured: against learning few ones by heart."""
     validation_share: float = 0.1
     num_scored: int = 2000
     """Synthetic pictures that a validation compares with the held-out real ones."""
@@ -29,6 +34,8 @@ class ImageTrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
         if min(self.batch_size, self.num_scored, self.classifier_steps) < 2:
             raise ValueError("batch_size, num_scored and classifier_steps must be at least 2")
         if not 0.0 < self.validation_share < 1.0 or not 0.0 < self.autoencoder_share < 1.0:
@@ -39,6 +46,14 @@ MIXED = {"precision": "bfloat16"}
 """1.3 to 2.8 times as many pictures a second as float32 on CPUs that compute in it; others want "float32"."""
 PRESETS: dict[str, dict[str, Any]] = {
     "flow": {**MIXED, "batch_size": 256, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.999},
+    "gan": {
+        **MIXED,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "betas": (0.5, 0.99),
+        "max_gradient_norm": 10.0,
+        "ema_decay": 0.998,
+    },
     "vae": {**MIXED, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.995},
 }
 

@@ -12,25 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.flow import LatentFlow, flow_matching_loss
+from aigc_models.gan import Generator
+from aigc_models.gan_step import GANStep
 from aigc_models.image_classifier import Classifier, image_features
-from aigc_models.image_data import EpochSchedule, LabelledImages, mirrored, to_network, to_pixels
+from aigc_models.image_data import Batch, EpochSchedule, LabelledImages, mirrored, to_network, to_pixels
 from aigc_models.image_families import ImageNetwork
 from aigc_models.image_metrics import frechet_distance
 from aigc_models.image_settings import ImageTrainingSettings
 from aigc_models.images import ImageModel
 from aigc_models.loop import Task
-from aigc_models.noise import derive_seed
+from aigc_models.noise import derive_seed, normals
 from aigc_models.vae import VAE, sample_posterior, vae_loss
 
 ENCODED_AT_ONCE = 256
 GRID_ROWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    inputs: Tensor
-    """Pictures [B, C, H, W] in [-1, 1], or latents [B, Z]."""
-    labels_B: Tensor
+CALIBRATION_BATCHES, CALIBRATION_IMAGES = 20, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def autoencoder_task(corpus: ImageCorpus, settings: ImageTrainingSettings) -> Ta
 
 
 def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTrainingSettings) -> Task:
-    """Trains what is left to train of a network: a VAE, or a flow above its finished autoencoder."""
+    """Trains what is left to train of a network: a VAE, a GAN, or a flow above its finished autoencoder."""
     labels = corpus.labels_like_real(settings.num_scored)
     model = ImageModel(settings.family, network, corpus.label_names)
 
@@ -112,14 +108,25 @@ def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTr
     def batch_at(step: int) -> Batch:
         return corpus.batch(schedule.rows_at(step), settings.flip)
 
+    if isinstance(network, Generator):
+        return Task(batch_at=batch_at, step=lambda gan: GANStep(gan, settings), validate=validate, samples=samples)
     return Task(batch_at=batch_at, loss=loss, validate=validate, samples=samples)
 
 
 @torch.no_grad()
 def finish(network: ImageNetwork, corpus: ImageCorpus, settings: ImageTrainingSettings) -> None:
-    """What follows from the weights: a VAE's Gaussians."""
+    """What follows from the weights: a VAE's Gaussians, the statistics of a GAN's norms."""
     if isinstance(network, VAE):
         network.fit_prior(*posteriors(network, corpus, flip=False), corpus.training.labels_B.to(corpus.device))
+    if isinstance(network, Generator):
+        network.calibrate([calibration_batch(network, corpus, number) for number in range(CALIBRATION_BATCHES)])
+
+
+def calibration_batch(network: Generator, corpus: ImageCorpus, number: int) -> tuple[Tensor, Tensor]:
+    """Noise and labels with the shares that the training pictures have, always the same ones."""
+    labels_B = torch.tensor(corpus.labels_like_real(CALIBRATION_IMAGES), device=corpus.device)
+    seeds_B = torch.arange(CALIBRATION_IMAGES, device=corpus.device) + number * CALIBRATION_IMAGES
+    return normals(seeds_B, network.noise_width), labels_B
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aigc_models.checkpoint import METRICS, write_json
 from aigc_models.flow import LatentFlow
+from aigc_models.gan import GAN, Generator
 from aigc_models.image_classifier import train_classifier
 from aigc_models.image_data import LabelledImages, check_labels, split
 from aigc_models.image_families import ImageNetwork, build_image_network
@@ -135,10 +136,19 @@ def train_stages(
         task = autoencoder_task(corpus, below)
         results.append(stages.run(AUTOENCODER, network.vae, task, below, (0.0, begin)))
         finish(network.vae, corpus, settings)
-    trained = network.velocity if isinstance(network, LatentFlow) else network
+    trained = what_is_trained(network, settings)
     results.append(stages.run(GENERATOR, trained, generator_task(corpus, network, settings), settings, (begin, 1.0)))
     finish(network, corpus, settings)
     return results
+
+
+def what_is_trained(network: ImageNetwork, settings: ImageTrainingSettings) -> nn.Module:
+    """Less than a flow, whose autoencoder is finished; more than a generator, which needs an opponent."""
+    if isinstance(network, LatentFlow):
+        return network.velocity
+    if isinstance(network, Generator):
+        return GAN(network, settings.loss).to(next(network.parameters()).device)
+    return network
 
 
 def autoencoder_settings(settings: ImageTrainingSettings) -> ImageTrainingSettings:

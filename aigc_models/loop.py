@@ -1,16 +1,17 @@
 """The training loop of every model here: AdamW, warm-up and cosine, clipping, EMA, early stopping, resume.
 
-Knows nothing of what is trained: batches and losses come from the caller. The noise of a step is seeded by the step, so
+Knows nothing of what is trained: batches and losses come from the caller, or whole steps where there are several losses
+and optimisers. The noise of a step is seeded by the step, so
 a resumed training repeats an uninterrupted one exactly where the budget is counted in steps.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -96,13 +97,29 @@ class Counters:
     val_loss: float | None = None
 
 
+class Step(Protocol):
+    """One step of training, for networks that one loss and one optimiser are not enough for."""
+
+    @property
+    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
+        """Of which each parameter has one at most. The loop sets their rates and keeps their moments."""
+        ...
+
+    def __call__(self, batch: Any) -> tuple[dict[str, float], int]:
+        """Losses by name, the first for the progress, and the token count."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` the mean and the token count."""
+    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` the mean and the token count, or
+    `step` does it all."""
 
     batch_at: Callable[[int], Any]
-    loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
     validate: Callable[[nn.Module], float]
+    loss: Callable[[nn.Module, Any], tuple[Tensor, int]] | None = None
+    step: Callable[[Any], Step] | None = None
+    """Made once, from the network."""
     samples: Callable[[nn.Module], Tensor] | None = None
     """A picture [C, H, W] in uint8 of what the validated weights make."""
 
@@ -124,6 +141,38 @@ def build_optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.A
     vectors = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer, max_gradient_norm: float) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], max_gradient_norm)
+    optimiser.step()
+
+
+class GradientStep:
+    """One loss, one optimiser."""
+
+    def __init__(
+        self, network: nn.Module, loss: Callable[[nn.Module, Any], tuple[Tensor, int]], settings: LoopSettings
+    ) -> None:
+        self.network, self.loss, self.settings = network, loss, settings
+        self.device = next(network.parameters()).device
+        self.optimisers = (build_optimiser(network, settings),)
+
+    def __call__(self, batch: Any) -> tuple[dict[str, float], int]:
+        with autocast(self.settings, self.device):
+            loss, num_tokens = self.loss(self.network, batch)
+        descend(loss, self.optimisers[0], self.settings.max_gradient_norm)
+        return {"train": float(loss.detach())}, num_tokens
+
+
+def build_step(network: nn.Module, task: Task, settings: LoopSettings) -> Step:
+    if task.step:
+        return task.step(network)
+    if task.loss is None:
+        raise ValueError("a task must have a loss or a step of its own")
+    return GradientStep(network, task.loss, settings)
 
 
 def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
@@ -148,7 +197,7 @@ class TrainingLoop:
         self.network, self.task, self.settings, self.work_dir = network, task, settings, work_dir
         self.on_progress, self.on_checkpoint = on_progress, on_checkpoint
         self.device = next(network.parameters()).device
-        self.optimiser = build_optimiser(network, settings)
+        self.step = build_step(network, task, settings)
         self.counters = Counters()
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.best = {name: weight.clone() for name, weight in self.average.items()}
@@ -174,12 +223,12 @@ class TrainingLoop:
         clock, saved_at = Clock(counters), time.monotonic()
         while self.fraction() < 1.0 and counters.num_worse < settings.patience:
             fraction = self.fraction()
-            loss = self.train_step(fraction)
+            losses = self.train_step(fraction)
             clock.advance()
             if self.fraction() * settings.num_validations >= counters.num_validated + 1:
                 self.validate(writer)
                 clock.advance()
-            self.report(writer, loss, fraction)
+            self.report(writer, losses, fraction)
             if time.monotonic() - saved_at >= settings.checkpoint_every_s:
                 self.save()
                 saved_at = time.monotonic()
@@ -194,22 +243,18 @@ class TrainingLoop:
         of_time = counters.cpu_seconds / settings.cpu_budget_s if settings.cpu_budget_s else 0.0
         return max(of_steps, of_time)
 
-    def train_step(self, fraction: float) -> float:
+    def train_step(self, fraction: float) -> dict[str, float]:
         settings, step = self.settings, self.counters.step
         torch.manual_seed(settings.seed * 1_000_003 + step)
         self.network.train()
-        with autocast(settings, self.device):
-            loss, num_tokens = self.task.loss(self.network, self.task.batch_at(step))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(settings, step, fraction)
-        self.optimiser.step()
+        for optimiser in self.step.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(settings, step, fraction)
+        losses, num_tokens = self.step(self.task.batch_at(step))
         self.counters.step += 1
         self.counters.num_tokens += num_tokens
         self.update_average()
-        return float(loss.detach())
+        return losses
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -241,20 +286,21 @@ class TrainingLoop:
         for name, parameter in self.network.named_parameters():
             parameter.copy_(weights[name])
 
-    def report(self, writer: SummaryWriter, loss: float, fraction: float) -> None:
+    def report(self, writer: SummaryWriter, losses: dict[str, float], fraction: float) -> None:
         counters = self.counters
         if counters.step % 10:
             return
         progress = TrainingProgress(
             step=counters.step,
-            loss=loss,
+            loss=next(iter(losses.values())),
             val_loss=counters.val_loss,
             tokens_per_s=counters.num_tokens / max(counters.wall_seconds, 1e-9),
             elapsed_s=counters.wall_seconds,
             fraction=min(1.0, fraction),
         )
-        writer.add_scalar("loss/train", loss, counters.step)
-        writer.add_scalar("learning_rate", self.optimiser.param_groups[0]["lr"], counters.step)
+        for name, loss in losses.items():
+            writer.add_scalar(f"loss/{name}", loss, counters.step)
+        writer.add_scalar("learning_rate", self.step.optimisers[0].param_groups[0]["lr"], counters.step)
         writer.add_scalar("tokens_per_s", progress.tokens_per_s, counters.step)
         if counters.val_loss is not None:
             writer.add_scalar("loss/validation", counters.val_loss, counters.step)
@@ -270,8 +316,9 @@ class TrainingLoop:
                 f"average.{name}": self.average[name],
                 f"best.{name}": self.best[name],
             }
-            for moment, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{moment}.{name}"] = value
+            for optimiser in self.step.optimisers:
+                for moment, value in optimiser.state.get(parameter, {}).items():
+                    tensors[f"optimiser.{moment}.{name}"] = value
         tensors |= {f"buffer.{name}": buffer for name, buffer in self.network.named_buffers()}
         counters = {name: getattr(self.counters, name) for name in Counters.__slots__}
         write_tensors(self.work_dir / STATE, tensors, {"counters": json.dumps(counters)})
@@ -292,11 +339,15 @@ class TrainingLoop:
             parameter.data.copy_(tensors[f"weight.{name}"])
             self.average[name].copy_(tensors[f"average.{name}"])
             self.best[name].copy_(tensors[f"best.{name}"])
-            moments = ("step", "exp_avg", "exp_avg_sq")
             if f"optimiser.step.{name}" in tensors:
-                self.optimiser.state[parameter] = {
-                    moment: tensors[f"optimiser.{moment}.{name}"].to(self.device) for moment in moments
+                self.optimiser_of(parameter).state[parameter] = {
+                    moment: tensors[f"optimiser.{moment}.{name}"].to(self.device)
+                    for moment in ("step", "exp_avg", "exp_avg_sq")
                 }
+
+    def optimiser_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        groups = ((optimiser, group) for optimiser in self.step.optimisers for group in optimiser.param_groups)
+        return next(optimiser for optimiser, group in groups if any(parameter is p for p in group["params"]))
 
 
 class Clock:

@@ -1,5 +1,7 @@
 """Small pictures that a network learns in seconds: bright squares whose corner of the picture is their class."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,8 +9,9 @@ from aigc_models.image_data import LabelledImages
 
 LABEL_NAMES = ("upper left", "lower right")
 SHAPES = [(28, 1), (32, 3), (64, 1), (64, 3)]
-TINY = {
+TINY: dict[str, Any] = {
     "flow": {"vae": {"latent_width": 4, "width": 8}, "width": 32, "num_blocks": 1, "num_sampling_steps": 2},
+    "gan": {"noise_width": 4, "width": 8, "discriminator_width": 8},
     "vae": {"latent_width": 4, "width": 8},
 }
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, learning_rate
+from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, descend, learning_rate
 
 SETTINGS = LoopSettings(max_steps=40, cpu_budget_s=None, learning_rate=0.01, warmup_steps=5, device="cpu")
 
@@ -131,10 +131,42 @@ def test_the_state_is_handed_out_once_it_is_written(tmp_path: Path) -> None:
 
 
 def test_norms_and_biases_do_not_decay(tmp_path: Path) -> None:
-    matrices, vectors = TrainingLoop(network(), TASK, SETTINGS, tmp_path).optimiser.param_groups
+    matrices, vectors = TrainingLoop(network(), TASK, SETTINGS, tmp_path).step.optimisers[0].param_groups
     assert matrices["weight_decay"] > 0
     assert vectors["weight_decay"] == 0
     assert all(parameter.dim() == 1 for parameter in vectors["params"])
+
+
+class TwoOptimisers:
+    """The first layer learns from one loss, the last from another."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        self.network = network
+        self.optimisers = [torch.optim.AdamW(network[i].parameters(), fused=True) for i in (0, 3)]
+
+    def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, float], int]:
+        first, num_tokens = loss(self.network, batch)
+        descend(first, self.optimisers[0], 1.0)
+        second = loss(self.network, batch)[0]
+        descend(second, self.optimisers[1], 1.0)
+        return {"first": float(first.detach()), "second": float(second.detach())}, num_tokens
+
+
+def test_a_step_with_two_optimisers_learns_and_goes_on_after_a_crash(tmp_path: Path) -> None:
+    task = Task(batch_at=batch_at, validate=validate, step=TwoOptimisers)
+    settings = replace(SETTINGS, checkpoint_every_s=1e-9)
+    undisturbed = trained(tmp_path / "undisturbed", settings, task)
+    before = network().state_dict()
+    assert all(not undisturbed[name].equal(before[name]) for name in before)
+    with pytest.raises(CrashError):
+        TrainingLoop(network(), task, settings, tmp_path / "crashed", crash_at(20)).run()
+    resumed = trained(tmp_path / "crashed", settings, task)
+    assert all(undisturbed[name].equal(resumed[name]) for name in undisturbed)
+
+
+def test_a_task_without_loss_and_step_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a loss or a step"):
+        TrainingLoop(network(), Task(batch_at=batch_at, validate=validate), SETTINGS, tmp_path)
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
