@@ -58,8 +58,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-QUICK: dict[str, Any] = {"cpu_budget_s": 30.0, "classifier_steps": 150, "num_scored": 500, "num_validations": 4}
-"""Changes that show within a minute whether simple pictures can be learned."""
+QUICK: dict[str, Any] = {
+    "family": "vae",
+    "cpu_budget_s": 30.0,
+    "classifier_steps": 60,
+    "num_scored": 300,
+    "num_validations": 4,
+}
+"""Simple pictures within a minute: with so little time a VAE makes better ones than a flow or a GAN."""
 
 
 def default_image_settings(family: str, **changes: Any) -> ImageTrainingSettings:

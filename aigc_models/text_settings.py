@@ -50,6 +50,7 @@ FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 QUICK: dict[str, Any] = {
+    "family": "gpt",
     "width": 64,
     "num_layers": 2,
     "learning_rate": 6e-3,

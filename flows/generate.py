@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
@@ -20,7 +20,7 @@ from flows.exclusive import publishing_alone
 from flows.parameters import JobName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
 from flows.server import ending_with_server, show_in_ui, wait_for_server
-from flows.summary import figures, markdown_summary
+from flows.summary import describe_row, figures, markdown_summary
 from flows.train import train
 from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
 from infra.settings import load_settings
@@ -37,10 +37,14 @@ from workers.plan import Plan, make_plan
 from workers.publish import publish
 from workers.quality import find_breaches, measure_quality
 from workers.registry import ModelVersion, Versions, choose_version, read_versions
+from workers.report import has_report, write_report
 from workers.snapshot import take_snapshot
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
+SAMPLES = 10
+LINK_EXPIRES_S = 7 * 24 * 3600
+"""As long as S3 lets an address live."""
 _TRAINING = threading.Lock()  # dates that a backfill makes side by side need the same model: one of them trains it
 
 
@@ -96,6 +100,7 @@ def generate(
         set_aside = published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
         if not retry_quarantined or not set_aside:
             clean_up(storage, plan.job, plan.date)
+            report_partition(storage, published.manifest)
             why = "has no rows set aside" if retry_quarantined else "was already published and nothing changed since"
             return _settled("unchanged", plan, published.manifest, why)
     plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
@@ -122,7 +127,7 @@ def generate(
     if not is_ours:
         return _settled("unchanged", plan, manifest, "was published by another run in the meantime")
     record_outcome(storage, plan, "published", [])
-    show_partition(storage, manifest)
+    report_partition(storage, manifest)
     return _settled("published", plan, manifest, "")
 
 
@@ -247,10 +252,31 @@ def publish_partition(
     return publish(storage, plan, receipts, manifest, published)
 
 
-def show_partition(storage: Storage, manifest: dict[str, Any]) -> None:
-    """Figures and samples on the run's page."""
-    samples = sample_rows(storage, manifest, 10)
+def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
+    """The partition's page in the store, and figures, samples and a link to the page on the run's page.
+
+    Does nothing where the page is there already. The rows are published whatever becomes of it.
+    """
+    if has_report(storage, manifest):
+        return
     key, title = manifest["job"].replace("_", "-"), f"{manifest['job']} · {manifest['date']}"
+    samples = sample_rows(storage, manifest, SAMPLES)
     rows, text = figures(manifest), markdown_summary(manifest, samples)
     show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
     show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
+    try:
+        page = store_report(storage, manifest, rows, samples)
+    except NightshiftError as exc:
+        get_run_logger().warning(f"the rows are published, but their report is not: {exc}")
+        return
+    link = storage.presign(page, LINK_EXPIRES_S)
+    show_in_ui(lambda: create_link_artifact(link, "report", key=f"{key}-report", description=f"{title}: {page}"))
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def store_report(
+    storage: Storage, manifest: dict[str, Any], figures: list[dict[str, str]], samples: list[dict[str, Any]]
+) -> str:
+    """Writes the page and returns its key."""
+    words = [(str(next(iter(row.values()))), describe_row(row)) for row in samples]
+    return write_report(storage, manifest, [(row["figure"], row["value"]) for row in figures], words)

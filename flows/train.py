@@ -46,21 +46,36 @@ def train(
     settings: str = "",
     force: bool = False,
 ) -> ModelVersion:
-    """Trains a version on the data up to the end of a date; promotes it if it beats the champion on held-out texts.
+    """Trains on the data up to the end of a date; promotes what beats the champion on held-out data.
+
+    Returns the version that is champion now, or the first one trained if none of them is.
 
     Args:
         model: What to train.
         date: YYYY-MM-DD, the last day of the training data. Empty: the day before the scheduled start (UTC).
-        family: gpt, lstm, gru or rnn. Empty: the model's default.
+        family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures. Several, with commas between them, are
+            trained one after the other and compete. Empty: the model's default.
         settings: Training settings to change, as key=value separated by blanks or lines.
         force: Train once more even if a version was trained on just these data and settings.
     """
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
-    training = plan_training(storage, model, family, resolve_date(date), split_assignments(settings), again=force)
-    version = train_version(storage, training)
-    is_champion = challenge_champion(storage, version)
+    day, changes = resolve_date(date), split_assignments(settings)
+    families = [name.strip() for name in family.split(",")]
+    trainings = [plan_training(storage, model, name, day, changes, again=force) for name in families]
+    best = None
+    for training in trainings:
+        version = train_version(storage, training)
+        is_champion = challenge_champion(storage, version)
+        show_version(version, is_champion=is_champion)
+        if is_champion or best is None:
+            best = version
+    assert best is not None
+    return best
+
+
+def show_version(version: ModelVersion, *, is_champion: bool) -> None:
+    """The version's metrics on the run's page."""
     rows = [{"figure": name, "value": f"{value:.4g}"} for name, value in sorted(version.metrics.items())]
     title = f"{version.version}: {'champion' if is_champion else 'challenger'}"
     show_in_ui(lambda: create_table_artifact(rows, key="model-metrics", description=title))
     get_run_logger().info(title)
-    return version

@@ -46,7 +46,7 @@ class ModelDeclaration:
     default_settings: Callable[[str], Any]
     """A family's training settings, a dataclass on top of `LoopSettings`."""
     quick: Mapping[str, Any]
-    """Changes to the default family's settings for a first look within a minute."""
+    """Changes to the settings of its `family` for a first look within a minute."""
     read_examples: Callable[[Storage, list[Snapshot], Any], Any]
     """(store, snapshots, training settings) → all that is learned from. Raises InputError where that is too little."""
     train: Train

@@ -13,12 +13,17 @@ from flows.cli.terminal import console, readable_seconds
 from infra import local
 from infra.errors import GenerationError, InputError
 from infra.settings import load_settings
-from infra.storage import open_storage
+from infra.storage import Storage, open_storage
 from workers.inputs import input_key, list_input_files
+from workers.jobs import JOBS
+from workers.report import report_key
+
+LINK_EXPIRES_S = 24 * 3600
 
 
 def demo(
     products: Annotated[int, typer.Option(min=20, help="Products of the made-up catalogue.")] = 300,
+    images: Annotated[int, typer.Option(min=70, help="Drawn pictures of products.")] = 840,
     seed: Annotated[int, typer.Option(help="Other seeds make other products and texts.")] = 0,
 ) -> None:
     """Starts the local stack, loads made-up inputs, runs the nightly flow for every job and shows what it wrote.
@@ -29,28 +34,42 @@ def demo(
     date = (started.date() - timedelta(days=1)).isoformat()
     say("up")
     with tempfile.TemporaryDirectory() as folder:
-        say("inputs", "sample", folder, "--products", str(products), "--seed", str(seed))
+        numbers = ("--products", str(products), "--images", str(images), "--seed", str(seed))
+        say("inputs", "sample", folder, *numbers)
         files = sorted(Path(folder).glob("*.parquet"))
         refuse_to_mix(files)
         for file in files:
             say("inputs", "put", file.stem, str(file))
     say("train", "product_descriptions", "--date", date, "--quick")
+    say("train", "product_images", "--date", date, "--quick")
     say("nightly", "--date", date)
     say("show", "product_descriptions", "--date", date)
-    say("models", "product_descriptions")
+    say("show")
+    say("models")
     say("status")
     settings = load_settings()
+    storage = open_storage(settings)
     spent = readable_seconds((datetime.now(UTC) - started).total_seconds())
     rows = [
         ("rows", f"{settings.require_storage()}/outputs/product_descriptions/dt={date}/"),
         ("", f"nightshift export product_descriptions --date {date} --to rows"),
-        ("models", f"{settings.require_storage()}/models/copywriter/"),
+        ("models", f"{settings.require_storage()}/models/"),
+        *((name, page) for name, page in report_links(storage, date)),
         ("runs", f"{local.status(settings).ui_url}/runs"),
         ("to stop it all", "nightshift down"),
     ]
     console.rule(f"the whole night took {spent}")
     for name, place in rows:
         console.print(f"{name:>14}  {place}", markup=False, soft_wrap=True)
+
+
+def report_links(storage: Storage, date: str) -> list[tuple[str, str]]:
+    """Addresses, for a browser on this machine, of the pages of the night's partitions."""
+    keys = [report_key(job, date) for job in JOBS]
+    present = [key for key in keys if storage.head(key)]
+    return [
+        ("report" if number == 0 else "", storage.presign(key, LINK_EXPIRES_S)) for number, key in enumerate(present)
+    ]
 
 
 def refuse_to_mix(files: list[Path]) -> None:

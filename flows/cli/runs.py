@@ -36,7 +36,7 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="Family: gpt, lstm, gru or rnn for texts, flow, gan or vae for pictures. Without it the default."
+            help="Family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; several with commas compete."
         ),
     ] = "",
     date: DateOption = "",
@@ -55,15 +55,15 @@ def train(
 
     declared = find_job(job)
     declaration = MODELS[declared.model]
-    if quick and model not in ("", declaration.families[0]):
-        raise InputError(f"--quick is made for the family {declaration.families[0]}; leave --model {model} out")
+    if quick and model not in ("", declaration.quick["family"]):
+        raise InputError(f"--quick is made for the family {declaration.quick['family']}; leave --model {model} out")
     preset = [f"{key}={value}" for key, value in declaration.quick.items()] if quick else []
     settings = joined([*preset, *(set_ or [])])
     require_server()
     state = train_flow(
         model=declared.model,
         date=parse_date(date).isoformat(),
-        family=model,
+        family=declaration.quick["family"] if quick else model,
         settings=settings,
         force=force,
         return_state=True,

@@ -13,7 +13,7 @@ def test_each_family_has_settings_that_can_be_changed(family: str) -> None:
 
 
 def test_the_quick_settings_are_a_small_gpt() -> None:
-    assert default_settings("gpt", **QUICK).width < default_settings("gpt").width
+    assert default_settings(**QUICK).width < default_settings("gpt").width
 
 
 def test_settings_without_sense_are_refused() -> None:

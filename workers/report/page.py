@@ -1,0 +1,105 @@
+"""Puts a partition's report together: figures, samples, the model and its training, what was set aside, lineage.
+
+Everything that comes from data is escaped by the template.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from infra.parquet import read_rows
+from infra.storage import Storage
+from workers.models import MODELS
+from workers.plan import partition_work_prefix
+from workers.registry import ModelVersion, find_version
+from workers.report.charts import draw_curves, read_curves
+from workers.report.pictures import class_samples
+
+FINGERPRINT = "nightshift-manifest"
+"""Metadata of a page: which manifest it reports on."""
+MAX_REASONS = 20
+Rows = Sequence[tuple[str, str]]
+
+
+def report_key(job: str, day: str) -> str:
+    return f"reports/{job}/dt={day}/index.html"
+
+
+def has_report(storage: Storage, manifest: Mapping[str, Any]) -> bool:
+    """Whether the page of just this manifest is there."""
+    info = storage.head(report_key(manifest["job"], manifest["date"]))
+    return info is not None and info.metadata.get(FINGERPRINT) == _identity(manifest)
+
+
+def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samples: Rows) -> str:
+    """Writes the page and returns its key. `figures` are of the partition, `samples` are rows in words."""
+    version = find_version(storage, manifest["model"]["name"], manifest["model"]["version"])
+    environment = Environment(
+        loader=PackageLoader("workers.report", "."), autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
+    )
+    text = environment.get_template("page.html.j2").render(
+        job=manifest["job"],
+        date=manifest["date"],
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        figures=figures,
+        samples=[] if manifest["orders"] else samples,
+        classes=class_samples(storage, manifest) if manifest["orders"] else [],
+        model=version,
+        metrics=_metrics(version),
+        charts=_charts(storage, version),
+        reasons=_reasons(storage, manifest),
+        lineage=_lineage(manifest),
+    )
+    key = report_key(manifest["job"], manifest["date"])
+    metadata = {FINGERPRINT: _identity(manifest)}
+    storage.put(key, text.encode(), content_type="text/html; charset=utf-8", metadata=metadata)
+    return key
+
+
+def _identity(manifest: Mapping[str, Any]) -> str:
+    return f"{manifest['fingerprint']}-{manifest['generation']}"
+
+
+def _metrics(version: ModelVersion) -> Rows:
+    names = MODELS[version.name].figures
+    rows = [(label, f"{version.metrics[name]:.4g}") for label, name in names.items() if name in version.metrics]
+    return [*rows, ("CPU seconds of training", f"{version.metrics['cpu_seconds']:,.0f}")]
+
+
+def _charts(storage: Storage, version: ModelVersion) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        storage.download(f"{version.prefix}tensorboard/", Path(folder))
+        return [draw_curves(name, curves) for name, curves in read_curves(Path(folder)).items() if curves]
+
+
+def _reasons(storage: Storage, manifest: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """What rows were set aside for, without the figures that differ from row to row."""
+    prefix = f"{partition_work_prefix(manifest['job'], manifest['date'])}{manifest['fingerprint']}/quarantine-"
+    counts: Counter[str] = Counter()
+    for item in storage.list(prefix):
+        for row in read_rows(storage, item.key, columns=["stage", "error"]).to_pylist():
+            counts[f"{row['stage']}: {row['error'].partition(':')[0].strip()[:120]}"] += 1
+    return counts.most_common(MAX_REASONS)
+
+
+def _lineage(manifest: Mapping[str, Any]) -> Rows:
+    inputs = [
+        (f"input {item['key']}", f"{sum(item['row_groups']):,} rows, ETag {item['etag']}")
+        for item in manifest["snapshot"]["objects"][:MAX_REASONS]
+    ]
+    settings = [(f"setting {name}", str(value)) for name, value in manifest["settings"].items()]
+    model = manifest["model"]
+    return [
+        ("fingerprint", manifest["fingerprint"]),
+        ("published at", manifest["published_at"]),
+        ("model", f"{model['version']}, trained on data through {model['through']}"),
+        ("weights", f"SHA-256 {model['weights_sha256']}"),
+        *inputs,
+        *settings,
+        ("code", manifest["code"]),
+    ]
