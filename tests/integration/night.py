@@ -161,6 +161,19 @@ def find_actor(night: Night, kind: str) -> psutil.Process | None:
     return None
 
 
+def state_of(night: Night, run_id: str) -> dict[str, Any]:
+    with night.api as api:
+        return api.get(f"flow_runs/{run_id}").json()["state"]
+
+
+def start_deployment(night: Night, name: str, parameters: dict[str, Any]) -> str:
+    with night.api as api:
+        flow = {"generate": "generate", "backfill": "backfill"}[name]
+        deployment = api.get(f"deployments/name/{flow}/{name}").json()
+        run = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+        return run.raise_for_status().json()["id"]
+
+
 def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
     ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
     return next((run for run in runs if run["state"] and run["state"]["type"] in ended), None)

@@ -5,13 +5,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 import pytest
 
 from infra.local import status
-from tests.integration.night import JOB, NUM_PRODUCTS, SLOWLY, Night, find_actor, wait_until
+from tests.integration.night import JOB, NUM_PRODUCTS, SLOWLY, Night, find_actor, start_deployment, state_of, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 FREED_WITHIN_S = 30
@@ -27,11 +26,6 @@ def pid_of(night: Night, name: str) -> int:
 
 def with_settings(settings: str) -> list[str]:
     return [word for one in settings.split() for word in ("--set", one)]
-
-
-def state_of(night: Night, run_id: str) -> dict[str, Any]:
-    with night.api as api:
-        return api.get(f"flow_runs/{run_id}").json()["state"]
 
 
 def run_id_in(output: str) -> str:
@@ -112,14 +106,6 @@ def test_cancelling_a_backfill_ends_all_its_dates(night: Night) -> None:
         assert len(states) == 2
         assert set(states) == {"CANCELLED"}
     assert night.num_parts(days[2]) == 0
-
-
-def start_deployment(night: Night, name: str, parameters: dict[str, Any]) -> str:
-    with night.api as api:
-        flow = {"generate": "generate", "backfill": "backfill"}[name]
-        deployment = api.get(f"deployments/name/{flow}/{name}").json()
-        run = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        return run.raise_for_status().json()["id"]
 
 
 def wait_for_work(night: Night, day: str) -> None:

@@ -1,0 +1,148 @@
+"""A whole partition of pictures against its two bounds measured alone: bare sampling, and PNG encoding.
+
+    python tests/bench/image_throughput.py [--images A.parquet] [--model flow] [--train-s 60] [--seconds 60] [--rounds 3]
+
+One thread samples, in the bound and in the one actor of the partition, which filters and encodes in further threads. The
+partition is planned, generated on a Ray cluster of its own, checked and published into a folder; its time ends when it
+can be read. Bounds and partition take turns. Without pictures it draws some.
+"""
+
+import argparse
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from aigc_models.checked_images import CheckedImageModel
+from infra.settings import Settings
+from infra.storage import Storage, open_storage
+from tests.integration.ray_cluster import Cluster, running_cluster
+from workers.generation import generate_shards
+from workers.inputs import put_table
+from workers.jobs import JOBS
+from workers.manifest import make_manifest
+from workers.models import MODELS
+from workers.pictures import encode_png
+from workers.plan import make_plan
+from workers.publish import publish
+from workers.quality import measure_quality
+from workers.registry import ModelVersion, name_version, publish_version
+from workers.samples import write_samples
+from workers.snapshot import take_snapshot
+
+DAY = date(2026, 11, 22)
+JOB = JOBS["product_images"]
+MODEL = MODELS[JOB.model]
+BOUND_S = 10.0
+
+
+def train(storage: Storage, folder: Path, args: argparse.Namespace) -> tuple[CheckedImageModel, ModelVersion]:
+    settings = MODEL.parse_settings(args.model, {"cpu_budget_s": args.train_s, "num_scored": 300})
+    pictures = MODEL.read_examples(storage, [take_snapshot(storage, "images", DAY)], settings)
+    metrics = MODEL.train(
+        pictures,
+        folder / "model",
+        settings=settings,
+        work_dir=folder / "work",
+        on_progress=lambda progress: None,
+        on_checkpoint=lambda path: None,
+    )
+    name, sha256 = name_version(folder / "model", args.model, DAY.isoformat())
+    version = ModelVersion(
+        name=MODEL.name, version=name, family=args.model, through=DAY.isoformat(), weights_sha256=sha256, training="",
+        trained_on={}, metrics=metrics,
+    )  # fmt: skip
+    publish_version(storage, folder / "model", version)
+    return MODEL.load(folder / "model", "cpu"), version
+
+
+def sampling_rate(model: CheckedImageModel, first_seed: int) -> float:
+    """Pictures a second of the network alone, on one thread."""
+    torch.set_num_threads(1)
+    num_classes, num_images, started = len(model.label_names), 0, time.monotonic()
+    while time.monotonic() - started < BOUND_S:
+        seeds = range(first_seed + num_images, first_seed + num_images + 1024)
+        model.model.sample([seed % num_classes for seed in seeds], list(seeds))
+        num_images += 1024
+    return num_images / (time.monotonic() - started)
+
+
+def encoding_rate(model: CheckedImageModel) -> float:
+    """Pictures a second from pixels to PNG, on one thread."""
+    pixels = model.model.sample([i % len(model.label_names) for i in range(512)], list(range(512))).numpy()
+    num_images, started = 0, time.monotonic()
+    while time.monotonic() - started < BOUND_S:
+        for picture in pixels:
+            encode_png(picture)
+        num_images += len(pixels)
+    return num_images / (time.monotonic() - started)
+
+
+def partition_rate(
+    storage: Storage, cluster: Cluster, version: ModelVersion, each: int, seed: int
+) -> tuple[float, float]:
+    """Pictures a second of a whole partition, and of its actor while it worked."""
+    started = time.monotonic()
+    settings = JOB.parse_settings({"amount": str(each), "seed": seed})
+    snapshot = take_snapshot(storage, JOB.table, DAY)
+    plan = make_plan(JOB, DAY, snapshot, version.pin, settings, JOB.place_orders(storage, snapshot, settings))
+    receipts = generate_shards(
+        Settings(storage_uri=storage.uri, ray_address=cluster.address),
+        storage, plan, lambda line: None, lambda progress: None, num_actors=1,
+    )  # fmt: skip
+    quality = measure_quality(storage, plan, receipts, JOB.meter())
+    published = publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None)
+    assert published
+    spent = time.monotonic() - started
+    storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
+    return plan.num_rows / spent, plan.num_rows / sum(receipt.seconds for receipt in receipts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--model", choices=MODEL.families, default=MODEL.families[0])
+    parser.add_argument("--train-s", type=float, default=60.0, help="CPU seconds; the rate does not depend on them")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about how long a partition takes")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="image-throughput-") as name:
+        folder = Path(name)
+        storage = open_storage(Settings(storage_uri=(folder / "store").as_uri()))
+        file = args.images or drawn(folder)
+        put_table(storage, "images", [file])
+        model, version = train(storage, folder, args)
+        rounds = []
+        with running_cluster(folder / "ray") as cluster:
+            for number in range(args.rounds):
+                sampling, encoding = sampling_rate(model, number * 10**6), encoding_rate(model)
+                each = max(1, int(args.seconds * sampling / len(model.label_names)))
+                whole, actor = partition_rate(storage, cluster, version, each, number)
+                bound = min(sampling, encoding)
+                rounds.append((sampling, encoding, actor, whole, actor / bound, whole / bound))
+                print(f"round {number + 1}: {whole / bound:.2f} of the slower bound", flush=True)
+    show(args.model, rounds)
+
+
+def drawn(folder: Path) -> Path:
+    numbers = {"num_products": 0, "num_examples": 0, "num_requests": 0, "num_interactions": 0}
+    return write_samples(folder / "shop", num_images=2000, seed=0, **numbers)["images"]
+
+
+def show(family: str, rounds: list[tuple[float, ...]]) -> None:
+    names = ("bare sampling, images/s", "PNG encoding, images/s", "the actor, images/s", "whole partition, images/s",
+             "actor / slower bound", "whole partition / slower bound")  # fmt: skip
+    table = Table("figure", *(f"round {number}" for number in range(1, len(rounds) + 1)), "median", title=family)
+    for name, values in zip(names, zip(*rounds, strict=True), strict=True):
+        cells = [f"{value:,.0f}" if value > 10 else f"{value:.2f}" for value in (*values, median(values))]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

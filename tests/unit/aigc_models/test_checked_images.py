@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
+from aigc_models.checked_images import COPIES, CheckedImageModel, CheckedImages, Checks
+from aigc_models.checkpoint import CheckpointError
+from aigc_models.image_families import build_image_network
+from aigc_models.image_filters import NearCopyFilter, OddityFilter
+from aigc_models.images import ImageModel
+from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
+
+SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}
+NO_LIMITS = Checks(num_candidates=1, reject_odd=False, reject_copies=False)
+
+
+@pytest.fixture
+def model() -> CheckedImageModel:
+    torch.manual_seed(0)
+    generator = ImageModel("vae", build_image_network("vae", SHAPE, TINY["vae"]), LABEL_NAMES)
+    oddities = OddityFilter(Autoencoder(AutoencoderConfig(image_px=28, num_colours=1, width=8)), float("inf"))
+    copies = NearCopyFilter.fit(squares(40).images_BHWC, squares(20, seed=1).images_BHWC)
+    return CheckedImageModel(generator, oddities, copies)
+
+
+def rows_of(groups: list[CheckedImages]) -> dict[int, torch.Tensor]:
+    found = {row: image for group in groups for row, image in zip(group.rows, group.images_BHWC, strict=True)}
+    assert len(found) == sum(len(group.rows) for group in groups)
+    return found
+
+
+def test_every_row_comes_back_once_whatever_the_batch(model: CheckedImageModel) -> None:
+    labels, seeds = [i % 2 for i in range(300)], list(range(300))
+    whole = rows_of(list(model.generate(labels, seeds, NO_LIMITS)))
+    assert sorted(whole) == list(range(300))
+    alone = rows_of(list(model.generate(labels[7:8], seeds[7:8], NO_LIMITS)))
+    assert torch.equal(alone[0], whole[7])
+
+
+def test_what_fails_is_drawn_again_and_only_that(model: CheckedImageModel) -> None:
+    labels, seeds = [0] * 60, list(range(60))
+    first = list(model.generate(labels, seeds, NO_LIMITS))
+    errors_B = torch.cat([group.errors_B for group in first])
+    model.oddities.limit = float(errors_B.median())
+    once = rows_of(list(model.generate(labels, seeds, Checks(num_candidates=1))))
+    groups = list(model.generate(labels, seeds, Checks(num_candidates=5)))
+    again = rows_of(groups)
+    kept = [row for group in groups if group.candidate == 1 for row in group.rows]
+    assert 20 <= len(kept) < 60
+    assert all(torch.equal(once[row], again[row]) for row in kept)
+    assert not any(torch.equal(once[row], again[row]) for row in set(again) - set(kept))
+    assert all(not problems for group in groups if group.candidate < 5 for problems in group.problems)
+
+
+def test_the_last_candidate_stays_with_its_problems(model: CheckedImageModel) -> None:
+    model.oddities.limit = -1.0
+    groups = list(model.generate([0, 1], [1, 2], Checks(num_candidates=3)))
+    assert {group.candidate for group in groups} == {3}
+    assert all(problems[0].startswith("odd: ") for group in groups for problems in group.problems)
+
+
+def test_a_copy_of_a_training_picture_is_found() -> None:
+    training = squares(40).images_BHWC
+    filter_ = NearCopyFilter.fit(torch.cat([training, training]), squares(20, seed=1).images_BHWC)
+    assert len(filter_.training_NHWC) <= 40
+    assert (filter_.ratios(training) < filter_.limit).float().mean() > 0.9
+    assert (filter_.ratios(squares(20, seed=2).images_BHWC) < filter_.limit).float().mean() < 0.2
+
+
+def test_a_loaded_model_makes_and_judges_as_before(model: CheckedImageModel, tmp_path: Path) -> None:
+    model.model.save(tmp_path)
+    model.oddities.save(tmp_path / "oddities")
+    model.copies.save(tmp_path / COPIES)
+    (before,), (after,) = (
+        list(each.generate([0, 1], [5, 6], NO_LIMITS)) for each in (model, CheckedImageModel.load(tmp_path))
+    )
+    assert torch.equal(before.images_BHWC, after.images_BHWC)
+    assert torch.equal(before.ratios_B, after.ratios_B)
+    (tmp_path / COPIES / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"copies: no config\.json"):
+        CheckedImageModel.load(tmp_path)

@@ -1,0 +1,99 @@
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from infra.parquet import encode
+from infra.storage import Storage
+from tests.unit.workers.conftest import DISC, store_of
+from tests.unit.workers.picture_files import drawings
+from workers.part import QUARANTINE
+from workers.registry import ModelVersion, publish_version
+from workers.report import has_report, report_key, write_report
+
+DAY = "2026-11-22"
+SCRIPT = "<script>alert(1)</script>"
+FIGURES = [("rows published", "4"), ("odd", SCRIPT)]
+
+
+class Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.fixture
+def storage(tmp_path: Path, tiny_folder: Path) -> Storage:
+    storage = store_of(tmp_path / "store", drawings({DISC: 3, (1, SCRIPT): 3}))
+    version = ModelVersion(
+        name="image_generator",
+        version="v1",
+        family="vae",
+        through=DAY,
+        weights_sha256="0" * 64,
+        training="t",
+        trained_on={},
+        metrics={"fcd": 1.5, "fcd_floor": 0.2, "cas": 0.9, "cpu_seconds": 12.0},
+    )
+    publish_version(storage, tiny_folder / "model", version)
+    return storage
+
+
+def manifest_of(storage: Storage, *, with_orders: bool) -> dict[str, Any]:
+    part = f"outputs/product_images/dt={DAY}/part.parquet"
+    table = drawings({DISC: 2, (1, SCRIPT): 2}, seed=7)
+    storage.put(part, encode(table, table.schema, {}))
+    aside = [{"row_id": "r", "stage": "check", "error": f"odd: {n}", "traceback": "", "attempts": 1} for n in range(2)]
+    quarantine = encode(pa.Table.from_pylist(aside, QUARANTINE), QUARANTINE, {})
+    storage.put(f"work/product_images/dt={DAY}/f00d/quarantine-000000.parquet", quarantine)
+    orders = [{"label": label, "label_name": name, "num_rows": 2} for label, name in (DISC, (1, SCRIPT))]
+    return {
+        "job": "product_images",
+        "date": DAY,
+        "fingerprint": "f00d",
+        "generation": 1,
+        "parts": [{"key": part, "rows": 4}],
+        "orders": orders if with_orders else [],
+        "snapshot": {"objects": [{"key": "inputs/images/0.parquet", "etag": "e", "row_groups": [6]}]},
+        "settings": {"seed": 0},
+        "model": {"name": "image_generator", "version": "v1", "through": DAY, "weights_sha256": "0" * 64},
+        "published_at": "2026-11-23T02:00:00+00:00",
+        "code": "0.1.0",
+    }
+
+
+def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(storage: Storage) -> None:
+    manifest = manifest_of(storage, with_orders=True)
+    assert not has_report(storage, manifest)
+    key = write_report(storage, manifest, FIGURES, [])
+    assert key == report_key("product_images", DAY)
+    assert has_report(storage, manifest)
+    assert not has_report(storage, manifest | {"generation": 2})
+    text = storage.get(key).decode()
+    page = Elements(text)
+    assert page.tags.count("img") == 3 + 3 + 2 + 2
+    assert "svg" in page.tags
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+    assert "<th>check: odd</th><td>2</td>" in text
+
+
+def test_markup_in_data_stays_text(storage: Storage) -> None:
+    manifest = manifest_of(storage, with_orders=True)
+    text = storage.get(write_report(storage, manifest, FIGURES, [])).decode()
+    assert "script" not in Elements(text).tags
+    assert text.count("&lt;script&gt;") >= 2
+
+
+def test_texts_are_shown_as_samples(storage: Storage) -> None:
+    manifest = manifest_of(storage, with_orders=False)
+    text = storage.get(write_report(storage, manifest, FIGURES, [("p1", f"A {SCRIPT} kettle")])).decode()
+    assert "A &lt;script&gt;alert(1)&lt;/script&gt; kettle" in text
+    assert "img" not in Elements(text).tags
