@@ -19,8 +19,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> OddityFilter:
 
 def test_odd_pictures_are_found_and_real_ones_are_not(trained: OddityFilter) -> None:
     noise = torch.randint(0, 256, (40, 28, 28, 1), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    assert trained.is_odd(noise).all()
-    assert trained.is_odd(squares(100, seed=1).images_BHWC).double().mean() < 0.15
+    assert (trained.errors(noise) > trained.limit).all()
+    assert (trained.errors(squares(100, seed=1).images_BHWC) > trained.limit).double().mean() < 0.15
 
 
 def test_a_saved_filter_judges_alike(trained: OddityFilter, tmp_path: Path) -> None:
@@ -38,6 +38,6 @@ def test_near_copies_are_found_and_unseen_pictures_are_not() -> None:
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (500, 8, 8, 1), generator=generator).to(torch.uint8)
     training, held_out, unseen = pictures[:300], pictures[300:400], pictures[400:]
-    copies = NearCopyFilter(training, held_out)
-    assert copies.is_near_copy(training[:50]).all()
-    assert copies.is_near_copy(unseen).double().mean() < 0.1
+    copies = NearCopyFilter.fit(training, held_out)
+    assert (copies.ratios(training[:50]) < copies.limit).all()
+    assert (copies.ratios(unseen) < copies.limit).double().mean() < 0.1
