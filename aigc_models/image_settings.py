@@ -60,6 +60,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 QUICK: dict[str, Any] = {
     "family": "vae",
+    "network": {"width": 16, "latent_width": 16},
+    "learning_rate": 4e-3,
     "cpu_budget_s": 30.0,
     "classifier_steps": 60,
     "num_scored": 300,

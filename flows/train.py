@@ -44,6 +44,7 @@ def train(
     date: str = "",
     family: str = "",
     settings: str = "",
+    quick: bool = False,
     force: bool = False,
 ) -> ModelVersion:
     """Trains on the data up to the end of a date; promotes what beats the champion on held-out data.
@@ -56,12 +57,13 @@ def train(
         family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures. Several, with commas between them, are
             trained one after the other and compete. Empty: the model's default.
         settings: Training settings to change, as key=value separated by blanks or lines.
+        quick: Small, and half a minute: for a first look at plain, regular examples.
         force: Train once more even if a version was trained on just these data and settings.
     """
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
     day, changes = resolve_date(date), split_assignments(settings)
     families = [name.strip() for name in family.split(",")]
-    trainings = [plan_training(storage, model, name, day, changes, again=force) for name in families]
+    trainings = [plan_training(storage, model, name, day, changes, quick=quick, again=force) for name in families]
     best = None
     for training in trainings:
         version = train_version(storage, training)

@@ -59,10 +59,13 @@ class ModelDeclaration:
     figures: Mapping[str, str]
     """The metrics that people are shown, by what they are called."""
 
-    def parse_settings(self, family: str, overrides: Mapping[str, Any]) -> Any:
+    def parse_settings(self, family: str, overrides: Mapping[str, Any], *, quick: bool = False) -> Any:
         """Training settings of `family`; raises InputError that names what is wrong."""
-        family = family or self.families[0]
+        if quick and family not in ("", self.quick["family"]):
+            raise InputError(f"a quick training is made for the family {self.quick['family']}, not {family}")
+        family = self.quick["family"] if quick else family or self.families[0]
         if family not in self.families:
             raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
         given = {key: value for key, value in overrides.items() if key != "family"}
-        return override(self.default_settings(family), given, f"training {self.name}")
+        preset = self.quick if quick else {}
+        return override(self.default_settings(family), {**preset, **given}, f"training {self.name}")

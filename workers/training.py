@@ -24,11 +24,18 @@ from workers.train_actor import TrainActor, Training
 
 
 def plan_training(
-    storage: Storage, model: str, family: str, day: date, overrides: Mapping[str, Any], *, again: bool = False
+    storage: Storage,
+    model: str,
+    family: str,
+    day: date,
+    overrides: Mapping[str, Any],
+    *,
+    quick: bool = False,
+    again: bool = False,
 ) -> Training:
     """Pins a training's data and settings. With `again` it counts as another one than the same training before."""
     declaration = MODELS[model]
-    settings = declaration.parse_settings(family, overrides)
+    settings = declaration.parse_settings(family, overrides, quick=quick)
     snapshots = _training_snapshots(storage, declaration, day)
     earlier = len(list_versions(storage, model)) if again else 0
     fingerprint = digest([model, declaration.version, [asdict(item) for item in snapshots], asdict(settings), earlier])

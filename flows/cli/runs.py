@@ -55,16 +55,13 @@ def train(
 
     declared = find_job(job)
     declaration = MODELS[declared.model]
-    if quick and model not in ("", declaration.quick["family"]):
-        raise InputError(f"--quick is made for the family {declaration.quick['family']}; leave --model {model} out")
-    preset = [f"{key}={value}" for key, value in declaration.quick.items()] if quick else []
-    settings = joined([*preset, *(set_ or [])])
     require_server()
     state = train_flow(
         model=declared.model,
         date=parse_date(date).isoformat(),
-        family=declaration.quick["family"] if quick else model,
-        settings=settings,
+        family=model,
+        settings=joined(set_),
+        quick=quick,
         force=force,
         return_state=True,
     )
