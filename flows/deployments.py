@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import PrefectException
 
 from infra.errors import ServiceError
 from infra.local import StackStatus
@@ -46,10 +48,14 @@ def register(settings: Settings, state: StackStatus, *, on_event: Callable[[str]
 
 
 def rank_queues(api_url: str) -> None:
-    """Gives the queues, which deploying has created, their priorities; raises ServiceError."""
+    """Gives the queues, which deploying has created, their priorities; raises ServiceError.
+
+    Prefect's client asks again while a new server's database is locked (503).
+    """
     try:
-        with httpx.Client(base_url=f"{api_url}/work_pools/{WORK_POOL}/queues", timeout=TIMEOUT_S) as queues:
+        with SyncPrefectClient(api_url) as client:
             for priority, name in enumerate(WORK_QUEUES, start=1):
-                queues.patch(f"/{name}", json={"priority": priority}).raise_for_status()
-    except httpx.HTTPError as exc:
+                queue = client.read_work_queue_by_name(name, work_pool_name=WORK_POOL)
+                client.update_work_queue(queue.id, priority=priority)
+    except (httpx.HTTPError, PrefectException) as exc:
         raise ServiceError(f"the work queues of {WORK_POOL} could not be given their priorities: {exc}") from exc
