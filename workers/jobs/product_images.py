@@ -36,6 +36,7 @@ IMAGE_COLUMNS = (
 class ImageSettings(JobSettings):
     amount: str = "1x"
     """500: so many of each class; 2x: twice as many as there are real ones; up-to-1000: what a class lacks of that."""
+    rows_per_shard: int = 512
     batch_rows: int = 512
     num_candidates: int = 4
     """Pictures drawn for a row until one is neither odd nor a near copy of a training picture."""

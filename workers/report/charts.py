@@ -22,8 +22,11 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
-TAGS = {"loss/train": "training loss", "loss/validation": "held-out score"}
+TAGS = {"loss/train": "training loss", "loss/validation": "on held-out data"}
 """What the training loop writes, and what it is called."""
+
+DRAWN = {"loss/train": "default", "loss/validation": "steps-post"}
+"""A validation's figure is repeated until the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def draw_curves(title: str, curves: Mapping[str, Curve]) -> str:
         figure = Figure(figsize=(7.2, 2.2), layout="constrained")
         panels = figure.subplots(1, max(1, len(curves)), squeeze=False)[0]
         for panel, colour, (tag, curve) in zip(panels, COLOURS, curves.items(), strict=False):
-            panel.plot(curve.steps, curve.values, color=colour, linewidth=1.2)
+            panel.plot(curve.steps, curve.values, color=colour, linewidth=1.2, drawstyle=DRAWN[tag])
             panel.set_title(f"{title}: {TAGS[tag]}", fontsize=9)
             panel.set_xlabel("step")
         sink = io.StringIO()
