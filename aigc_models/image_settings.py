@@ -7,6 +7,9 @@ from aigc_models.gan import LOSSES, Loss
 from aigc_models.image_families import FAMILIES
 from aigc_models.loop import LoopSettings
 
+MIN_CLASSIFIER_STEPS = 10
+"""Fewer have no cycle of the learning rate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTrainingSettings(LoopSettings):
@@ -16,6 +19,8 @@ class ImageTrainingSettings(LoopSettings):
     batch_size: int = 64
     flip: bool = False
     """A picture's mirror image is as good as itself: true of cats, not of digits."""
+    shift_px: int = 0
+    """Training pictures are moved at random by up to so many pixels each way: against copies where there are few."""
     autoencoder_share: float = 0.5
     """Of the budget, for the autoencoder below a flow."""
     loss: Loss = "hinge"
@@ -34,8 +39,10 @@ class ImageTrainingSettings(LoopSettings):
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
-        if min(self.batch_size, self.num_scored, self.classifier_steps) < 2:
-            raise ValueError("batch_size, num_scored and classifier_steps must be at least 2")
+        if min(self.batch_size, self.num_scored) < 2 or self.classifier_steps < MIN_CLASSIFIER_STEPS:
+            raise ValueError(f"batch_size and num_scored must be at least 2, classifier_steps {MIN_CLASSIFIER_STEPS}")
+        if self.shift_px < 0:
+            raise ValueError(f"shift_px must not be negative: {self.shift_px}")
         if not 0.0 < self.validation_share < 1.0 or not 0.0 < self.autoencoder_share < 1.0:
             raise ValueError("validation_share and autoencoder_share must be between 0 and 1")
 
