@@ -23,7 +23,7 @@ class ImageTrainingSettings(LoopSettings):
     """Training pictures are moved at random by up to so many pixels each way: against copies where there are few."""
     autoencoder_share: float = 0.5
     """Of the budget, for the autoencoder below a flow."""
-    loss: Loss = "hinge"
+    loss: Loss = "original"
     """Of a GAN: "original" or "hinge"."""
     augment: bool = False
     """A GAN's discriminator sees pictures moved, cut out and recoloured: against learning few ones by heart."""
@@ -50,7 +50,16 @@ class ImageTrainingSettings(LoopSettings):
 MIXED = {"precision": "bfloat16"}
 """1.3 to 2.8 times as many pictures a second as float32 on CPUs that compute in it; others want "float32"."""
 PRESETS: dict[str, dict[str, Any]] = {
-    "flow": {**MIXED, "batch_size": 256, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.999},
+    "flow": {
+        **MIXED,
+        "cpu_budget_s": 450.0,
+        "autoencoder_share": 0.4,
+        "batch_size": 128,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "ema_decay": 0.999,
+        "num_validations": 6,
+    },
     "gan": {
         **MIXED,
         "learning_rate": 1e-3,
@@ -58,13 +67,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "betas": (0.5, 0.99),
         "max_gradient_norm": 10.0,
         "ema_decay": 0.998,
+        "num_validations": 8,
     },
     "vae": {**MIXED, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.995},
 }
 
 
-def default_image_settings(family: str, **changes: Any) -> ImageTrainingSettings:
-    """Settings that suit a family on some thousand small pictures, with changes."""
+FEW_IMAGES = 100
+"""Of a class; with fewer, families learn pictures by heart unless `FEW_SHOT` changes their presets."""
+FEW_SHOT: dict[str, dict[str, Any]] = {
+    "flow": {"shift_px": 2, "network": {"dropout": 0.2}},
+    "gan": {"shift_px": 2, "augment": True},
+    "vae": {"shift_px": 2, "cpu_budget_s": 30.0},
+}
+
+
+def default_image_settings(
+    family: str, *, images_per_class: int | None = None, **changes: Any
+) -> ImageTrainingSettings:
+    """Settings that suit a family, with changes. `images_per_class`: how many there are to train on, at least in the
+    smallest class; None: some hundred or more."""
     if family not in PRESETS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    return ImageTrainingSettings(**{"family": family, **PRESETS[family], **changes})
+    are_few = images_per_class is not None and images_per_class < FEW_IMAGES
+    few_shot = FEW_SHOT[family] if are_few else {}
+    return ImageTrainingSettings(**{"family": family, **PRESETS[family], **few_shot, **changes})
