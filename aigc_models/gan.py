@@ -30,7 +30,7 @@ class GANConfig:
     """1: grey; 3: RGB."""
     num_classes: int
     noise_width: int = 64
-    width: int = 32
+    width: int = 48
     """Features of the generator at half the side; every further halving doubles them."""
     discriminator_width: int = 32
 

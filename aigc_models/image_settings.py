@@ -7,6 +7,9 @@ from aigc_models.gan import LOSSES, Loss
 from aigc_models.image_families import FAMILIES
 from aigc_models.loop import LoopSettings
 
+MIN_CLASSIFIER_STEPS = 10
+"""Fewer have no cycle of the learning rate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTrainingSettings(LoopSettings):
@@ -18,9 +21,11 @@ class ImageTrainingSettings(LoopSettings):
     batch_size: int = 64
     flip: bool = False
     """A picture's mirror image is as good as itself: true of cats, not of digits."""
+    shift_px: int = 0
+    """Training pictures are moved at random by up to so many pixels each way: against copies where there are few."""
     autoencoder_share: float = 0.5
     """Of the budget, for the autoencoder below a flow."""
-    loss: Loss = "hinge"
+    loss: Loss = "original"
     """Of a GAN: "original" or "hinge"."""
     augment: bool = False
     """A GAN's discriminator sees pictures moved, cut out and recoloured: against learning few ones by heart."""
@@ -36,8 +41,10 @@ class ImageTrainingSettings(LoopSettings):
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
-        if min(self.batch_size, self.num_scored, self.classifier_steps) < 2:
-            raise ValueError("batch_size, num_scored and classifier_steps must be at least 2")
+        if min(self.batch_size, self.num_scored) < 2 or self.classifier_steps < MIN_CLASSIFIER_STEPS:
+            raise ValueError(f"batch_size and num_scored must be at least 2, classifier_steps {MIN_CLASSIFIER_STEPS}")
+        if self.shift_px < 0:
+            raise ValueError(f"shift_px must not be negative: {self.shift_px}")
         if not 0.0 < self.validation_share < 1.0 or not 0.0 < self.autoencoder_share < 1.0:
             raise ValueError("validation_share and autoencoder_share must be between 0 and 1")
 
@@ -45,7 +52,16 @@ class ImageTrainingSettings(LoopSettings):
 MIXED = {"precision": "bfloat16"}
 """1.3 to 2.8 times as many pictures a second as float32 on CPUs that compute in it; others want "float32"."""
 PRESETS: dict[str, dict[str, Any]] = {
-    "flow": {**MIXED, "batch_size": 256, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.999},
+    "flow": {
+        **MIXED,
+        "cpu_budget_s": 450.0,
+        "autoencoder_share": 0.4,
+        "batch_size": 128,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "ema_decay": 0.999,
+        "num_validations": 6,
+    },
     "gan": {
         **MIXED,
         "learning_rate": 1e-3,
@@ -53,6 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "betas": (0.5, 0.99),
         "max_gradient_norm": 10.0,
         "ema_decay": 0.998,
+        "num_validations": 8,
     },
     "vae": {**MIXED, "learning_rate": 2e-3, "weight_decay": 0.01, "ema_decay": 0.995},
 }
@@ -70,8 +87,22 @@ QUICK: dict[str, Any] = {
 """Simple pictures within a minute: with so little time a VAE makes better ones than a flow or a GAN."""
 
 
-def default_image_settings(family: str, **changes: Any) -> ImageTrainingSettings:
-    """Settings that suit a family on some thousand small pictures, with changes."""
+FEW_IMAGES = 100
+"""Of a class; with fewer, families learn pictures by heart unless `FEW_SHOT` changes their presets."""
+FEW_SHOT: dict[str, dict[str, Any]] = {
+    "flow": {"shift_px": 2, "network": {"dropout": 0.2}},
+    "gan": {"shift_px": 2, "augment": True},
+    "vae": {"shift_px": 2, "cpu_budget_s": 30.0},
+}
+
+
+def default_image_settings(
+    family: str, *, images_per_class: int | None = None, **changes: Any
+) -> ImageTrainingSettings:
+    """Settings that suit a family, with changes. `images_per_class`: how many there are to train on, at least in the
+    smallest class; None: some hundred or more."""
     if family not in PRESETS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    return ImageTrainingSettings(**{"family": family, **PRESETS[family], **changes})
+    are_few = images_per_class is not None and images_per_class < FEW_IMAGES
+    few_shot = FEW_SHOT[family] if are_few else {}
+    return ImageTrainingSettings(**{"family": family, **PRESETS[family], **few_shot, **changes})

@@ -15,7 +15,7 @@ from aigc_models.flow import LatentFlow, flow_matching_loss
 from aigc_models.gan import Generator
 from aigc_models.gan_step import GANStep
 from aigc_models.image_classifier import Classifier, image_features
-from aigc_models.image_data import Batch, EpochSchedule, LabelledImages, mirrored, to_network, to_pixels
+from aigc_models.image_data import Batch, EpochSchedule, LabelledImages, mirrored, shifted, to_network, to_pixels
 from aigc_models.image_families import ImageNetwork
 from aigc_models.image_metrics import frechet_distance
 from aigc_models.image_settings import ImageTrainingSettings
@@ -26,6 +26,8 @@ from aigc_models.vae import VAE, sample_posterior, vae_loss
 
 ENCODED_AT_ONCE = 256
 GRID_ROWS = 8
+NUM_VIEWS = 8
+"""Of a training picture that may be moved, for what is done once with all of them."""
 CALIBRATION_BATCHES, CALIBRATION_IMAGES = 20, 128
 
 
@@ -39,10 +41,12 @@ class ImageCorpus:
     label_names: tuple[str, ...]
     device: torch.device
 
-    def batch(self, rows_B: Tensor, flip: bool) -> Batch:
+    def batch(self, rows_B: Tensor, settings: ImageTrainingSettings) -> Batch:
+        """Training pictures, moved and mirrored at random as the settings say."""
         data = self.training.select(rows_B)
         images_BCHW = to_network(data.images_BHWC)
-        images_BCHW = mirrored(images_BCHW) if flip else images_BCHW
+        images_BCHW = mirrored(images_BCHW) if settings.flip else images_BCHW
+        images_BCHW = shifted(images_BCHW, settings.shift_px) if settings.shift_px else images_BCHW
         return Batch(images_BCHW.to(self.device), data.labels_B.to(self.device))
 
     def labels_like_real(self, num: int) -> list[int]:
@@ -76,7 +80,7 @@ def autoencoder_task(corpus: ImageCorpus, settings: ImageTrainingSettings) -> Ta
         return grid(to_pixels(reconstructed_BCHW).cpu(), GRID_ROWS)
 
     def batch_at(step: int) -> Batch:
-        return corpus.batch(schedule.rows_at(step), settings.flip)
+        return corpus.batch(schedule.rows_at(step), settings)
 
     return Task(batch_at=batch_at, loss=loss, validate=validate, samples=samples)
 
@@ -106,7 +110,7 @@ def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTr
         return vae_loss(batch.inputs, *network(batch.inputs, batch.labels_B)), len(batch.labels_B)
 
     def batch_at(step: int) -> Batch:
-        return corpus.batch(schedule.rows_at(step), settings.flip)
+        return corpus.batch(schedule.rows_at(step), settings)
 
     if isinstance(network, Generator):
         return Task(batch_at=batch_at, step=lambda gan: GANStep(gan, settings), validate=validate, samples=samples)
@@ -117,7 +121,7 @@ def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTr
 def finish(network: ImageNetwork, corpus: ImageCorpus, settings: ImageTrainingSettings) -> None:
     """What follows from the weights: a VAE's Gaussians, the statistics of a GAN's norms."""
     if isinstance(network, VAE):
-        network.fit_prior(*posteriors(network, corpus, flip=False), corpus.training.labels_B.to(corpus.device))
+        network.fit_prior(*posteriors(network, corpus, settings))
     if isinstance(network, Generator):
         network.calibrate([calibration_batch(network, corpus, number) for number in range(CALIBRATION_BATCHES)])
 
@@ -130,13 +134,16 @@ def calibration_batch(network: Generator, corpus: ImageCorpus, number: int) -> t
 
 
 @torch.no_grad()
-def posteriors(network: VAE, corpus: ImageCorpus, flip: bool) -> tuple[Tensor, Tensor]:
-    """Means and logarithms of variances [N, Z] of all training pictures, mirrored if `flip`."""
-    found = []
-    for rows_B in torch.arange(len(corpus.training)).split(ENCODED_AT_ONCE):
-        batch = corpus.batch(rows_B, flip=False)
-        found.append(network.encode(batch.inputs.flip(3) if flip else batch.inputs, batch.labels_B))
-    return torch.cat([mean for mean, _ in found]), torch.cat([log_variance for _, log_variance in found])
+def posteriors(network: VAE, corpus: ImageCorpus, settings: ImageTrainingSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and logarithms of variances [N, Z] of all training pictures, and their labels; of several views of each
+    where training moves or mirrors them."""
+    torch.manual_seed(settings.seed)
+    num_views = NUM_VIEWS if settings.shift_px else 1 + settings.flip
+    rows_N = torch.arange(len(corpus.training)).repeat(num_views)
+    batches = [corpus.batch(rows_B, settings) for rows_B in rows_N.split(ENCODED_AT_ONCE)]
+    found = [network.encode(batch.inputs, batch.labels_B) for batch in batches]
+    means, log_variances = zip(*found, strict=True)
+    return torch.cat(means), torch.cat(log_variances), torch.cat([batch.labels_B for batch in batches])
 
 
 class WhitenedLatents:
@@ -144,10 +151,7 @@ class WhitenedLatents:
 
     def __init__(self, vae: VAE, corpus: ImageCorpus, settings: ImageTrainingSettings) -> None:
         self.vae = vae
-        views = [posteriors(vae, corpus, flip) for flip in ((False, True) if settings.flip else (False,))]
-        self.mean_NZ = torch.cat([mean for mean, _ in views])
-        self.log_variance_NZ = torch.cat([log_variance for _, log_variance in views])
-        self.labels_N = corpus.training.labels_B.to(corpus.device).repeat(len(views))
+        self.mean_NZ, self.log_variance_NZ, self.labels_N = posteriors(vae, corpus, settings)
         self.schedule = EpochSchedule(len(self.labels_N), settings.batch_size, settings.seed)
 
     def batch_at(self, step: int) -> Batch:

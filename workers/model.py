@@ -43,8 +43,10 @@ class ModelDeclaration:
     """Input tables with its examples; a table that is absent is left out, but not all of them."""
     families: tuple[str, ...]
     """The first one is the default."""
-    default_settings: Callable[[str], Any]
-    """A family's training settings, a dataclass on top of `LoopSettings`."""
+    default_settings: Callable[..., Any]
+    """(family, what `survey` found) → its training settings, a dataclass on top of `LoopSettings`."""
+    survey: Callable[[Storage, list[Snapshot]], dict[str, Any]] = lambda storage, snapshots: {}
+    """What of the inputs the default settings depend on, found without reading whole rows."""
     quick: Mapping[str, Any]
     """Changes to the settings of its `family` for a first look within a minute."""
     read_examples: Callable[[Storage, list[Snapshot], Any], Any]
@@ -59,7 +61,9 @@ class ModelDeclaration:
     figures: Mapping[str, str]
     """The metrics that people are shown, by what they are called."""
 
-    def parse_settings(self, family: str, overrides: Mapping[str, Any], *, quick: bool = False) -> Any:
+    def parse_settings(
+        self, family: str, overrides: Mapping[str, Any], *, quick: bool = False, survey: Mapping[str, Any] | None = None
+    ) -> Any:
         """Training settings of `family`; raises InputError that names what is wrong."""
         if quick and family not in ("", self.quick["family"]):
             raise InputError(f"a quick training is made for the family {self.quick['family']}, not {family}")
@@ -68,4 +72,4 @@ class ModelDeclaration:
             raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
         given = {key: value for key, value in overrides.items() if key != "family"}
         preset = self.quick if quick else {}
-        return override(self.default_settings(family), {**preset, **given}, f"training {self.name}")
+        return override(self.default_settings(family, **(survey or {})), {**preset, **given}, f"training {self.name}")

@@ -35,8 +35,9 @@ def plan_training(
 ) -> Training:
     """Pins a training's data and settings. With `again` it counts as another one than the same training before."""
     declaration = MODELS[model]
-    settings = declaration.parse_settings(family, overrides, quick=quick)
     snapshots = _training_snapshots(storage, declaration, day)
+    survey = declaration.survey(storage, snapshots)
+    settings = declaration.parse_settings(family, overrides, quick=quick, survey=survey)
     earlier = len(list_versions(storage, model)) if again else 0
     fingerprint = digest([model, declaration.version, [asdict(item) for item in snapshots], asdict(settings), earlier])
     return Training(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +71,12 @@ def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTr
         [np.asarray(picture.convert(mode)).reshape(picture.height, picture.width, -1) for picture in pictures]
     )
     return LabelledPictures(LabelledImages(torch.from_numpy(pixels), torch.tensor(labels)), names)
+
+
+def survey(storage: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
+    """Families need other settings where there are few pictures."""
+    (snapshot,) = snapshots
+    return {"images_per_class": min(count_classes(storage, snapshot).values())}
 
 
 class _Taken:
@@ -163,6 +170,7 @@ MODEL = ModelDeclaration(
     tables=("images",),
     families=FAMILIES,
     default_settings=default_image_settings,
+    survey=survey,
     quick=QUICK,
     read_examples=read_pictures,
     train=train,

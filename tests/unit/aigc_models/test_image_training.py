@@ -84,8 +84,24 @@ def test_a_class_with_one_picture_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"family": "gpt"}, {"batch_size": 1}, {"validation_share": 1.0}, {"autoencoder_share": 0.0}]
+    "wrong",
+    [
+        {"family": "gpt"},
+        {"batch_size": 1},
+        {"validation_share": 1.0},
+        {"autoencoder_share": 0.0},
+        {"loss": "least"},
+        {"shift_px": -1},
+        {"classifier_steps": 5},
+    ],
 )
 def test_settings_without_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must be"):
+    with pytest.raises(ValueError, match=r"must (not )?be"):
         settings("flow", **wrong) if "family" not in wrong else default_image_settings(wrong["family"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_few_pictures_are_moved_and_changes_come_last(family: str) -> None:
+    assert default_image_settings(family, images_per_class=20).shift_px > 0
+    assert default_image_settings(family, images_per_class=20, shift_px=0).shift_px == 0
+    assert default_image_settings(family, images_per_class=1000) == default_image_settings(family)
