@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.loop import TrainingProgress
+from aigc_models.loop import TrainingProgress, resolve_device
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.models import MODELS
@@ -91,7 +91,7 @@ class TrainActor:
         with tempfile.TemporaryDirectory() as folder:
             self._storage.download(version_prefix(self._training.name, champion), Path(folder))
             try:
-                model = declaration.load(Path(folder), self._training.settings.device)
+                model = declaration.load(Path(folder), str(resolve_device(self._training.settings.device)))
             except (CheckpointError, KeyError, RuntimeError) as exc:
                 log.warning("the champion %s cannot be read by this version of the code: %s", champion, exc)
                 return {champion: {}}

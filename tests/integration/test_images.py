@@ -104,6 +104,9 @@ def test_several_families_compete(gallery: Night) -> None:
     assert {version["family"] for version in found["versions"]} == {"vae", "gan"}
     scores = {v["version"]: v["metrics"]["cas"] - v["metrics"]["fcd"] / 1000 for v in found["versions"]}
     assert found["champion"]["version"] in scores
+    met = [rival for version in found["versions"] for rival in version["rivals"].items()]
+    assert {name for name, _ in met} <= scores.keys()
+    assert [set(metrics) >= {"cas", "fcd"} for _, metrics in met] == [True, True], "the champion was met twice"
 
 
 def bad(**changes: Any) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ import pytest
 
 from aigc_models.checked_images import CheckedImageModel
 from infra.errors import InputError
-from tests.unit.workers.conftest import CROSS, DISC, MODEL, TINY, read, store_of
+from tests.unit.workers.conftest import CROSS, DAY, DISC, MODEL, TINY, read, store_of
 from tests.unit.workers.picture_files import SCHEMA, drawings
 from workers.models import image_generator as generator
+from workers.snapshot import take_snapshot
 
 
 def test_a_version_has_a_sheet_of_samples_and_figures_for_people(tiny_folder: Path) -> None:
@@ -65,6 +66,14 @@ def test_pictures_that_nothing_can_be_learned_from_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=told):
         read(store_of(tmp_path, table()))
+
+
+def test_where_there_are_few_pictures_they_are_moved_against_copies(tmp_path: Path) -> None:
+    storage = store_of(tmp_path, drawings({DISC: 30, CROSS: 5}))
+    found = MODEL.survey(storage, [take_snapshot(storage, "images", DAY)])
+    assert found == {"images_per_class": 5}
+    assert MODEL.parse_settings("vae", {}, survey=found).shift_px > MODEL.parse_settings("vae", {}).shift_px
+    assert MODEL.parse_settings("vae", {"shift_px": "1"}, survey=found).shift_px == 1
 
 
 def test_of_too_many_pictures_an_even_share_of_each_class_is_read(
