@@ -25,7 +25,7 @@ class FlowConfig:
     width: int = 384
     num_blocks: int = 4
     dropout: float = 0.0
-    num_sampling_steps: int = 4
+    num_sampling_steps: int = 5
     """Of Heun's method: two evaluations each."""
 
     def __post_init__(self) -> None:

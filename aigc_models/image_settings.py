@@ -54,9 +54,7 @@ MIXED = {"precision": "bfloat16"}
 PRESETS: dict[str, dict[str, Any]] = {
     "flow": {
         **MIXED,
-        "cpu_budget_s": 450.0,
-        "autoencoder_share": 0.4,
-        "batch_size": 128,
+        "batch_size": 256,
         "learning_rate": 2e-3,
         "weight_decay": 0.01,
         "ema_decay": 0.999,
