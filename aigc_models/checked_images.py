@@ -11,11 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from aigc_models.image_classifier import Classifier, load_classifier, read_labels
 from aigc_models.image_data import LabelledImages, split
 from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
-from aigc_models.image_training import ImageTrainingSettings, scaled, train_image_model
+from aigc_models.image_training import CLASSIFIER, ImageTrainingSettings, scaled, train_image_model
 from aigc_models.images import BATCH_IMAGES, ImageModel
 from aigc_models.loop import TrainingProgress
 from aigc_models.noise import derive_seed
@@ -28,9 +30,10 @@ FILTER_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    num_candidates: int = 4
+    num_candidates: int = 8
     reject_odd: bool = True
     reject_copies: bool = True
+    reject_misread: bool = True
 
     def __post_init__(self) -> None:
         if self.num_candidates < 1:
@@ -67,8 +70,10 @@ class CheckedImages:
 class CheckedImageModel:
     """What jobs know of image models."""
 
-    def __init__(self, model: ImageModel, oddities: OddityFilter, copies: NearCopyFilter) -> None:
-        self.model, self.oddities, self.copies = model, oddities, copies
+    def __init__(
+        self, model: ImageModel, oddities: OddityFilter, copies: NearCopyFilter, classifier: Classifier
+    ) -> None:
+        self.model, self.oddities, self.copies, self.classifier = model, oddities, copies, classifier
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "CheckedImageModel":
@@ -77,6 +82,7 @@ class CheckedImageModel:
             ImageModel.load(folder, device=device),
             OddityFilter.load(folder / ODDITIES, device=device),
             NearCopyFilter.load(folder / COPIES, device=device),
+            load_classifier(folder / CLASSIFIER, device=device),
         )
 
     @property
@@ -112,28 +118,31 @@ class CheckedImageModel:
             for start in range(0, len(rows), BATCH_IMAGES):
                 chunk = rows[start : start + BATCH_IMAGES]
                 seeds = [derive_seed(row_seeds[row], candidate) for row in chunk]
-                images_BHWC = self.model.sample([labels[row] for row in chunk], seeds)
-                waiting.append(thread.submit(self._check, chunk, images_BHWC, candidate, checks))
+                drawn = LabelledImages(
+                    self.model.sample([labels[row] for row in chunk], seeds),
+                    torch.tensor([labels[row] for row in chunk]),
+                )
+                waiting.append(thread.submit(self._check, chunk, drawn, candidate, checks))
                 while waiting and waiting[0].done():
                     yield waiting.popleft().result()
             for future in waiting:
                 yield future.result()
 
-    def _check(self, rows: list[int], images_BHWC: Tensor, candidate: int, checks: Checks) -> CheckedImages:
+    def _check(self, rows: list[int], drawn: LabelledImages, candidate: int, checks: Checks) -> CheckedImages:
+        images_BHWC = drawn.images_BHWC
         errors_B, ratios_B = self.oddities.errors(images_BHWC), self.copies.ratios(images_BHWC)
-        problems = [
-            self._problems(error, ratio, checks)
-            for error, ratio in zip(errors_B.tolist(), ratios_B.tolist(), strict=True)
-        ]
+        read_B = read_labels(self.classifier, images_BHWC)
+        found = zip(errors_B.tolist(), ratios_B.tolist(), read_B.tolist(), drawn.labels_B.tolist(), strict=True)
+        problems = [list(self._problems(*figures, checks)) for figures in found]
         return CheckedImages(rows, images_BHWC, errors_B, ratios_B, candidate, problems)
 
-    def _problems(self, error: float, ratio: float, checks: Checks) -> list[str]:
-        found = []
+    def _problems(self, error: float, ratio: float, read: int, label: int, checks: Checks) -> Iterator[str]:
         if checks.reject_odd and error > self.oddities.limit:
-            found.append(f"odd: reconstruction error {error:.4f}, the limit is {self.oddities.limit:.4f}")
+            yield f"odd: reconstruction error {error:.4f}, the limit is {self.oddities.limit:.4f}"
         if checks.reject_copies and ratio < self.copies.limit:
-            found.append(f"near copy: distance ratio {ratio:.3f}, the limit is {self.copies.limit:.3f}")
-        return found
+            yield f"near copy: distance ratio {ratio:.3f}, the limit is {self.copies.limit:.3f}"
+        if checks.reject_misread and read != label:
+            yield f"misread: a classifier of real pictures takes it for {self.label_names[read]}"
 
 
 def train_checked_image_model(

@@ -6,11 +6,13 @@ B batch, C colours, H height, W width, F features, K classes.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
 from aigc_models.image_data import EpochSchedule, LabelledImages, mirrored, shifted, to_network
 
 NUM_FEATURES = 64
@@ -23,6 +25,7 @@ EVALUATED_AT_ONCE = 500
 class Classifier(nn.Module):
     def __init__(self, num_colours: int, num_classes: int) -> None:
         super().__init__()
+        self.num_colours = num_colours
         layers: list[nn.Module] = []
         for before, after, size, stride in ((num_colours, 32, 5, 2), (32, 64, 3, 1), (64, 96, 3, 2)):
             layers += [nn.Conv2d(before, after, size, stride, size // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
@@ -76,8 +79,31 @@ def image_features(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def read_labels(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
+    """The class [B] that the classifier takes each picture for."""
+    features_BF = image_features(classifier, images_BHWC).float().to(next(classifier.parameters()).device)
+    guesses_B: Tensor = classifier.head(F.relu(features_BF)).argmax(dim=1).cpu()
+    return guesses_B
+
+
 def accuracy(classifier: Classifier, data: LabelledImages) -> float:
     """Share of the pictures whose class the classifier finds."""
-    features_BF = image_features(classifier, data.images_BHWC).float().to(next(classifier.parameters()).device)
-    guesses_B = classifier.head(F.relu(features_BF)).argmax(dim=1).cpu()
-    return float((guesses_B == data.labels_B).double().mean())
+    return float((read_labels(classifier, data.images_BHWC) == data.labels_B).double().mean())
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = {"num_colours": classifier.num_colours, "num_classes": classifier.head.out_features}
+    write_tensors(folder / WEIGHTS, classifier.state_dict())
+    write_json(folder / CONFIG, shape)
+
+
+def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
+    """Raises `CheckpointError` naming what is missing or unreadable."""
+    config, tensors = read_weights(folder)
+    try:
+        classifier = Classifier(**config)
+        classifier.load_state_dict(tensors)
+    except (TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: this is no checkpoint of a classifier: {error}") from error
+    return classifier.to(device).eval()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from aigc_models.checkpoint import METRICS, write_json
 from aigc_models.flow import LatentFlow
 from aigc_models.gan import GAN, Generator
-from aigc_models.image_classifier import train_classifier
+from aigc_models.image_classifier import save_classifier, train_classifier
 from aigc_models.image_data import LabelledImages, check_labels, split
 from aigc_models.image_families import ImageNetwork, build_image_network
 from aigc_models.image_metrics import image_metrics
@@ -26,6 +26,8 @@ from aigc_models.noise import derive_seed
 
 __all__ = ["ImageTrainingSettings", "default_image_settings", "train_image_model"]
 
+CLASSIFIER = "classifier"
+"""The folder, in the model's, of the classifier of real pictures that judged it."""
 AUTOENCODER, GENERATOR = "autoencoder", "generator"
 """Stages, each with its state and event files in a folder of its own."""
 
@@ -67,6 +69,7 @@ def train_image_model(
         "num_validation_images": float(len(corpus.held_out)),
     }
     model.save(folder)
+    save_classifier(corpus.classifier, folder / CLASSIFIER)
     write_json(folder / METRICS, metrics)
     for stage in stages.names:
         shutil.copytree(work_dir / stage / "tensorboard", folder / "tensorboard" / stage, dirs_exist_ok=True)

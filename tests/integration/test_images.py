@@ -24,7 +24,8 @@ SMALL_MODEL = tuple(
     for one in ("max_steps=150", "classifier_steps=40", "num_scored=60", "num_validations=2", "num_threads=2")
     for word in ("--set", one)
 )
-WITHOUT_FILTERS = ("--set", "reject_odd=false", "--set", "reject_copies=false")
+FILTERS_OFF = "reject_odd=false reject_copies=false reject_misread=false"
+WITHOUT_FILTERS = tuple(word for one in FILTERS_OFF.split() for word in ("--set", one))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_pictures_that_are_odd_are_set_aside_and_counted(gallery: Night) -> None
 
 def test_the_deployment_makes_pictures_too(gallery: Night) -> None:
     day = "2026-11-18"
-    parameters = {"job": JOB, "date": day, "settings": "amount=5 reject_odd=false reject_copies=false"}
+    parameters = {"job": JOB, "date": day, "settings": f"amount=5 {FILTERS_OFF}"}
     run_id = start_deployment(gallery, "generate", parameters)
     wait_until(lambda: state_of(gallery, run_id)["type"] in ("COMPLETED", "FAILED", "CRASHED"), "the run's end")
     assert state_of(gallery, run_id)["name"] == "Published"

@@ -38,11 +38,13 @@ class ImageSettings(JobSettings):
     """500: so many of each class; 2x: twice as many as there are real ones; up-to-1000: what a class lacks of that."""
     rows_per_shard: int = 512
     batch_rows: int = 512
-    num_candidates: int = 4
-    """Pictures drawn for a row until one is neither odd nor a near copy of a training picture."""
+    num_candidates: int = 8
+    """Pictures drawn for a row until one is neither odd nor misread nor a near copy of a training picture."""
     reject_odd: bool = True
     """Whether pictures that the autoencoder of real ones reconstructs badly are set aside."""
     reject_copies: bool = True
+    reject_misread: bool = True
+    """Whether pictures that a classifier of real ones takes for another class are set aside."""
 
     def __post_init__(self) -> None:
         JobSettings.__post_init__(self)
@@ -50,7 +52,12 @@ class ImageSettings(JobSettings):
         self.checks()
 
     def checks(self) -> Checks:
-        return Checks(num_candidates=self.num_candidates, reject_odd=self.reject_odd, reject_copies=self.reject_copies)
+        return Checks(
+            num_candidates=self.num_candidates,
+            reject_odd=self.reject_odd,
+            reject_copies=self.reject_copies,
+            reject_misread=self.reject_misread,
+        )
 
 
 def order_images(storage: Storage, snapshot: Snapshot, settings: ImageSettings) -> tuple[Order, ...]:

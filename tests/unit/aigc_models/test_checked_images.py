@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,13 +7,15 @@ import torch
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
 from aigc_models.checked_images import COPIES, CheckedImageModel, CheckedImages, Checks
 from aigc_models.checkpoint import CheckpointError
+from aigc_models.image_classifier import Classifier, save_classifier
 from aigc_models.image_families import build_image_network
 from aigc_models.image_filters import NearCopyFilter, OddityFilter
+from aigc_models.image_training import CLASSIFIER
 from aigc_models.images import ImageModel
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}
-NO_LIMITS = Checks(num_candidates=1, reject_odd=False, reject_copies=False)
+NO_LIMITS = Checks(num_candidates=1, reject_odd=False, reject_copies=False, reject_misread=False)
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def model() -> CheckedImageModel:
     generator = ImageModel("vae", build_image_network("vae", SHAPE, TINY["vae"]), LABEL_NAMES)
     oddities = OddityFilter(Autoencoder(AutoencoderConfig(image_px=28, num_colours=1, width=8)), float("inf"))
     copies = NearCopyFilter.fit(squares(40).images_BHWC, squares(20, seed=1).images_BHWC)
-    return CheckedImageModel(generator, oddities, copies)
+    return CheckedImageModel(generator, oddities, copies, Classifier(1, 2).eval())
 
 
 def rows_of(groups: list[CheckedImages]) -> dict[int, torch.Tensor]:
@@ -43,8 +46,8 @@ def test_what_fails_is_drawn_again_and_only_that(model: CheckedImageModel) -> No
     first = list(model.generate(labels, seeds, NO_LIMITS))
     errors_B = torch.cat([group.errors_B for group in first])
     model.oddities.limit = float(errors_B.median())
-    once = rows_of(list(model.generate(labels, seeds, Checks(num_candidates=1))))
-    groups = list(model.generate(labels, seeds, Checks(num_candidates=5)))
+    once = rows_of(list(model.generate(labels, seeds, replace(NO_LIMITS, reject_odd=True))))
+    groups = list(model.generate(labels, seeds, replace(NO_LIMITS, reject_odd=True, num_candidates=5)))
     again = rows_of(groups)
     kept = [row for group in groups if group.candidate == 1 for row in group.rows]
     assert 20 <= len(kept) < 60
@@ -55,9 +58,16 @@ def test_what_fails_is_drawn_again_and_only_that(model: CheckedImageModel) -> No
 
 def test_the_last_candidate_stays_with_its_problems(model: CheckedImageModel) -> None:
     model.oddities.limit = -1.0
-    groups = list(model.generate([0, 1], [1, 2], Checks(num_candidates=3)))
+    groups = list(model.generate([0, 1], [1, 2], replace(NO_LIMITS, reject_odd=True, num_candidates=3)))
     assert {group.candidate for group in groups} == {3}
     assert all(problems[0].startswith("odd: ") for group in groups for problems in group.problems)
+
+
+def test_what_a_classifier_of_real_pictures_reads_otherwise_is_drawn_again(model: CheckedImageModel) -> None:
+    model.classifier.head.bias.data = torch.tensor([0.0, 1e6])
+    groups = list(model.generate([0, 1], [1, 2], replace(NO_LIMITS, reject_misread=True, num_candidates=2)))
+    problems = {row: found for group in groups for row, found in zip(group.rows, group.problems, strict=True)}
+    assert problems == {0: ["misread: a classifier of real pictures takes it for lower right"], 1: []}
 
 
 def test_a_copy_of_a_training_picture_is_found() -> None:
@@ -72,6 +82,7 @@ def test_a_loaded_model_makes_and_judges_as_before(model: CheckedImageModel, tmp
     model.model.save(tmp_path)
     model.oddities.save(tmp_path / "oddities")
     model.copies.save(tmp_path / COPIES)
+    save_classifier(model.classifier, tmp_path / CLASSIFIER)
     (before,), (after,) = (
         list(each.generate([0, 1], [5, 6], NO_LIMITS)) for each in (model, CheckedImageModel.load(tmp_path))
     )

@@ -12,6 +12,7 @@ from workers.pictures import open_picture
 from workers.rows import RowGenerator, ShardRows
 
 JOB = JOBS["product_images"]
+FILTERS_OFF = {"reject_odd": False, "reject_copies": False, "reject_misread": False}
 
 
 def ordered(num: int, name: str = "cross") -> pa.Table:
@@ -34,7 +35,7 @@ def made(model: CheckedImageModel, num: int, **settings: object) -> ShardRows:
 def test_rows_are_pictures_with_their_labels_in_the_hugging_face_convention(
     tiny_model: CheckedImageModel,
 ) -> None:
-    rows = made(tiny_model, 5, reject_odd=False, reject_copies=False).table()
+    rows = made(tiny_model, 5, **FILTERS_OFF).table()
     assert rows.schema.equals(JOB.schema)
     assert b'"_type": "Image"' in rows.schema.metadata[b"huggingface"]
     first = rows.to_pylist()[0]
@@ -44,7 +45,7 @@ def test_rows_are_pictures_with_their_labels_in_the_hugging_face_convention(
 
 
 def test_a_picture_does_not_depend_on_the_batch(tiny_model: CheckedImageModel) -> None:
-    whole, pieces = made(tiny_model, 140, batch_rows=140), made(tiny_model, 140, batch_rows=33)
+    whole, pieces = (made(tiny_model, 140, batch_rows=n, **FILTERS_OFF) for n in (140, 33))
     assert whole.table()["image"].equals(pieces.table()["image"])
     assert len(set(whole.table()["image"].to_pylist()[0]["bytes"])) > 1
 
@@ -75,7 +76,7 @@ def test_bad_settings_are_named(given: dict[str, str], told: str) -> None:
 
 def test_real_readers_see_pictures(tiny_model: CheckedImageModel, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    table = made(tiny_model, 3, reject_odd=False, reject_copies=False).table()
+    table = made(tiny_model, 3, **FILTERS_OFF).table()
     (tmp_path / "part.parquet").write_bytes(encode(table, JOB.schema, {}))
     found = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "part.parquet"), cache_dir=str(tmp_path / "cache")
