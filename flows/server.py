@@ -4,7 +4,9 @@ Prefect's client repeats a call for about a minute, but not the first one of a c
 on without one, and `wait_for_server` stands wherever a run cannot (before a subflow run, before a run's final state).
 """
 
+import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,6 +96,15 @@ def _told_if_away(loss: str) -> Iterator[None]:
         yield
     except (ServiceError, httpx.HTTPError, PrefectException) as exc:
         get_run_logger().warning(f"{loss}: {exc}")
+
+
+def leave_if_away(status: int) -> None:
+    """Ends the process without more ado if the server is away: what Prefect still has for it (events, log lines), it
+    would try to send for minutes, one after the other."""
+    if _outage.since is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def ui_url() -> str:

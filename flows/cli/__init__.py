@@ -22,8 +22,17 @@ def main() -> None:
     except NightshiftError as exc:
         Console(stderr=True, highlight=False).print(f"[bold red]error[/] {type(exc).__name__}:", end=" ")
         print(exc, file=sys.stderr)
-        sys.exit(exc.exit_code)
+        end(exc.exit_code)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             print("interrupted: finished shards are kept, the same command goes on from there", file=sys.stderr)
-        raise
+        end(ended.code)
+
+
+def end(status: str | int | None) -> None:
+    """Ends the process; at once if it ran a flow whose server has stayed away."""
+    if "flows.server" in sys.modules:
+        from flows.server import leave_if_away
+
+        leave_if_away(status if isinstance(status, int) else int(bool(status)))
+    sys.exit(status)
