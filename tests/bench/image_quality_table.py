@@ -110,7 +110,8 @@ def measure(family: str, real: Pictures, args: argparse.Namespace) -> dict[str, 
     """Trains and judges; CPU minutes are those of this process."""
     folder = args.out / family
     budget = {"cpu_budget_s": args.cpu_budget} if args.cpu_budget else {}
-    settings = default_image_settings(family, seed=args.seed, flip=real.flip, **budget)
+    few = {"images_per_class": args.few_shot} if args.few_shot else {}
+    settings = default_image_settings(family, **few, seed=args.seed, flip=real.flip, **budget)
     train = few_of_each(real.train, args.few_shot, args.seed) if args.few_shot else real.train
     started = time.process_time()
     trained = train_image_model(
@@ -161,7 +162,7 @@ def print_table(table: dict[str, dict[str, float]], real: Pictures, args: argpar
     shown = Table("family", *next(iter(table.values())), title=title)
     for family, figures in table.items():
         shown.add_row(family, *(f"{value:,.4g}" for value in figures.values()))
-    Console(width=180 if args.few_shot else 140).print(shown)
+    Console(width=220 if args.few_shot else 140).print(shown)
 
 
 def main() -> None:
