@@ -28,6 +28,8 @@ check: .venv/.stamp ## lint, format, types, layers
 bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parquet --test B.parquet" for other texts
 	@$(BIN)/python tests/bench/plan_scale.py
 	@$(BIN)/python tests/bench/text_quality_table.py $(BENCH)
+	@$(BIN)/python tests/bench/image_quality_table.py
+	@$(BIN)/python -m tests.bench.image_throughput
 
 up: .venv/.stamp ## start the local stack
 	@$(BIN)/nightshift up

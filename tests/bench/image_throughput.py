@@ -1,6 +1,6 @@
 """A whole partition of pictures against its two bounds measured alone: bare sampling, and PNG encoding.
 
-    python tests/bench/image_throughput.py [--images A.parquet] [--model flow] [--train-s 60] [--seconds 60]
+    python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60] [--seconds 60]
 
 One thread samples, in the bound and in the one actor of the partition, which filters and encodes in further threads.
 The partition is planned, generated on a Ray cluster of its own, checked and published into a folder; its time ends when
