@@ -46,7 +46,8 @@ class ModelDeclaration:
     default_settings: Callable[..., Any]
     """(family, what `survey` found) → its training settings, a dataclass on top of `LoopSettings`."""
     survey: Callable[[Storage, list[Snapshot]], dict[str, Any]] = lambda storage, snapshots: {}
-    """What of the inputs the default settings depend on, found without reading whole rows."""
+    """What of the inputs the default settings depend on, found without reading whole rows; as `family` what suits them
+    better than the usual default."""
     quick: Mapping[str, Any]
     """Changes to the settings of its `family` for a first look within a minute."""
     read_examples: Callable[[Storage, list[Snapshot], Any], Any]
@@ -67,9 +68,11 @@ class ModelDeclaration:
         """Training settings of `family`; raises InputError that names what is wrong."""
         if quick and family not in ("", self.quick["family"]):
             raise InputError(f"a quick training is made for the family {self.quick['family']}, not {family}")
-        family = self.quick["family"] if quick else family or self.families[0]
+        found = dict(survey or {})
+        suited = found.pop("family", self.families[0])
+        family = self.quick["family"] if quick else family or suited
         if family not in self.families:
             raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
         given = {key: value for key, value in overrides.items() if key != "family"}
         preset = self.quick if quick else {}
-        return override(self.default_settings(family, **(survey or {})), {**preset, **given}, f"training {self.name}")
+        return override(self.default_settings(family, **found), {**preset, **given}, f"training {self.name}")

@@ -11,7 +11,7 @@ import torch
 from aigc_models.checked_images import CheckedImageModel, train_checked_image_model
 from aigc_models.image_data import ImageDataError, LabelledImages
 from aigc_models.image_families import FAMILIES
-from aigc_models.image_settings import QUICK, ImageTrainingSettings, default_image_settings
+from aigc_models.image_settings import FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
 from aigc_models.image_training import evaluate_image_model
 from aigc_models.images import ImageModel
 from aigc_models.loop import TrainingProgress
@@ -74,9 +74,10 @@ def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTr
 
 
 def survey(storage: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
-    """Families need other settings where there are few pictures."""
+    """Where there are few pictures, families need other settings, and a VAE learns the fewest of them by heart."""
     (snapshot,) = snapshots
-    return {"images_per_class": min(count_classes(storage, snapshot).values())}
+    fewest = min(count_classes(storage, snapshot).values())
+    return {"images_per_class": fewest, **({"family": "vae"} if fewest < FEW_IMAGES else {})}
 
 
 class _Taken:

@@ -68,10 +68,12 @@ def test_pictures_that_nothing_can_be_learned_from_are_refused(
         read(store_of(tmp_path, table()))
 
 
-def test_where_there_are_few_pictures_they_are_moved_against_copies(tmp_path: Path) -> None:
+def test_where_there_are_few_pictures_a_vae_learns_from_moved_ones(tmp_path: Path) -> None:
     storage = store_of(tmp_path, drawings({DISC: 30, CROSS: 5}))
     found = MODEL.survey(storage, [take_snapshot(storage, "images", DAY)])
-    assert found == {"images_per_class": 5}
+    assert found == {"images_per_class": 5, "family": "vae"}
+    assert MODEL.parse_settings("", {}, survey=found).family == "vae"
+    assert MODEL.parse_settings("gan", {}, survey=found).family == "gan"
     assert MODEL.parse_settings("vae", {}, survey=found).shift_px > MODEL.parse_settings("vae", {}).shift_px
     assert MODEL.parse_settings("vae", {"shift_px": "1"}, survey=found).shift_px == 1
 
