@@ -54,6 +54,7 @@ MIXED = {"precision": "bfloat16"}
 PRESETS: dict[str, dict[str, Any]] = {
     "flow": {
         **MIXED,
+        "cpu_budget_s": 600.0,
         "batch_size": 256,
         "learning_rate": 2e-3,
         "weight_decay": 0.01,
