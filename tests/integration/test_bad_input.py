@@ -129,7 +129,7 @@ def test_csv_and_json_lines_say_where_they_are_wrong(run: Run, tmp_path: Path) -
 
 def test_unknown_tables_jobs_settings_and_dates_are_answered_with_what_there_is(run: Run) -> None:
     assert "catalog, copy_examples" in run("inputs", "put", "products", "x.parquet")[1]
-    assert "there are product_descriptions, copywriting" in run("show", "descriptions")[1]
+    assert "there are product_descriptions, product_images, copywriting" in run("show", "descriptions")[1]
     status, output = run("show", "product_descriptions", "--date", "yesterday")
     assert (status, "expected YYYY-MM-DD" in output) == (2, True)
     assert run("run", "product_descriptions", "--set", "temperature")[0] == 2

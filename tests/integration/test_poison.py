@@ -1,6 +1,7 @@
 """Rows that raise: a file that another program wrote into the store, one of whose rows has no attributes at all."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,8 @@ def poisoned(night: Night) -> Iterator[Night]:
 def test_a_row_that_raises_costs_only_itself_and_can_be_tried_again(poisoned: Night) -> None:
     night = poisoned
     output = night.run("run", JOB, "--date", DAY, status=1)
-    assert f"1 of {NUM_PRODUCTS + 4} rows raised, more than the error budget of 1.0%" in output
+    # Of how many depends on which shards are done by then.
+    assert re.search(r"1 of \d+ rows raised, more than the error budget of 1\.0%", output), output
     assert "--retry-quarantined" in output
     (state,) = json.loads(night.run("show", JOB, "--date", DAY, "--json"))
     assert state["state"] == "failed"
