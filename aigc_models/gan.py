@@ -32,7 +32,7 @@ class GANConfig:
     noise_width: int = 64
     width: int = 48
     """Features of the generator at half the side; every further halving doubles them."""
-    discriminator_width: int = 32
+    discriminator_width: int = 48
 
     def __post_init__(self) -> None:
         check_image_shape(self.image_px, self.num_colours)

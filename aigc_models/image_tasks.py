@@ -22,6 +22,7 @@ from aigc_models.image_settings import ImageTrainingSettings
 from aigc_models.images import ImageModel
 from aigc_models.loop import Task
 from aigc_models.noise import derive_seed, normals
+from aigc_models.perceptual import perceptual_loss
 from aigc_models.vae import VAE, sample_posterior, vae_loss
 
 ENCODED_AT_ONCE = 256
@@ -64,7 +65,7 @@ def autoencoder_task(corpus: ImageCorpus, settings: ImageTrainingSettings) -> Ta
     schedule = EpochSchedule(len(corpus.training), settings.batch_size, settings.seed)
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        return vae_loss(batch.inputs, *network(batch.inputs, batch.labels_B)), len(batch.labels_B)
+        return loss_of_vae(network, batch, corpus.classifier), len(batch.labels_B)
 
     def validate(network: nn.Module) -> float:
         torch.manual_seed(settings.seed)
@@ -83,6 +84,13 @@ def autoencoder_task(corpus: ImageCorpus, settings: ImageTrainingSettings) -> Ta
         return corpus.batch(schedule.rows_at(step), settings)
 
     return Task(batch_at=batch_at, loss=loss, validate=validate, samples=samples)
+
+
+def loss_of_vae(network: nn.Module, batch: Batch, classifier: Classifier) -> Tensor:
+    """Of the pixels, and of what they show."""
+    reconstructed_BCHW, *posterior = network(batch.inputs, batch.labels_B)
+    seen = perceptual_loss(classifier, batch.inputs, reconstructed_BCHW)
+    return vae_loss(batch.inputs, reconstructed_BCHW, *posterior) + seen
 
 
 def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTrainingSettings) -> Task:
@@ -107,7 +115,7 @@ def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTr
     schedule = EpochSchedule(len(corpus.training), settings.batch_size, settings.seed)
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        return vae_loss(batch.inputs, *network(batch.inputs, batch.labels_B)), len(batch.labels_B)
+        return loss_of_vae(network, batch, corpus.classifier), len(batch.labels_B)
 
     def batch_at(step: int) -> Batch:
         return corpus.batch(schedule.rows_at(step), settings)

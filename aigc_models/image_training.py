@@ -89,7 +89,7 @@ def build_image_corpus(
     device = resolve_device(settings.device)
     steps = settings.classifier_steps
     classifier = train_classifier([training], len(label_names), steps=steps, flip=settings.flip, device=str(device))
-    return ImageCorpus(training, held_out, classifier, tuple(label_names), device)
+    return ImageCorpus(training, held_out, classifier.requires_grad_(False), tuple(label_names), device)
 
 
 class Stages:

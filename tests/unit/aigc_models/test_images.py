@@ -6,7 +6,7 @@ from image_cases import LABEL_NAMES, TINY
 from torch import nn
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.image_families import FAMILIES, build_image_network
+from aigc_models.image_families import FAMILIES, build_image_network, default_latent_width
 from aigc_models.images import BATCH_IMAGES, ImageModel
 
 SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}
@@ -64,3 +64,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"no weights\.safetensors"):
         ImageModel.load(tmp_path)
+
+
+def test_the_more_a_picture_shows_the_more_latents_describe_it() -> None:
+    assert [default_latent_width(*shape) for shape in ((28, 1), (32, 3), (64, 3))] == [32, 128, 256]
