@@ -3,7 +3,6 @@
 Knows nothing of where examples come from or where the folder goes.
 """
 
-import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_models.acts import TextExample
+from aigc_models.batching import BatchSchedule, in_batches
 from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_json, write_tensors
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.delexicalisation import lexicalise
@@ -32,8 +32,6 @@ from aigc_models.tokenizer import TextTokenizer
 __all__ = ["TrainingProgress", "TrainingSettings", "default_settings", "train_text_model"]
 
 IGNORED = -100
-BUCKET_BATCHES = 32
-"""Batches' worth of texts that are sorted by length together."""
 NUM_SAMPLES = 20
 
 
@@ -114,9 +112,10 @@ def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettin
     training = with_repeats(corpus.training, settings.max_repeats)
     encoded = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in training]
     held_out = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.validation]
-    schedule = BatchSchedule(encoded, settings.batch_tokens, settings.seed)
+    schedule = BatchSchedule(lengths(encoded), settings.batch_tokens, settings.seed)
     validation = [
-        collate([held_out[i] for i in rows], tokenizer, device) for rows in in_batches(held_out, settings.batch_tokens)
+        collate([held_out[i] for i in rows], tokenizer, device)
+        for rows in in_batches(lengths(held_out), settings.batch_tokens)
     ]
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -147,51 +146,9 @@ def with_repeats(texts: Sequence[TrainingText], max_repeats: int) -> list[Traini
     return [text for text in texts for _ in range(repeats[text.request.intent])]
 
 
-class BatchSchedule:
-    """Which rows each step trains on: every epoch shuffles, sorts stretches by length and shuffles the batches."""
-
-    def __init__(self, encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int, seed: int) -> None:
-        self.encoded, self.batch_tokens, self.seed = encoded, batch_tokens, seed
-        self.epochs: list[list[list[int]]] = []
-        self.starts = [0]
-
-    def rows_at(self, step: int) -> list[int]:
-        while step >= self.starts[-1]:
-            self.epochs.append(self.epoch(len(self.epochs)))
-            self.starts.append(self.starts[-1] + len(self.epochs[-1]))
-        epoch = next(i for i in reversed(range(len(self.epochs))) if self.starts[i] <= step)
-        return self.epochs[epoch][step - self.starts[epoch]]
-
-    def epoch(self, number: int) -> list[list[int]]:
-        source = random.Random(f"{self.seed}/{number}")
-        order = list(range(len(self.encoded)))
-        source.shuffle(order)
-        lengths = [len(prefix) + len(text) for prefix, text in self.encoded]
-        stretch = max(1, BUCKET_BATCHES * self.batch_tokens * len(lengths) // max(1, sum(lengths)))
-        batches = []
-        for first in range(0, len(order), stretch):
-            batches += in_batches(self.encoded, self.batch_tokens, order[first : first + stretch])
-        source.shuffle(batches)
-        return batches
-
-
-def in_batches(
-    encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int, rows: Sequence[int] | None = None
-) -> list[list[int]]:
-    """Row numbers sorted by length and cut so that no batch has over `batch_tokens` positions, padding included."""
-    order = sorted(
-        range(len(encoded)) if rows is None else rows, key=lambda i: (len(encoded[i][1]), len(encoded[i][0]), i)
-    )
-    batches: list[list[int]] = []
-    widest_prefix = 0
-    for row in order:
-        prefix, text = encoded[row]
-        widest_prefix = max(widest_prefix, len(prefix))
-        if not batches or (len(batches[-1]) + 1) * (widest_prefix + len(text) + 1) > batch_tokens:
-            batches.append([])
-            widest_prefix = len(prefix)
-        batches[-1].append(row)
-    return batches
+def lengths(encoded: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, int]]:
+    """Of prefix and text, its end included."""
+    return [(len(prefix), len(text) + 1) for prefix, text in encoded]
 
 
 def collate(rows: Sequence[tuple[list[int], list[int]]], tokenizer: TextTokenizer, device: torch.device) -> Batch:

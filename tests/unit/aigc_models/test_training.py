@@ -9,39 +9,7 @@ from aigc_models.acts import TextExample, TextRequest
 from aigc_models.corpus import build_corpus
 from aigc_models.loop import TrainingProgress
 from aigc_models.text import Sampling, TextModel
-from aigc_models.training import (
-    BatchSchedule,
-    TrainingSettings,
-    build_tokenizer,
-    in_batches,
-    train_text_model,
-    with_repeats,
-)
-
-ENCODED = [([1] * (i % 3 + 1), [2] * (i % 17 + 1)) for i in range(200)]
-
-
-def test_every_row_is_in_one_batch_and_batches_keep_their_size() -> None:
-    batches = in_batches(ENCODED, 100)
-    assert sorted(row for rows in batches for row in rows) == list(range(200))
-    for rows in batches:
-        widest = max(len(ENCODED[row][0]) for row in rows) + max(len(ENCODED[row][1]) for row in rows) + 1
-        assert len(rows) * widest <= 100 or len(rows) == 1
-
-
-def test_a_text_longer_than_a_batch_has_one_to_itself() -> None:
-    assert in_batches([([1], [2] * 500), ([1], [2])], 100) == [[1], [0]]
-
-
-def test_every_epoch_has_every_row_once_in_another_order() -> None:
-    schedule = BatchSchedule(ENCODED, 100, seed=0)
-    first = schedule.epoch(0)
-    steps = [schedule.rows_at(step) for step in range(2 * len(first))]
-    assert steps[: len(first)] == first
-    assert sorted(row for rows in first for row in rows) == list(range(200))
-    assert steps[len(first) :] != first
-    assert BatchSchedule(ENCODED, 100, seed=0).rows_at(len(first) + 1) == steps[len(first) + 1]
-    assert BatchSchedule(ENCODED, 100, seed=1).epoch(0) != first
+from aigc_models.training import TrainingSettings, build_tokenizer, train_text_model, with_repeats
 
 
 def test_a_checkpoint_folder_is_complete(kettle_folder: Path) -> None:

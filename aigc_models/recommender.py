@@ -1,0 +1,140 @@
+"""A trained recommender: histories in, the best items and why out. What jobs know of a recommender family.
+
+B batch, V items and special tokens, K recommended items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
+from aigc_models.item_data import Items, left_padded
+from aigc_models.item_knn import MAX_READ, RECENCY, ItemKNN
+from aigc_models.item_networks import (
+    NUM_SPECIAL,
+    ItemNetwork,
+    build_item_network,
+    item_network_options,
+    next_states,
+)
+
+BATCH_USERS = 256
+"""Histories scored at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    item: str
+    score: float
+    """Share of the probability that this item comes next, between 0 and 1."""
+    because: str | None
+    """The item of the history that speaks most for it; None where the history has no known item."""
+
+
+class Recommender:
+    """A network's probabilities, blended with those of item-kNN."""
+
+    def __init__(
+        self, family: str, network: ItemNetwork, knn: ItemKNN, items: Items, *, max_items: int, knn_share: float = 0.5
+    ) -> None:
+        self.family, self.network, self.knn, self.items = family, network.eval(), knn, items
+        self.max_items, self.knn_share = max_items, knn_share
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> "Recommender":
+        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or unreadable."""
+        config, tensors = read_weights(folder)
+        try:
+            items = Items(tuple(config["items"]))
+            network = build_item_network(config["family"], len(items), config["network"])
+            network.load_state_dict({name.removeprefix("network."): tensors[name] for name in tensors if "." in name})
+            knn = ItemKNN(tensors["neighbours_VN"].to(device), tensors["similarities_VN"].to(device))
+            sizes = {name: config[name] for name in ("max_items", "knn_share")}
+            return cls(config["family"], network.to(device), knn, items, **sizes)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{folder}: this is no checkpoint of a recommender: {error}") from error
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {"neighbours_VN": self.knn.neighbours_VN, "similarities_VN": self.knn.similarities_VN}
+        write_tensors(folder / WEIGHTS, tensors)
+        config = {
+            "family": self.family,
+            "network": item_network_options(self.network),
+            "items": list(self.items.ids),
+            "max_items": self.max_items,
+            "knn_share": self.knn_share,
+        }
+        write_json(folder / CONFIG, config)
+
+    @torch.inference_mode()
+    def recommend(
+        self, histories: Sequence[Sequence[str]], k: int, *, leave_out_seen: bool = True
+    ) -> list[list[Recommendation]]:
+        """The `k` best items of each history, the best first; fewer where it leaves no more. Unknown items are passed
+        over; a history without known ones gets what users usually begin with."""
+        tokens = [np.asarray(self.items.tokens(history), dtype=np.int64) for history in histories]
+        found: list[list[Recommendation]] = []
+        for start in range(0, len(tokens), BATCH_USERS):
+            batch = tokens[start : start + BATCH_USERS]
+            ranked_BK, scores_BK = self.rank(batch, k, leave_out_seen=leave_out_seen, knn_share=self.knn_share)
+            because_BK = self.because(batch, ranked_BK).tolist()
+            for ranked, scores, because in zip(ranked_BK.tolist(), scores_BK.tolist(), because_BK, strict=True):
+                triples = zip(ranked, scores, because, strict=True)
+                found.append([self._recommendation(*triple) for triple in triples if triple[1] >= 0])
+        return found
+
+    def rank(
+        self, histories: Sequence[np.ndarray], k: int, *, leave_out_seen: bool, knn_share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [B, K] of the best items, and their scores; below 0 where there are no more."""
+        scores_BV = self.scores(histories, knn_share)
+        if leave_out_seen:
+            for row, history in enumerate(histories):
+                scores_BV[row, torch.from_numpy(history).to(scores_BV.device)] = -1.0
+        best = scores_BV.topk(min(k, len(self.items)), dim=1)
+        return best.indices.cpu(), best.values.cpu()
+
+    def scores(self, histories: Sequence[np.ndarray], knn_share: float) -> Tensor:
+        """Probabilities [B, V] that an item comes next; below 0 for special tokens."""
+        device = self.network.embedding.weight.device
+        states_BE = next_states(
+            self.network, left_padded([history[-self.max_items :] for history in histories]).to(device)
+        )
+        logits_BV = (states_BE.bfloat16() @ self.network.embedding.weight.bfloat16().T).float()
+        logits_BV[:, :NUM_SPECIAL] = float("-inf")
+        scores_BV = logits_BV.softmax(dim=1)
+        if knn_share > 0:
+            near_BV = self.knn.scores(histories)
+            total_B1 = near_BV.sum(dim=1, keepdim=True)
+            near_BV = torch.where(total_B1 > 0, near_BV / total_B1.clamp_min(1e-12), scores_BV)
+            scores_BV = scores_BV.lerp(near_BV, knn_share)
+        scores_BV[:, :NUM_SPECIAL] = -1.0
+        return scores_BV
+
+    def because(self, histories: Sequence[np.ndarray], ranked_BK: Tensor) -> Tensor:
+        """Tokens [B, K] of the history's items that speak most for the ranked ones: those that users take before them,
+        else those with the most similar embedding; 0 where there is none."""
+        table_VE = torch.nn.functional.normalize(self.network.embedding.weight, dim=1).cpu()
+        neighbours_VN, similarities_VN = self.knn.neighbours_VN.cpu(), self.knn.similarities_VN.cpu()
+        because_BK = torch.zeros_like(ranked_BK)
+        for row, history in enumerate(histories):
+            if not len(history):
+                continue
+            read_T = torch.from_numpy(history[-MAX_READ:])
+            ages_T = torch.arange(len(read_T) - 1, -1, -1)
+            is_near_TNK = neighbours_VN[read_T][:, :, None] == ranked_BK[row]
+            near_TK = (similarities_VN[read_T][:, :, None] * is_near_TNK).sum(dim=1) * RECENCY ** ages_T[:, None]
+            alike_TK = table_VE[read_T] @ table_VE[ranked_BK[row]].T
+            # Cosines lie between -1 and 1: far below any item that was taken before.
+            because_BK[row] = read_T[torch.where(near_TK > 0, near_TK + 2.0, alike_TK).argmax(dim=0)]
+        return because_BK
+
+    def _recommendation(self, token: int, score: float, because: int) -> Recommendation:
+        ids = self.items.ids
+        return Recommendation(ids[token - NUM_SPECIAL], score, ids[because - NUM_SPECIAL] if because else None)
