@@ -1,6 +1,7 @@
 """Pictures with checks: several candidates are drawn for each, the first that passes the filters is kept.
 
-Filtering goes on in a second thread while the next pictures are generated.
+Filtering goes on in a second thread while the next pictures are generated. What it rejects joins a later batch, always
+the same one: which pictures share a batch depends on no clock.
 
 B batch, N training pictures, H height, W width, C colours.
 """
@@ -11,19 +12,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from aigc_models.image_classifier import Classifier, load_classifier, read_labels
 from aigc_models.image_data import LabelledImages, split
 from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
 from aigc_models.image_training import CLASSIFIER, ImageTrainingSettings, scaled, train_image_model
-from aigc_models.images import BATCH_IMAGES, ImageModel
+from aigc_models.images import ImageModel
 from aigc_models.loop import TrainingProgress
 from aigc_models.noise import derive_seed
 
 ODDITIES, COPIES = "oddities", "copies"
 """Folders of the filters in the model's."""
+CHECKED_AT_ONCE = 256
+MAX_UNCHECKED = 2
+"""Batches that are generated before the first of them must have been filtered."""
 FILTER_SHARE = 0.1
 """What the filter's autoencoder is trained for, as a share of the generator's budget and on top of it."""
 
@@ -51,8 +54,8 @@ class CheckedImages:
     """Reconstruction errors, mean squares on the scale from -1 to 1."""
     ratios_B: Tensor
     """Distances to the nearest training picture over those to the second nearest."""
-    candidate: int
-    """Which candidates these are, from 1."""
+    candidates: list[int]
+    """Which candidates of their rows these are, from 1."""
     problems: list[list[str]]
     """Empty for pictures that passed; the others are the rows' last candidates."""
 
@@ -63,6 +66,7 @@ class CheckedImages:
             images_BHWC=self.images_BHWC[places],
             errors_B=self.errors_B[places],
             ratios_B=self.ratios_B[places],
+            candidates=[self.candidates[place] for place in places],
             problems=[self.problems[place] for place in places],
         )
 
@@ -96,45 +100,41 @@ class CheckedImageModel:
         """
         if len(labels) != len(row_seeds):
             raise ValueError(f"{len(labels)} labels but {len(row_seeds)} row seeds")
-        pending = list(range(len(labels)))
-        for candidate in range(1, checks.num_candidates + 1):
-            is_last = candidate == checks.num_candidates
-            again: list[int] = []
-            for found in self._try(pending, labels, row_seeds, candidate, checks):
-                passed = [place for place, problems in enumerate(found.problems) if is_last or not problems]
-                again += [row for row, problems in zip(found.rows, found.problems, strict=True) if problems]
-                if passed:
-                    yield found.select(passed)
-            pending = again
-            if not pending:
-                return
-
-    def _try(
-        self, rows: list[int], labels: Sequence[int], row_seeds: Sequence[int], candidate: int, checks: Checks
-    ) -> Iterator[CheckedImages]:
-        """One candidate of each row; pictures are filtered while the next ones are generated."""
-        waiting: deque[Future[CheckedImages]] = deque()
+        pending = deque((row, 1) for row in range(len(labels)))
+        unchecked: deque[Future[CheckedImages]] = deque()
         with ThreadPoolExecutor(1) as thread:
-            for start in range(0, len(rows), BATCH_IMAGES):
-                chunk = rows[start : start + BATCH_IMAGES]
-                seeds = [derive_seed(row_seeds[row], candidate) for row in chunk]
-                drawn = LabelledImages(
-                    self.model.sample([labels[row] for row in chunk], seeds),
-                    torch.tensor([labels[row] for row in chunk]),
-                )
-                waiting.append(thread.submit(self._check, chunk, drawn, candidate, checks))
-                while waiting and waiting[0].done():
-                    yield waiting.popleft().result()
-            for future in waiting:
-                yield future.result()
+            while pending or unchecked:
+                if pending and len(unchecked) < MAX_UNCHECKED:
+                    drawn = [pending.popleft() for _ in range(min(CHECKED_AT_ONCE, len(pending)))]
+                    images_BHWC = self._draw(drawn, labels, row_seeds)
+                    of_drawn = [labels[row] for row, _ in drawn]
+                    unchecked.append(thread.submit(self._check, drawn, images_BHWC, of_drawn, checks))
+                    continue
+                found = unchecked.popleft().result()
+                tried = list(enumerate(zip(found.rows, found.candidates, found.problems, strict=True)))
+                again = {
+                    place: (row, candidate + 1)
+                    for place, (row, candidate, problems) in tried
+                    if problems and candidate < checks.num_candidates
+                }
+                pending.extendleft(again.values())
+                if len(again) < len(tried):
+                    yield found.select([place for place, _ in tried if place not in again])
 
-    def _check(self, rows: list[int], drawn: LabelledImages, candidate: int, checks: Checks) -> CheckedImages:
-        images_BHWC = drawn.images_BHWC
+    def _draw(self, drawn: list[tuple[int, int]], labels: Sequence[int], row_seeds: Sequence[int]) -> Tensor:
+        """Pictures of candidates, which are given by row and number."""
+        seeds = [derive_seed(row_seeds[row], candidate) for row, candidate in drawn]
+        return self.model.sample([labels[row] for row, _ in drawn], seeds)
+
+    def _check(
+        self, drawn: list[tuple[int, int]], images_BHWC: Tensor, labels: list[int], checks: Checks
+    ) -> CheckedImages:
         errors_B, ratios_B = self.oddities.errors(images_BHWC), self.copies.ratios(images_BHWC)
         read_B = read_labels(self.classifier, images_BHWC)
-        found = zip(errors_B.tolist(), ratios_B.tolist(), read_B.tolist(), drawn.labels_B.tolist(), strict=True)
+        found = zip(errors_B.tolist(), ratios_B.tolist(), read_B.tolist(), labels, strict=True)
         problems = [list(self._problems(*figures, checks)) for figures in found]
-        return CheckedImages(rows, images_BHWC, errors_B, ratios_B, candidate, problems)
+        rows, candidates = (list(numbers) for numbers in zip(*drawn, strict=True))
+        return CheckedImages(rows, images_BHWC, errors_B, ratios_B, candidates, problems)
 
     def _problems(self, error: float, ratio: float, read: int, label: int, checks: Checks) -> Iterator[str]:
         if checks.reject_odd and error > self.oddities.limit:

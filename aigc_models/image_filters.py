@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_errors
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
 from aigc_models.image_data import EpochSchedule, LabelledImages, split, to_network
-from aigc_models.image_metrics import distance_ratios
+from aigc_models.image_metrics import Neighbours
 from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
 
 BATCH_SIZE = 64
 VALIDATION_SHARE = 0.1
-RECONSTRUCTED_AT_ONCE = 256
+RECONSTRUCTED_AT_ONCE = 64
 
 
 class OddityFilter:
@@ -92,7 +92,7 @@ class NearCopyFilter:
     def __init__(self, training_NHWC: Tensor, limit: float) -> None:
         """`training_NHWC`: the different training pictures, uint8. `limit`: of the ratio of distances."""
         self.training_NHWC, self.limit = training_NHWC, limit
-        self._training_NF = training_NHWC.flatten(1) / 255.0
+        self._neighbours = Neighbours(training_NHWC.flatten(1) / 255.0)
 
     @classmethod
     def fit(cls, training_NHWC: Tensor, held_out_BHWC: Tensor, *, real_share: float = 0.99) -> "NearCopyFilter":
@@ -121,5 +121,5 @@ class NearCopyFilter:
     @torch.inference_mode()
     def ratios(self, images_BHWC: Tensor) -> Tensor:
         """Distance [B] to the nearest training picture over that to the second nearest."""
-        images_BF = images_BHWC.to(self._training_NF.device).flatten(1) / 255.0
-        return distance_ratios(images_BF, self._training_NF).cpu()
+        images_BF = images_BHWC.to(self.training_NHWC.device).flatten(1) / 255.0
+        return self._neighbours.ratios(images_BF).cpu()

@@ -28,23 +28,38 @@ def frechet_distance(first_BF: Tensor, second_RF: Tensor) -> float:
     return float(distance.clamp_min(0))
 
 
+class Neighbours:
+    """Pictures among which the nearest are looked for; what does not depend on the others is computed once."""
+
+    def __init__(self, pictures_RF: Tensor) -> None:
+        self.pictures_FR = pictures_RF.float().T
+        self.norms_R = self.pictures_FR.square().sum(dim=0)
+
+    def nearest_two(self, pictures_BF: Tensor) -> Tensor:
+        """Distances [B, 2] from each picture to its nearest and its second nearest one."""
+        return torch.cat([self._nearest_two(batch) for batch in pictures_BF.float().split(COMPARED_AT_ONCE)])
+
+    def _nearest_two(self, pictures_BF: Tensor) -> Tensor:
+        # |x - y|² = |x|² + |y|² - 2 xy; what |x|² adds does not change the order.
+        partial_BR = torch.addmm(self.norms_R, pictures_BF, self.pictures_FR, alpha=-2)
+        squares_B2 = partial_BR.topk(2, largest=False).values + pictures_BF.square().sum(dim=1, keepdim=True)
+        return squares_B2.clamp_min(0).sqrt()
+
+    def ratios(self, pictures_BF: Tensor) -> Tensor:
+        """Distance [B] to the nearest picture over that to the second nearest."""
+        distances_B2 = self.nearest_two(pictures_BF)
+        return distances_B2[:, 0] / distances_B2[:, 1].clamp_min(1e-12)
+
+
 def nearest_two(pictures_BF: Tensor, others_RF: Tensor) -> Tensor:
     """Distances [B, 2] from each picture to its nearest and its second nearest other."""
-    batches = pictures_BF.float().split(COMPARED_AT_ONCE)
-    found = [torch.cdist(batch, others_RF.float()).topk(2, largest=False).values for batch in batches]
-    return torch.cat(found)
+    return Neighbours(others_RF).nearest_two(pictures_BF)
 
 
 def near_copy_ratios(images_BHWC: Tensor, training_RHWC: Tensor) -> Tensor:
     """Distance in pixels [B] to the nearest training picture over that to the second nearest: near 0 for copies, near 1
     for pictures of which training has several alike."""
-    return distance_ratios(images_BHWC.flatten(1) / 255.0, training_RHWC.flatten(1) / 255.0)
-
-
-def distance_ratios(pictures_BF: Tensor, others_RF: Tensor) -> Tensor:
-    """Distance [B] to the nearest of the others over that to the second nearest."""
-    distances_B2 = nearest_two(pictures_BF, others_RF)
-    return distances_B2[:, 0] / distances_B2[:, 1].clamp_min(1e-12)
+    return Neighbours(training_RHWC.flatten(1) / 255.0).ratios(images_BHWC.flatten(1) / 255.0)
 
 
 def near_copy_share(synthetic: LabelledImages, training: LabelledImages, held_out: LabelledImages) -> float:

@@ -13,7 +13,7 @@ from aigc_models.noise import normals
 
 __all__ = ["ImageModel"]
 
-BATCH_IMAGES = 128
+BATCH_IMAGES = 64
 """Pictures generated at once. Always as many: kernels for other numbers of rows may round otherwise."""
 
 

@@ -1,13 +1,10 @@
 """Fixtures that every kind of test may use."""
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
-# Ray reads this when it is imported, and clusters of tests listen on every interface: they want a token.
-os.environ["RAY_AUTH_MODE"] = "token"
 # A shell's `&` has SIGINT ignored, and so would be the Ctrl-C that tests send to the commands they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

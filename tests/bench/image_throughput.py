@@ -1,6 +1,6 @@
 """A whole partition of pictures against its two bounds measured alone: bare sampling, and PNG encoding.
 
-    python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60] [--seconds 60]
+    python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60 | --version FOLDER]
 
 One thread samples, in the bound and in the one actor of the partition, which filters and encodes in further threads.
 The partition is planned, generated on a Ray cluster of its own, checked and published into a folder; its time ends when
@@ -8,6 +8,8 @@ it can be read. Bounds and partition take turns. Without pictures it draws some.
 """
 
 import argparse
+import json
+import shutil
 import tempfile
 import time
 from datetime import date
@@ -19,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aigc_models.checked_images import CheckedImageModel
+from aigc_models.checkpoint import METRICS
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.integration.ray_cluster import Cluster, running_cluster
@@ -42,16 +45,20 @@ BOUND_S = 10.0
 
 
 def train(storage: Storage, folder: Path, args: argparse.Namespace) -> tuple[CheckedImageModel, ModelVersion]:
-    settings = MODEL.parse_settings(args.model, {"cpu_budget_s": args.train_s, "num_scored": 300})
-    pictures = MODEL.read_examples(storage, [take_snapshot(storage, "images", DAY)], settings)
-    metrics = MODEL.train(
-        pictures,
-        folder / "model",
-        settings=settings,
-        work_dir=folder / "work",
-        on_progress=lambda progress: None,
-        on_checkpoint=lambda path: None,
-    )
+    if args.version:
+        shutil.copytree(args.version, folder / "model")
+        metrics = json.loads((folder / "model" / METRICS).read_text(encoding="utf-8"))
+    else:
+        settings = MODEL.parse_settings(args.model, {"cpu_budget_s": args.train_s, "num_scored": 300})
+        pictures = MODEL.read_examples(storage, [take_snapshot(storage, "images", DAY)], settings)
+        metrics = MODEL.train(
+            pictures,
+            folder / "model",
+            settings=settings,
+            work_dir=folder / "work",
+            on_progress=lambda progress: None,
+            on_checkpoint=lambda path: None,
+        )
     name, sha256 = name_version(folder / "model", args.model, DAY.isoformat())
     version = ModelVersion(
         name=MODEL.name, version=name, family=args.model, through=DAY.isoformat(), weights_sha256=sha256, training="",
@@ -107,7 +114,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--model", choices=MODEL.families, default=MODEL.families[0])
-    parser.add_argument("--train-s", type=float, default=60.0, help="CPU seconds; the rate does not depend on them")
+    parser.add_argument(
+        "--train-s", type=float, default=60.0, help="CPU seconds; after few of them, filters reject much"
+    )
+    parser.add_argument("--version", type=Path, help="a checkpoint folder of these pictures, instead of a training")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long a partition takes")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()

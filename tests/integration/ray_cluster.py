@@ -72,6 +72,7 @@ def _title(process: psutil.Process) -> str:
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
     """A head node with HEAD_CPUS CPUs, and this process connected to it."""
+    folder.mkdir(parents=True, exist_ok=True)
     book = PortBook(folder / "ports.json")
     ports = {name: book.choose(name, wished=FIRST_PORT + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}
     token = ensure_token(folder / "ray_token")

@@ -36,8 +36,8 @@ IMAGE_COLUMNS = (
 class ImageSettings(JobSettings):
     amount: str = "1x"
     """500: so many of each class; 2x: twice as many as there are real ones; up-to-1000: what a class lacks of that."""
-    rows_per_shard: int = 512
-    batch_rows: int = 512
+    rows_per_shard: int = 2048
+    batch_rows: int = 2048
     num_candidates: int = 8
     """Pictures drawn for a row until one is neither odd nor misread nor a near copy of a training picture."""
     reject_odd: bool = True
@@ -93,17 +93,17 @@ def _image_rows(group: CheckedImages, ids: pa.ChunkedArray) -> list[dict[str, An
             "checks": problems,
             "reconstruction_error": round(error, DIGITS),
             "nearest_ratio": round(ratio, DIGITS),
-            "candidate": group.candidate,
+            "candidate": candidate,
         }
-        for place, pixels_HWC, problems, (error, ratio) in zip(
-            group.rows, group.images_BHWC.numpy(), group.problems, figures, strict=True
+        for place, pixels_HWC, candidate, problems, (error, ratio) in zip(
+            group.rows, group.images_BHWC.numpy(), group.candidates, group.problems, figures, strict=True
         )
     ]
 
 
 JOB = Job(
     name="product_images",
-    version=1,
+    version=2,
     table="images",
     id_column="image_id",
     columns=("image_id", "label", "label_name"),

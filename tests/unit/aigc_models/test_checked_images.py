@@ -1,9 +1,12 @@
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from aigc_models import checked_images
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
 from aigc_models.checked_images import COPIES, CheckedImageModel, CheckedImages, Checks
 from aigc_models.checkpoint import CheckpointError
@@ -49,17 +52,42 @@ def test_what_fails_is_drawn_again_and_only_that(model: CheckedImageModel) -> No
     once = rows_of(list(model.generate(labels, seeds, replace(NO_LIMITS, reject_odd=True))))
     groups = list(model.generate(labels, seeds, replace(NO_LIMITS, reject_odd=True, num_candidates=5)))
     again = rows_of(groups)
-    kept = [row for group in groups if group.candidate == 1 for row in group.rows]
+    numbered = [pair for group in groups for pair in zip(group.rows, group.candidates, strict=True)]
+    kept = [row for row, candidate in numbered if candidate == 1]
     assert 20 <= len(kept) < 60
     assert all(torch.equal(once[row], again[row]) for row in kept)
     assert not any(torch.equal(once[row], again[row]) for row in set(again) - set(kept))
-    assert all(not problems for group in groups if group.candidate < 5 for problems in group.problems)
+    finished = [pair for group in groups for pair in zip(group.candidates, group.problems, strict=True)]
+    assert all(not problems for candidate, problems in finished if candidate < 5)
+
+
+class Immediately(ThreadPoolExecutor):
+    """Filters a batch before the next one is drawn."""
+
+    def submit(self, call: Any, /, *args: Any, **named: Any) -> Future[Any]:
+        future = super().submit(call, *args, **named)
+        future.result()
+        return future
+
+
+def test_which_pictures_share_a_batch_does_not_depend_on_how_fast_filters_are(
+    model: CheckedImageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checked_images, "CHECKED_AT_ONCE", 16)
+    model.oddities.limit = float(model.oddities.errors(model.model.sample([0] * 64, range(64))).median())
+    checks = replace(NO_LIMITS, reject_odd=True, num_candidates=6)
+    groups = [list(model.generate([0] * 100, list(range(100)), checks))]
+    monkeypatch.setattr(checked_images, "ThreadPoolExecutor", Immediately)
+    groups.append(list(model.generate([0] * 100, list(range(100)), checks)))
+    found = [[(group.rows, group.candidates, group.errors_B.tolist()) for group in run] for run in groups]
+    assert found[0] == found[1]
+    assert any(len(set(candidates)) > 1 for _, candidates, _ in found[0])
 
 
 def test_the_last_candidate_stays_with_its_problems(model: CheckedImageModel) -> None:
     model.oddities.limit = -1.0
     groups = list(model.generate([0, 1], [1, 2], replace(NO_LIMITS, reject_odd=True, num_candidates=3)))
-    assert {group.candidate for group in groups} == {3}
+    assert {candidate for group in groups for candidate in group.candidates} == {3}
     assert all(problems[0].startswith("odd: ") for group in groups for problems in group.problems)
 
 
