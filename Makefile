@@ -30,6 +30,7 @@ bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parq
 	@$(BIN)/python tests/bench/text_quality_table.py $(BENCH)
 	@$(BIN)/python tests/bench/image_quality_table.py
 	@$(BIN)/python -m tests.bench.image_throughput
+	@$(BIN)/python tests/bench/recommender_table.py
 
 up: .venv/.stamp ## start the local stack
 	@$(BIN)/nightshift up
