@@ -75,7 +75,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     folder.mkdir(parents=True, exist_ok=True)
     book = PortBook(folder / "ports.json")
     ports = {name: book.choose(name, wished=FIRST_PORT + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}
-    token = ensure_token(folder / "ray_token")
+    # Ray reads the token once in a process: all clusters of a session have the same one.
+    token = ensure_token(folder.parent / "ray_token")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         environment = child_environment()
