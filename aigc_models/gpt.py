@@ -63,6 +63,8 @@ class GPT(Transformer):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
         self.config = config
+
+    def embed(self, config: GPTConfig) -> None:
         self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, config.width, STD)
         self.coverage = Coverage(config.vocab_size, config.width, config.pad_id, config.end_id)
 

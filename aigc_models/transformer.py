@@ -7,6 +7,7 @@ B batch, T positions, S positions so far, E model width, H heads, D head width.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,14 +103,18 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        self.embed(config)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.width)
         self.head_width, self.rotary_base = config.width // config.num_heads, config.rotary_base
         for name, weight in self.named_parameters():
-            if weight.dim() > 1:
+            if weight.dim() > 1 and not name.startswith("coverage."):
                 is_residual = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(weight, std=STD / (2 * config.num_layers) ** 0.5 if is_residual else STD)
+
+    def embed(self, config: Any) -> None:
+        """Makes what a subclass has before its blocks; called first, so that it comes first in the random numbers."""
 
     def trunk(
         self, x_BSE: Tensor, visible_BS: Tensor, *, is_causal: bool
