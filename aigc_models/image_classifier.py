@@ -19,7 +19,8 @@ NUM_FEATURES = 64
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
 MAX_SHIFT_PX = 2
-EVALUATED_AT_ONCE = 500
+EVALUATED_AT_ONCE = 64
+"""Twice as fast as 256 on a CPU, whose cache they fit into."""
 
 
 class Classifier(nn.Module):

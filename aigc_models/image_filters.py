@@ -18,6 +18,8 @@ from aigc_models.image_data import EpochSchedule, LabelledImages, split, to_netw
 from aigc_models.image_metrics import Neighbours
 from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
 
+WIDTH = 8
+"""Of the autoencoder: half the generators', since every picture has to pass it."""
 BATCH_SIZE = 64
 VALIDATION_SHARE = 0.1
 RECONSTRUCTED_AT_ONCE = 64
@@ -67,7 +69,7 @@ def train_oddity_filter(
     training, held_out = split(data, VALIDATION_SHARE, settings.seed)
     device = resolve_device(settings.device)
     _, image_px, _, num_colours = data.images_BHWC.shape
-    network = Autoencoder(AutoencoderConfig(image_px=image_px, num_colours=num_colours)).to(device)
+    network = Autoencoder(AutoencoderConfig(image_px=image_px, num_colours=num_colours, width=WIDTH)).to(device)
     schedule = EpochSchedule(len(training), BATCH_SIZE, settings.seed)
     oddities = OddityFilter(network, 0.0)
 

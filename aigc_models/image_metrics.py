@@ -2,7 +2,7 @@
 
 Comparable only for one set of real pictures and one number of synthetic ones: no Inception FID.
 
-B synthetic and R real pictures, F features, P pixels, K classes.
+B synthetic and R real pictures, F features or pixels, P principal components, K classes.
 """
 
 import torch
@@ -13,7 +13,11 @@ from aigc_models.image_data import LabelledImages
 
 USUAL_SHARE = 0.01
 """Of real pictures that training never saw: so many are called near copies, too."""
-COMPARED_AT_ONCE = 500
+COMPARED_AT_ONCE = 64
+NUM_COMPONENTS = 128
+NUM_SKETCHED = 4096
+"""Pictures that the principal components are found from."""
+NUM_CANDIDATES = 16
 
 
 def frechet_distance(first_BF: Tensor, second_RF: Tensor) -> float:
@@ -29,26 +33,68 @@ def frechet_distance(first_BF: Tensor, second_RF: Tensor) -> float:
 
 
 class Neighbours:
-    """Pictures among which the nearest are looked for; what does not depend on the others is computed once."""
+    """Pictures among which the nearest are looked for.
+
+    First in their principal components and the length of what those leave out: distances there are never more than the
+    whole ones. Where that leaves it open which are the nearest, all are compared, so that none is ever missed.
+    """
 
     def __init__(self, pictures_RF: Tensor) -> None:
-        self.pictures_FR = pictures_RF.float().T
-        self.norms_R = self.pictures_FR.square().sum(dim=0)
+        self.pictures_RF = pictures_RF.float()
+        self.norms_R = self.pictures_RF.square().sum(dim=1)
+        self.mean_F = self.pictures_RF.mean(dim=0)
+        self.basis_FP = _principal_components(self.pictures_RF - self.mean_F)
+        self.sketches_RP = self._sketches(self.pictures_RF)
+        self.sketch_norms_R = self.sketches_RP.square().sum(dim=1)
 
     def nearest_two(self, pictures_BF: Tensor) -> Tensor:
         """Distances [B, 2] from each picture to its nearest and its second nearest one."""
         return torch.cat([self._nearest_two(batch) for batch in pictures_BF.float().split(COMPARED_AT_ONCE)])
 
     def _nearest_two(self, pictures_BF: Tensor) -> Tensor:
-        # |x - y|² = |x|² + |y|² - 2 xy; what |x|² adds does not change the order.
-        partial_BR = torch.addmm(self.norms_R, pictures_BF, self.pictures_FR, alpha=-2)
-        squares_B2 = partial_BR.topk(2, largest=False).values + pictures_BF.square().sum(dim=1, keepdim=True)
-        return squares_B2.clamp_min(0).sqrt()
+        sketches_BP = self._sketches(pictures_BF)
+        num_candidates = min(NUM_CANDIDATES, len(self.pictures_RF))
+        bounds_BN, places_BN = _smallest(sketches_BP, self.sketches_RP, self.sketch_norms_R, num_candidates)
+        distances_B2 = self._smallest_distances(pictures_BF, places_BN)
+        if num_candidates < len(self.pictures_RF):
+            is_open_B = distances_B2[:, 1] > bounds_BN[:, -1]
+            undecided_UF = pictures_BF[is_open_B]
+            _, places_U2 = _smallest(undecided_UF, self.pictures_RF, self.norms_R, 2)
+            distances_B2[is_open_B] = self._smallest_distances(undecided_UF, places_U2)
+        return distances_B2
+
+    def _sketches(self, pictures_BF: Tensor) -> Tensor:
+        """Principal components, and the length of the rest."""
+        centred_BF = pictures_BF - self.mean_F
+        components_BP = centred_BF @ self.basis_FP
+        rest_B = centred_BF.square().sum(dim=1) - components_BP.square().sum(dim=1)
+        return torch.cat([components_BP, rest_B.clamp_min(0).sqrt()[:, None]], dim=1)
+
+    def _smallest_distances(self, pictures_BF: Tensor, places_BN: Tensor) -> Tensor:
+        distances_BN = (self.pictures_RF[places_BN] - pictures_BF[:, None]).square().sum(dim=2).sqrt()
+        return distances_BN.topk(2, largest=False).values
 
     def ratios(self, pictures_BF: Tensor) -> Tensor:
         """Distance [B] to the nearest picture over that to the second nearest."""
         distances_B2 = self.nearest_two(pictures_BF)
         return distances_B2[:, 0] / distances_B2[:, 1].clamp_min(1e-12)
+
+
+def _principal_components(centred_RF: Tensor) -> Tensor:
+    """An orthonormal basis [F, P] of about the directions in which a part of the pictures vary most."""
+    some_SF = centred_RF[:: -(-len(centred_RF) // NUM_SKETCHED)].cpu()
+    with torch.random.fork_rng(devices=[]):  # the method is a random one
+        torch.manual_seed(0)
+        _, _, basis_FP = torch.svd_lowrank(some_SF, min(NUM_COMPONENTS, *some_SF.shape), niter=1)
+    return basis_FP.to(centred_RF.device)
+
+
+def _smallest(first_BF: Tensor, second_RF: Tensor, norms_R: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """The `num` smallest distances [B, N] in growing order, and to which they are; their last bits are lost."""
+    # |x - y|² = |x|² + |y|² - 2 xy; what |x|² adds does not change the order.
+    partial_BR = torch.addmm(norms_R, first_BF, second_RF.T, alpha=-2)
+    partial_BN, places_BN = partial_BR.topk(num, largest=False)
+    return (partial_BN + first_BF.square().sum(dim=1, keepdim=True)).clamp_min(0).sqrt(), places_BN
 
 
 def nearest_two(pictures_BF: Tensor, others_RF: Tensor) -> Tensor:

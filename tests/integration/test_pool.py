@@ -197,8 +197,14 @@ def test_an_actor_that_does_not_move_is_named_and_replaced(
 
 def starve(cluster: Cluster, spare_bytes: int) -> bool:
     """Lets the only actor have no more than `spare_bytes` of memory beside what it has already."""
-    # An actor of the run before may still be ending.
-    (process,) = wait_until(lambda: one if len(one := cluster.actor_processes("GenerateActor")) == 1 else [], "one actor")
+    found: list[psutil.Process] = []
+
+    def is_alone() -> bool:  # an actor of the run before may still be ending
+        found[:] = cluster.actor_processes("GenerateActor")
+        return len(found) == 1
+
+    wait_until(is_alone, "a single actor")
+    (process,) = found
     limit = process.memory_info().data + spare_bytes
     process.rlimit(psutil.RLIMIT_DATA, (limit, limit))  # not RLIMIT_AS: it counts what is only reserved
     return True

@@ -11,6 +11,7 @@ from aigc_models.image_metrics import (
     frechet_distance,
     image_metrics,
     near_copy_share,
+    nearest_two,
 )
 
 
@@ -44,6 +45,17 @@ def test_copies_are_found_and_new_pictures_are_not() -> None:
     copies = LabelledImages(touched.clamp(0, 255).to(torch.uint8), training.labels_B[:200])
     assert near_copy_share(copies, training, held_out) == 1.0
     assert near_copy_share(unseen, training, held_out) < 0.05
+
+
+@pytest.mark.parametrize(("num", "width"), [(3, 8), (500, 8), (500, 300), (2000, 300)])
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_the_nearest_two_are_those_of_all_distances(num: int, width: int, decay: float) -> None:
+    torch.manual_seed(0)
+    scales_F = torch.arange(1, width + 1).float() ** -decay  # 0: no component tells more than the others
+    pictures_BF, others_RF = torch.randn(100, width) * scales_F + 1.0, torch.randn(num, width) * scales_F + 1.0
+    wanted_B2 = torch.cdist(pictures_BF.double(), others_RF.double()).topk(2, largest=False).values
+    torch.testing.assert_close(nearest_two(pictures_BF, others_RF).double(), wanted_B2, rtol=1e-5, atol=1e-5)
+    assert nearest_two(others_RF, others_RF)[:, 0].max() == 0.0, "each is nearest to itself"
 
 
 def test_half_the_spread_is_half_the_diversity() -> None:
