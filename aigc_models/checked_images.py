@@ -7,9 +7,10 @@ B batch, N training pictures, H height, W width, C colours.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -18,7 +19,7 @@ from aigc_models.image_classifier import Classifier, load_classifier, read_label
 from aigc_models.image_data import LabelledImages, split
 from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
 from aigc_models.image_training import CLASSIFIER, ImageTrainingSettings, scaled, train_image_model
-from aigc_models.images import ImageModel
+from aigc_models.images import BATCH_IMAGES, ImageModel
 from aigc_models.loop import TrainingProgress
 from aigc_models.noise import derive_seed
 
@@ -58,6 +59,14 @@ class CheckedImages:
     """Which candidates of their rows these are, from 1."""
     problems: list[list[str]]
     """Empty for pictures that passed; the others are the rows' last candidates."""
+
+    def best_places(self) -> Iterable[int]:
+        """For each row the place of its first candidate that passed, or of its last one."""
+        best: dict[int, int] = {}
+        for place, row in enumerate(self.rows):
+            if row not in best or self.problems[best[row]]:
+                best[row] = place
+        return best.values()
 
     def select(self, places: list[int]) -> "CheckedImages":
         return replace(
@@ -106,20 +115,21 @@ class CheckedImageModel:
             while pending or unchecked:
                 if pending and len(unchecked) < MAX_UNCHECKED:
                     drawn = [pending.popleft() for _ in range(min(CHECKED_AT_ONCE, len(pending)))]
+                    drawn += islice(_further(tuple(drawn), checks.num_candidates), max(0, BATCH_IMAGES - len(drawn)))
                     images_BHWC = self._draw(drawn, labels, row_seeds)
                     of_drawn = [labels[row] for row, _ in drawn]
                     unchecked.append(thread.submit(self._check, drawn, images_BHWC, of_drawn, checks))
                     continue
                 found = unchecked.popleft().result()
-                tried = list(enumerate(zip(found.rows, found.candidates, found.problems, strict=True)))
+                best = list(found.best_places())
                 again = {
-                    place: (row, candidate + 1)
-                    for place, (row, candidate, problems) in tried
-                    if problems and candidate < checks.num_candidates
+                    place: (found.rows[place], found.candidates[place] + 1)
+                    for place in best
+                    if found.problems[place] and found.candidates[place] < checks.num_candidates
                 }
                 pending.extendleft(again.values())
-                if len(again) < len(tried):
-                    yield found.select([place for place, _ in tried if place not in again])
+                if len(again) < len(best):
+                    yield found.select([place for place in best if place not in again])
 
     def _draw(self, drawn: list[tuple[int, int]], labels: Sequence[int], row_seeds: Sequence[int]) -> Tensor:
         """Pictures of candidates, which are given by row and number."""
@@ -143,6 +153,12 @@ class CheckedImageModel:
             yield f"near copy: distance ratio {ratio:.3f}, the limit is {self.copies.limit:.3f}"
         if checks.reject_misread and read != label:
             yield f"misread: a classifier of real pictures takes it for {self.label_names[read]}"
+
+
+def _further(drawn: Sequence[tuple[int, int]], num_candidates: int) -> Iterator[tuple[int, int]]:
+    """Later candidates of the same rows, the next ones first: in a batch that is not full they cost nothing."""
+    for ahead in range(1, num_candidates):
+        yield from ((row, number + ahead) for row, number in drawn if number + ahead <= num_candidates)
 
 
 def train_checked_image_model(

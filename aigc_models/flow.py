@@ -3,7 +3,7 @@
 The autoencoder's Gaussian of each class is where the flow starts from: latents are whitened by it, and the flow learns
 what is left to a Gaussian. Pictures from latents as in Rombach et al. (2022).
 
-B batch, Z latent width, E width, F features of the condition.
+B batch, K classes, Z latent width, E width, F features of the condition, M = 3 E scales, shifts and gates.
 """
 
 import math
@@ -46,8 +46,8 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x_BE: Tensor, condition_BF: Tensor) -> Tensor:
-        scale, shift, gate = self.modulation(condition_BF).chunk(3, dim=1)
+    def forward(self, x_BE: Tensor, modulation_BM: Tensor) -> Tensor:
+        scale, shift, gate = modulation_BM.chunk(3, dim=1)
         value, opening = self.up(self.norm(x_BE) * (1 + scale) + shift).chunk(2, dim=1)
         return x_BE + gate * self.down(self.drop(value * F.silu(opening)))
 
@@ -68,10 +68,17 @@ class Velocity(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x_BZ: Tensor, time_B: Tensor, labels_B: Tensor) -> Tensor:
+        return self.move(x_BZ, self.modulations(time_B, labels_B))
+
+    def modulations(self, time_B: Tensor, labels_B: Tensor) -> list[Tensor]:
+        """For each block [B, M]: what depends on time and label alone."""
         condition_BF = self.condition(self.time(waves(time_B)) + self.label(labels_B))
+        return [block.get_submodule("modulation")(condition_BF) for block in self.blocks]
+
+    def move(self, x_BZ: Tensor, modulations: list[Tensor]) -> Tensor:
         x_BE = self.first(x_BZ)
-        for block in self.blocks:
-            x_BE = block(x_BE, condition_BF)
+        for block, modulation_BM in zip(self.blocks, modulations, strict=True):
+            x_BE = block(x_BE, modulation_BM)
         velocity_BZ: Tensor = self.last(self.norm(x_BE))
         return velocity_BZ
 
@@ -95,12 +102,22 @@ class LatentFlow(nn.Module):
     def integrate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
         """Whitened latents: dx/dt = v(x, t) from 0 to 1 by Heun's method."""
         x_BZ, step = noise_BZ.float(), 1 / self.config.num_sampling_steps
+        after = self._modulations(0.0, labels_B)
         for i in range(self.config.num_sampling_steps):
-            before_B = torch.full_like(x_BZ[:, 0], i * step)
-            slope = self.velocity(x_BZ, before_B, labels_B)
-            slope_after = self.velocity(x_BZ + step * slope, before_B + step, labels_B)
+            before, after = after, self._modulations((i + 1) * step, labels_B)
+            slope = self.velocity.move(x_BZ, before)
+            slope_after = self.velocity.move(x_BZ + step * slope, after)
             x_BZ = x_BZ + step * (slope + slope_after) / 2
         return x_BZ
+
+    def _modulations(self, time: float, labels_B: Tensor) -> list[Tensor]:
+        """Those of the rows; where there are more rows than classes, they are computed once for each class."""
+        num_classes = self.config.vae.num_classes
+        if num_classes >= len(labels_B):
+            return self.velocity.modulations(torch.full_like(labels_B, time, dtype=torch.float32), labels_B)
+        classes_K = torch.arange(num_classes, device=labels_B.device)
+        of_classes = self.velocity.modulations(torch.full_like(classes_K, time, dtype=torch.float32), classes_K)
+        return [modulation_KM[labels_B] for modulation_KM in of_classes]
 
     def generate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
         return self.vae.generate(self.integrate(noise_BZ, labels_B), labels_B)

@@ -1,8 +1,9 @@
-"""A whole partition of pictures against its two bounds measured alone: bare sampling, and PNG encoding.
+"""A whole partition of pictures against its bounds measured alone: bare torch sampling, and PNG encoding.
 
     python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60 | --version FOLDER]
 
-One thread samples, in the bound and in the one actor of the partition, which filters and encodes in further threads.
+Bare sampling is the network as it is trained, called in a loop; beside it stands the sampler of the partition alone.
+One thread samples, in the bounds and in the one actor of the partition, which filters and encodes in further threads.
 The partition is planned, generated on a Ray cluster of its own, checked and published into a folder; its time ends when
 it can be read. Bounds and partition take turns. Without pictures it draws some.
 """
@@ -12,6 +13,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -19,9 +21,13 @@ from statistics import median
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from aigc_models.checked_images import CheckedImageModel
 from aigc_models.checkpoint import METRICS
+from aigc_models.flow import LatentFlow
+from aigc_models.image_data import to_pixels
+from aigc_models.images import BATCH_IMAGES
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.integration.ray_cluster import Cluster, running_cluster
@@ -68,26 +74,50 @@ def train(storage: Storage, folder: Path, args: argparse.Namespace) -> tuple[Che
     return MODEL.load(folder / "model", "cpu"), version
 
 
-def sampling_rate(model: CheckedImageModel, first_seed: int) -> float:
-    """Pictures a second of the network alone, on one thread."""
+def rate(work: Callable[[], int]) -> float:
+    """Pictures a second of repeated work, which tells how many it made, on one thread."""
     torch.set_num_threads(1)
-    num_classes, num_images, started = len(model.label_names), 0, time.monotonic()
+    num_images, started = 0, time.monotonic()
     while time.monotonic() - started < BOUND_S:
-        seeds = range(first_seed + num_images, first_seed + num_images + 1024)
-        model.model.sample([seed % num_classes for seed in seeds], list(seeds))
-        num_images += 1024
+        num_images += work()
     return num_images / (time.monotonic() - started)
+
+
+def bare_rate(model: CheckedImageModel) -> float:
+    network, num_classes = model.model.network, len(model.label_names)
+
+    @torch.inference_mode()
+    def work() -> int:
+        labels_B = torch.arange(BATCH_IMAGES) % num_classes
+        noise_BZ = torch.randn(BATCH_IMAGES, network.noise_width)
+        if isinstance(network, LatentFlow):
+            to_pixels(network.vae.generate(heun(network, noise_BZ, labels_B), labels_B))
+        else:
+            to_pixels(network.generate(noise_BZ, labels_B))
+        return BATCH_IMAGES
+
+    return rate(work)
+
+
+def heun(network: LatentFlow, x_BZ: Tensor, labels_B: Tensor) -> Tensor:
+    step = 1 / network.config.num_sampling_steps
+    for i in range(network.config.num_sampling_steps):
+        time_B = torch.full((len(x_BZ),), i * step)
+        slope_BZ = network.velocity(x_BZ, time_B, labels_B)
+        slope_after_BZ = network.velocity(x_BZ + step * slope_BZ, time_B + step, labels_B)
+        x_BZ = x_BZ + step * (slope_BZ + slope_after_BZ) / 2
+    return x_BZ
+
+
+def sampling_rate(model: CheckedImageModel) -> float:
+    labels = [place % len(model.label_names) for place in range(1024)]
+    return rate(lambda: len(model.model.sample(labels, range(1024))))
 
 
 def encoding_rate(model: CheckedImageModel) -> float:
-    """Pictures a second from pixels to PNG, on one thread."""
+    """From pixels to PNG."""
     pixels = model.model.sample([i % len(model.label_names) for i in range(512)], list(range(512))).numpy()
-    num_images, started = 0, time.monotonic()
-    while time.monotonic() - started < BOUND_S:
-        for picture in pixels:
-            encode_png(picture)
-        num_images += len(pixels)
-    return num_images / (time.monotonic() - started)
+    return rate(lambda: sum(bool(encode_png(picture)) for picture in pixels))
 
 
 def partition_rate(
@@ -130,11 +160,11 @@ def main() -> None:
         rounds = []
         with running_cluster(folder / "ray") as cluster:
             for number in range(args.rounds):
-                sampling, encoding = sampling_rate(model, number * 10**6), encoding_rate(model)
+                bare, sampling, encoding = bare_rate(model), sampling_rate(model), encoding_rate(model)
                 each = max(1, int(args.seconds * sampling / len(model.label_names)))
                 whole, actor = partition_rate(storage, cluster, version, each, number)
-                bound = min(sampling, encoding)
-                rounds.append((sampling, encoding, actor, whole, actor / bound, whole / bound))
+                bound = min(bare, encoding)
+                rounds.append((bare, encoding, sampling, actor, whole, actor / bound, whole / bound, whole / sampling))
                 print(f"round {number + 1}: {whole / bound:.2f} of the slower bound", flush=True)
     show(args.model, rounds)
 
@@ -145,8 +175,9 @@ def drawn(folder: Path) -> Path:
 
 
 def show(family: str, rounds: list[tuple[float, ...]]) -> None:
-    names = ("bare sampling, images/s", "PNG encoding, images/s", "the actor, images/s", "whole partition, images/s",
-             "actor / slower bound", "whole partition / slower bound")  # fmt: skip
+    names = ("bare torch sampling, images/s", "PNG encoding, images/s", "our sampler alone, images/s",
+             "the actor, images/s", "whole partition, images/s", "actor / slower bound",
+             "whole partition / slower bound", "whole partition / our sampler")  # fmt: skip
     table = Table("figure", *(f"round {number}" for number in range(1, len(rounds) + 1)), "median", title=family)
     for name, values in zip(names, zip(*rounds, strict=True), strict=True):
         cells = [f"{value:,.0f}" if value > 10 else f"{value:.2f}" for value in (*values, median(values))]

@@ -15,6 +15,7 @@ from aigc_models.image_families import build_image_network
 from aigc_models.image_filters import NearCopyFilter, OddityFilter
 from aigc_models.image_training import CLASSIFIER
 from aigc_models.images import ImageModel
+from aigc_models.noise import derive_seed
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}
@@ -59,6 +60,20 @@ def test_what_fails_is_drawn_again_and_only_that(model: CheckedImageModel) -> No
     assert not any(torch.equal(once[row], again[row]) for row in set(again) - set(kept))
     finished = [pair for group in groups for pair in zip(group.candidates, group.problems, strict=True)]
     assert all(not problems for candidate, problems in finished if candidate < 5)
+
+
+def test_the_first_candidate_that_passes_is_kept(model: CheckedImageModel) -> None:
+    num_candidates, seeds = 4, list(range(20))
+    tried = [derive_seed(seed, candidate) for seed in seeds for candidate in range(1, num_candidates + 1)]
+    errors_BN = model.oddities.errors(model.model.sample([0] * len(tried), tried)).view(len(seeds), num_candidates)
+    model.oddities.limit = float(errors_BN.median())
+    passed_BN = errors_BN <= model.oddities.limit
+    passed_BN[:, -1] = True  # the last one stays in any case
+    checks = replace(NO_LIMITS, reject_odd=True, num_candidates=num_candidates)
+    groups = list(model.generate([0] * len(seeds), seeds, checks))
+    found = {row: candidate for group in groups for row, candidate in zip(group.rows, group.candidates, strict=True)}
+    assert [found[row] for row in seeds] == (passed_BN.int().argmax(dim=1) + 1).tolist()
+    assert len(set(found.values())) > 1
 
 
 class Immediately(ThreadPoolExecutor):

@@ -20,7 +20,10 @@ def tiny(image_px: int = 28, num_colours: int = 1) -> LatentFlow:
 class Pull(nn.Module):
     """dx/dt = -x, whose solution is e^-t."""
 
-    def forward(self, x_BZ: Tensor, time_B: Tensor, labels_B: Tensor) -> Tensor:
+    def modulations(self, time_B: Tensor, labels_B: Tensor) -> list[Tensor]:
+        return []
+
+    def move(self, x_BZ: Tensor, modulations: list[Tensor]) -> Tensor:
         return -x_BZ
 
 
@@ -57,6 +60,20 @@ def test_the_integral_is_of_second_order() -> None:
         end_BZ = network.integrate(torch.ones(1, 4), torch.zeros(1, dtype=torch.int64))
         errors.append(abs(float(end_BZ[0, 0]) - math.exp(-1.0)))
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.2)
+
+
+@pytest.mark.parametrize("num_rows", [2, 9])  # as many rows as classes, and more
+def test_the_integral_is_that_of_the_whole_network(num_rows: int) -> None:
+    network = tiny().eval()
+    for parameter in network.velocity.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    x_BZ, labels_B = torch.randn(num_rows, 4), torch.arange(num_rows) % 2
+    end_BZ, step = network.integrate(x_BZ, labels_B), 1 / network.config.num_sampling_steps
+    for i in range(network.config.num_sampling_steps):
+        slope = network.velocity(x_BZ, torch.full((num_rows,), i * step), labels_B)
+        slope_after = network.velocity(x_BZ + step * slope, torch.full((num_rows,), (i + 1) * step), labels_B)
+        x_BZ = x_BZ + step * (slope + slope_after) / 2
+    torch.testing.assert_close(end_BZ, x_BZ)
 
 
 def test_two_points_can_be_learned_by_heart() -> None:
