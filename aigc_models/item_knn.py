@@ -4,7 +4,7 @@ s(i, j) = Σ w / ((n_i + λ)^p (n_j + λ)^p) over the users of both, where w is 
 and larger if j comes after i; n counts users. An item's score is the sum over the history's items, the newer ones
 counting more. Builds in seconds, and is what any network has to beat.
 
-V items and special tokens, N neighbours, B batch, P pairs.
+V items and special tokens, N neighbours, B batch, T places of a history, K items, P pairs.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_models.item_data import Sequences
+from aigc_models.item_data import Sequences, left_padded
 from aigc_models.item_networks import NUM_SPECIAL
 
 MAX_GAP = 20
@@ -50,14 +50,25 @@ class ItemKNN:
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
         """[B, V]; 0 for items that are near to none of the history."""
-        scores_BV = torch.zeros(len(histories), len(self.neighbours_VN), device=self.neighbours_VN.device)
-        for row, history in enumerate(histories):
-            read = torch.from_numpy(np.ascontiguousarray(history[-MAX_READ:])).to(scores_BV.device)
-            ages = torch.arange(len(read) - 1, -1, -1, device=scores_BV.device)
-            weighted = self.similarities_VN[read] * RECENCY ** ages[:, None]
-            scores_BV[row].index_add_(0, self.neighbours_VN[read].flatten(), weighted.flatten())
+        device = self.neighbours_VN.device
+        read_BT = left_padded([history[-MAX_READ:] for history in histories]).to(device)
+        weighted_BTN = self.similarities_VN[read_BT] * recency(read_BT)[:, None]
+        scores_BV = torch.zeros(len(histories), len(self.neighbours_VN), device=device)
+        scores_BV.scatter_add_(1, self.neighbours_VN[read_BT].flatten(1).long(), weighted_BTN.flatten(1))
         scores_BV[:, :NUM_SPECIAL] = 0
         return scores_BV
+
+    def nearness(self, read_BT: Tensor, items_BK: Tensor) -> Tensor:
+        """What each item of a history adds to the scores of some items: [B, T, K] on the CPU."""
+        neighbours_BTN = self.neighbours_VN.cpu()[read_BT]
+        weighted_BTN = self.similarities_VN.cpu()[read_BT] * recency(read_BT)[:, None]
+        of_items = [weighted_BTN.where(neighbours_BTN == item_B[:, None, None], 0).sum(dim=2) for item_B in items_BK.T]
+        return torch.stack(of_items, dim=2)
+
+
+def recency(read_BT: Tensor) -> Tensor:
+    """Weights [T] of a history's places, the newest of which comes last."""
+    return RECENCY ** torch.arange(read_BT.shape[1] - 1, -1, -1, device=read_BT.device)
 
 
 def weighted_pairs(sequences: Sequences, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

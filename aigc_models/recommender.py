@@ -1,9 +1,9 @@
 """A trained recommender: histories in, the best items and why out. What jobs know of a recommender family.
 
-B batch, V items and special tokens, K recommended items.
+B batch, T positions of a history, V items and special tokens, K recommended items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
 from aigc_models.item_data import Items, left_padded
-from aigc_models.item_knn import MAX_READ, RECENCY, ItemKNN
+from aigc_models.item_knn import MAX_READ, ItemKNN
 from aigc_models.item_networks import (
     NUM_SPECIAL,
+    PAD,
     ItemNetwork,
     build_item_network,
     item_network_options,
@@ -79,14 +80,15 @@ class Recommender:
         """The `k` best items of each history, the best first; fewer where it leaves no more. Unknown items are passed
         over; a history without known ones gets what users usually begin with."""
         tokens = [np.asarray(self.items.tokens(history), dtype=np.int64) for history in histories]
-        found: list[list[Recommendation]] = []
-        for start in range(0, len(tokens), BATCH_USERS):
-            batch = tokens[start : start + BATCH_USERS]
+        found: list[list[Recommendation]] = [[] for _ in tokens]
+        for rows in batches_by_length(tokens):
+            batch = [tokens[row] for row in rows]
             ranked_BK, scores_BK = self.rank(batch, k, leave_out_seen=leave_out_seen, knn_share=self.knn_share)
-            because_BK = self.because(batch, ranked_BK).tolist()
-            for ranked, scores, because in zip(ranked_BK.tolist(), scores_BK.tolist(), because_BK, strict=True):
-                triples = zip(ranked, scores, because, strict=True)
-                found.append([self._recommendation(*triple) for triple in triples if triple[1] >= 0])
+            because_BK = self.because(batch, ranked_BK)
+            lists = (tensor.tolist() for tensor in (ranked_BK, scores_BK, because_BK))
+            for row, *triples in zip(rows, *lists, strict=True):
+                of_row = zip(*triples, strict=True)
+                found[row] = [self._recommendation(*triple) for triple in of_row if triple[1] >= 0]
         return found
 
     def rank(
@@ -120,21 +122,22 @@ class Recommender:
     def because(self, histories: Sequence[np.ndarray], ranked_BK: Tensor) -> Tensor:
         """Tokens [B, K] of the history's items that speak most for the ranked ones: those that users take before them,
         else those with the most similar embedding; 0 where there is none."""
+        read_BT = left_padded([history[-MAX_READ:] for history in histories])
         table_VE = torch.nn.functional.normalize(self.network.embedding.weight, dim=1).cpu()
-        neighbours_VN, similarities_VN = self.knn.neighbours_VN.cpu(), self.knn.similarities_VN.cpu()
-        because_BK = torch.zeros_like(ranked_BK)
-        for row, history in enumerate(histories):
-            if not len(history):
-                continue
-            read_T = torch.from_numpy(history[-MAX_READ:])
-            ages_T = torch.arange(len(read_T) - 1, -1, -1)
-            is_near_TNK = neighbours_VN[read_T][:, :, None] == ranked_BK[row]
-            near_TK = (similarities_VN[read_T][:, :, None] * is_near_TNK).sum(dim=1) * RECENCY ** ages_T[:, None]
-            alike_TK = table_VE[read_T] @ table_VE[ranked_BK[row]].T
-            # Cosines lie between -1 and 1: far below any item that was taken before.
-            because_BK[row] = read_T[torch.where(near_TK > 0, near_TK + 2.0, alike_TK).argmax(dim=0)]
-        return because_BK
+        alike_BTK = table_VE[read_BT] @ table_VE[ranked_BK].transpose(1, 2)
+        near_BTK = self.knn.nearness(read_BT, ranked_BK)
+        # Cosines lie between -1 and 1: far below any item that was taken before.
+        speaks_BTK = torch.where(near_BTK > 0, near_BTK + 2.0, alike_BTK)
+        speaks_BTK[read_BT == PAD] = float("-inf")
+        return read_BT.gather(1, speaks_BTK.argmax(dim=1))
 
     def _recommendation(self, token: int, score: float, because: int) -> Recommendation:
         ids = self.items.ids
         return Recommendation(ids[token - NUM_SPECIAL], score, ids[because - NUM_SPECIAL] if because else None)
+
+
+def batches_by_length(histories: Sequence[np.ndarray]) -> Iterator[list[int]]:
+    """Rows of histories to be scored at once: alike in length, so that little of a batch is padding."""
+    order = sorted(range(len(histories)), key=lambda row: len(histories[row]))
+    for start in range(0, len(order), BATCH_USERS):
+        yield order[start : start + BATCH_USERS]

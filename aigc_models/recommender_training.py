@@ -21,7 +21,7 @@ from aigc_models.item_loss import item_loss
 from aigc_models.item_networks import MASK, PAD, build_item_network
 from aigc_models.loop import Task, TrainingLoop, TrainingProgress, resolve_device
 from aigc_models.rank_metrics import hit_rate, ndcg, ranks
-from aigc_models.recommender import BATCH_USERS, Recommender
+from aigc_models.recommender import Recommender, batches_by_length
 from aigc_models.recommender_settings import RecommenderSettings, default_recommender_settings
 
 __all__ = ["RecommenderSettings", "default_recommender_settings", "train_recommender"]
@@ -107,10 +107,8 @@ def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut,
 @torch.no_grad()
 def ranks_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
     """Places [B] of the held-out items among all that a history does not have yet; 0 beyond the first `TOP`."""
-    order = sorted(range(len(held_out.histories)), key=lambda row: len(held_out.histories[row]))
-    ranks_B = torch.zeros(len(order), dtype=torch.int64)
-    for start in range(0, len(order), BATCH_USERS):
-        rows = order[start : start + BATCH_USERS]
+    ranks_B = torch.zeros(len(held_out.histories), dtype=torch.int64)
+    for rows in batches_by_length(held_out.histories):
         histories = [held_out.histories[row] for row in rows]
         ranked_BK, _ = model.rank(histories, TOP, leave_out_seen=True, knn_share=knn_share)
         ranks_B[rows] = ranks(ranked_BK, held_out.answers_B[rows])

@@ -4,6 +4,7 @@ import torch
 
 from aigc_models.item_data import as_sequences
 from aigc_models.item_knn import BACKWARD, POWER, RECENCY, SHRINKAGE, ItemKNN, weighted_pairs
+from aigc_models.item_networks import PAD
 
 
 def test_pairs_weigh_more_the_nearer_they_stand_and_less_backward() -> None:
@@ -34,3 +35,14 @@ def test_only_the_nearest_neighbours_are_kept_and_the_nearest_come_first() -> No
     knn = ItemKNN.fit(as_sequences([[2, 3], [2, 3], [2, 4], [2, 4], [2, 4], [2, 5]]), 6, num_neighbours=2)
     assert knn.neighbours_VN[2].tolist() == [4, 3]
     assert torch.equal(knn.similarities_VN.sort(dim=1, descending=True).values, knn.similarities_VN)
+
+
+def test_what_the_items_of_a_history_add_is_the_score() -> None:
+    knn = ItemKNN.fit(as_sequences([[2, 3, 4], [2, 3], [5, 4]]), 6)
+    histories = [np.array([2, 3]), np.array([5])]
+    near_BTK = knn.nearness(torch.tensor([[2, 3], [PAD, 5]]), torch.tensor([[4, 3], [4, 2]]))
+    scores_BV = knn.scores(histories)
+    assert near_BTK.shape == (2, 2, 2)
+    torch.testing.assert_close(near_BTK.sum(dim=1)[0], scores_BV[0, [4, 3]])
+    torch.testing.assert_close(near_BTK.sum(dim=1)[1], scores_BV[1, [4, 2]])
+    assert float(near_BTK[1, 0].abs().max()) == 0.0, "padding adds nothing"

@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from aigc_models import recommender
 from aigc_models.checkpoint import CheckpointError
 from aigc_models.item_data import ItemDataError
 from aigc_models.item_networks import FAMILIES
 from aigc_models.loop import TrainingProgress
-from aigc_models.recommender import Recommender
+from aigc_models.recommender import Recommender, batches_by_length
 from aigc_models.recommender_training import default_recommender_settings, train_recommender
 
 BOOKS, GAMES = [f"book-{i}" for i in range(8)], [f"game-{i}" for i in range(8)]
@@ -68,6 +70,12 @@ def test_unknown_items_and_empty_histories_are_served(folder: Path) -> None:
     assert [found.item for found in unknown] == [found.item for found in known]
     assert len(empty) == 2
     assert all(found.because is None for found in empty)
+
+
+def test_histories_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommender, "BATCH_USERS", 2)
+    histories = [np.zeros(length, dtype=np.int64) for length in (5, 1, 4, 0, 2)]
+    assert list(batches_by_length(histories)) == [[3, 1], [4, 2], [0]]
 
 
 def test_a_history_is_served_alike_alone_and_among_others(folder: Path) -> None:
