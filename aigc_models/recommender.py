@@ -22,6 +22,7 @@ from aigc_models.item_networks import (
     item_network_options,
     next_states,
 )
+from aigc_models.new_items import NO_NEW_ITEMS, Attributes, NewItems, find_new_items
 
 BATCH_USERS = 256
 """Histories scored at once."""
@@ -40,10 +41,19 @@ class Recommender:
     """A network's probabilities, blended with those of item-kNN."""
 
     def __init__(
-        self, family: str, network: ItemNetwork, knn: ItemKNN, items: Items, *, max_items: int, knn_share: float = 0.5
+        self,
+        family: str,
+        network: ItemNetwork,
+        knn: ItemKNN,
+        items: Items,
+        *,
+        max_items: int,
+        knn_share: float = 0.5,
+        new_items: NewItems = NO_NEW_ITEMS,
     ) -> None:
         self.family, self.network, self.knn, self.items = family, network.eval(), knn, items
-        self.max_items, self.knn_share = max_items, knn_share
+        self.max_items, self.knn_share, self.new_items = max_items, knn_share, new_items
+        self.all_items = Items((*items.ids, *new_items.ids))
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "Recommender":
@@ -73,13 +83,20 @@ class Recommender:
         }
         write_json(folder / CONFIG, config)
 
+    def with_new_items(self, attributes: Attributes) -> "Recommender":
+        """The same recommender, which can recommend items of `attributes` that it has not met, too."""
+        return Recommender(
+            self.family, self.network, self.knn, self.items,
+            max_items=self.max_items, knn_share=self.knn_share, new_items=find_new_items(self.items, attributes),
+        )  # fmt: skip
+
     @torch.inference_mode()
     def recommend(
         self, histories: Sequence[Sequence[str]], k: int, *, leave_out_seen: bool = True
     ) -> list[list[Recommendation]]:
         """The `k` best items of each history, the best first; fewer where it leaves no more. Unknown items are passed
         over; a history without known ones gets what users usually begin with."""
-        tokens = [np.asarray(self.items.tokens(history), dtype=np.int64) for history in histories]
+        tokens = [np.asarray(self.all_items.tokens(history), dtype=np.int64) for history in histories]
         found: list[list[Recommendation]] = [[] for _ in tokens]
         for rows in batches_by_length(tokens):
             batch = [tokens[row] for row in rows]
@@ -94,16 +111,19 @@ class Recommender:
     def rank(
         self, histories: Sequence[np.ndarray], k: int, *, leave_out_seen: bool, knn_share: float
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [B, K] of the best items, and their scores; below 0 where there are no more."""
+        """Tokens [B, K] of the best items, and their scores; below 0 where there are no more. The tokens of new items
+        come after those of the known ones."""
         scores_BV = self.scores(histories, knn_share)
+        scores_BV = torch.cat([scores_BV, self.new_items.scores(scores_BV)], dim=1)
         if leave_out_seen:
             for row, history in enumerate(histories):
                 scores_BV[row, torch.from_numpy(history).to(scores_BV.device)] = -1.0
-        best = scores_BV.topk(min(k, len(self.items)), dim=1)
+        best = scores_BV.topk(min(k, len(self.all_items)), dim=1)
         return best.indices.cpu(), best.values.cpu()
 
     def scores(self, histories: Sequence[np.ndarray], knn_share: float) -> Tensor:
         """Probabilities [B, V] that an item comes next; below 0 for special tokens."""
+        histories = self._known(histories)
         device = self.network.embedding.weight.device
         states_BE = next_states(
             self.network, left_padded([history[-self.max_items :] for history in histories]).to(device)
@@ -119,11 +139,15 @@ class Recommender:
         scores_BV[:, :NUM_SPECIAL] = -1.0
         return scores_BV
 
+    def _known(self, histories: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [history[history < self.items.vocab_size] for history in histories]
+
     def because(self, histories: Sequence[np.ndarray], ranked_BK: Tensor) -> Tensor:
         """Tokens [B, K] of the history's items that speak most for the ranked ones: those that users take before them,
         else those with the most similar embedding; 0 where there is none."""
-        read_BT = left_padded([history[-MAX_READ:] for history in histories])
-        table_VE = torch.nn.functional.normalize(self.network.embedding.weight, dim=1).cpu()
+        read_BT = left_padded([history[-MAX_READ:] for history in self._known(histories)])
+        table_VE = self.network.embedding.weight.cpu()
+        table_VE = torch.nn.functional.normalize(torch.cat([table_VE, self.new_items.embeddings(table_VE)]), dim=1)
         alike_BTK = table_VE[read_BT] @ table_VE[ranked_BK].transpose(1, 2)
         near_BTK = self.knn.nearness(read_BT, ranked_BK)
         # Cosines lie between -1 and 1: far below any item that was taken before.
@@ -132,7 +156,7 @@ class Recommender:
         return read_BT.gather(1, speaks_BTK.argmax(dim=1))
 
     def _recommendation(self, token: int, score: float, because: int) -> Recommendation:
-        ids = self.items.ids
+        ids = self.all_items.ids
         return Recommendation(ids[token - NUM_SPECIAL], score, ids[because - NUM_SPECIAL] if because else None)
 
 

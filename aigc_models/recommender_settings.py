@@ -46,7 +46,11 @@ class RecommenderSettings(LoopSettings):
         return options | {"num_heads": self.num_heads, "mlp_width": 8 * self.width // 3}
 
 
-PRESETS: dict[str, dict[str, Any]] = {"gpt": {}, "gru": {"width": 128, "num_layers": 1}, "bert": {}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "gpt": {"width": 128, "dropout": 0.3, "cpu_budget_s": 600.0},
+    "gru": {"width": 128, "num_layers": 1},
+    "bert": {},
+}
 
 
 def default_recommender_settings(family: str, **changes: Any) -> RecommenderSettings:

@@ -2,13 +2,14 @@
 
 Knows nothing of where histories come from or where the folder goes.
 
-B batch, T positions.
+B batch, T positions, K ranked items, N items to compare with, V items and special tokens.
 """
 
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +19,9 @@ from aigc_models.checkpoint import METRICS, write_json
 from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_out, left_padded, windows
 from aigc_models.item_knn import ItemKNN
 from aigc_models.item_loss import item_loss
-from aigc_models.item_networks import MASK, PAD, build_item_network
+from aigc_models.item_networks import MASK, NUM_SPECIAL, PAD, build_item_network
 from aigc_models.loop import Task, TrainingLoop, TrainingProgress, resolve_device
-from aigc_models.rank_metrics import hit_rate, ndcg, ranks
+from aigc_models.rank_metrics import coverage, hit_rate, ndcg, popularity_lift, ranks, ranks_among
 from aigc_models.recommender import Recommender, batches_by_length
 from aigc_models.recommender_settings import RecommenderSettings, default_recommender_settings
 
@@ -28,6 +29,7 @@ __all__ = ["RecommenderSettings", "default_recommender_settings", "train_recomme
 
 TOP = 10
 """What metrics look at."""
+NUM_SAMPLED = 100
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of item-kNN in the score, that are tried on held-out items."""
 
@@ -62,7 +64,7 @@ def train_recommender(
     else:
         model.knn_share = settings.knn_share
     metrics = {
-        **rank_metrics(model, held_out),
+        **rank_metrics(model, held_out, training, settings.seed),
         "val_loss": result.val_loss,
         "steps": float(result.steps),
         "cpu_seconds": result.cpu_seconds,
@@ -105,20 +107,63 @@ def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut,
 
 
 @torch.no_grad()
-def ranks_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
-    """Places [B] of the held-out items among all that a history does not have yet; 0 beyond the first `TOP`."""
-    ranks_B = torch.zeros(len(held_out.histories), dtype=torch.int64)
+def best_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
+    """The best items [B, TOP] that a history does not have yet."""
+    best_BK = torch.zeros(len(held_out.histories), min(TOP, len(model.items)), dtype=torch.int64)
     for rows in batches_by_length(held_out.histories):
         histories = [held_out.histories[row] for row in rows]
-        ranked_BK, _ = model.rank(histories, TOP, leave_out_seen=True, knn_share=knn_share)
-        ranks_B[rows] = ranks(ranked_BK, held_out.answers_B[rows])
+        best_BK[rows], _ = model.rank(histories, TOP, leave_out_seen=True, knn_share=knn_share)
+    return best_BK
+
+
+def ranks_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
+    """Places [B] of the held-out items among all that a history does not have yet; 0 beyond the first `TOP`."""
+    return ranks(best_of(model, held_out, knn_share), held_out.answers_B)
+
+
+@torch.no_grad()
+def sampled_ranks(model: Recommender, held_out: HeldOut, seed: int) -> Tensor:
+    """Places [B] of the held-out items among `NUM_SAMPLED` others, drawn from those that a history does not have: what
+    older papers report, and easier the fewer are drawn (Krichene and Rendle 2020)."""
+    random = np.random.default_rng(seed)
+    ranks_B = torch.zeros(len(held_out.histories), dtype=torch.int64)
+    for rows in batches_by_length(held_out.histories):
+        histories, answers_B = [held_out.histories[row] for row in rows], held_out.answers_B[rows]
+        scores_BV = model.scores(histories, model.knn_share).cpu()
+        drawn = [
+            _others(random, len(model.items), {*history, int(a)})
+            for history, a in zip(histories, answers_B, strict=True)
+        ]
+        places_BN = torch.from_numpy(np.stack(drawn))
+        ranks_B[rows] = ranks_among(scores_BV.gather(1, answers_B[:, None])[:, 0], scores_BV.gather(1, places_BN))
     return ranks_B
 
 
-def rank_metrics(model: Recommender, held_out: HeldOut) -> dict[str, float]:
-    """HR@10 and NDCG@10 by full ranking, of the blend and of either part alone."""
+def _others(random: np.random.Generator, num_items: int, had: set[int]) -> np.ndarray:
+    """Different tokens of items that are not among those; PAD, which is never scored, where a draw finds too few."""
+    drawn = random.integers(NUM_SPECIAL, NUM_SPECIAL + num_items, 2 * NUM_SAMPLED)
+    _, first = np.unique(drawn, return_index=True)
+    kept = drawn[np.sort(first)]
+    kept = kept[~np.isin(kept, list(had))][:NUM_SAMPLED]
+    return np.pad(kept, (0, NUM_SAMPLED - len(kept)), constant_values=PAD)
+
+
+def rank_metrics(model: Recommender, held_out: HeldOut, training: Sequences, seed: int) -> dict[str, float]:
+    """HR@10 and NDCG@10 by full ranking, of the blend and of either part alone, and of the blend among a hundred
+    others; coverage and popularity lift of what held-out histories are recommended."""
     metrics = {"knn_share": model.knn_share}
-    for prefix, share in (("", model.knn_share), ("network_", 0.0), ("knn_", 1.0)):
-        ranks_B = ranks_of(model, held_out, share)
-        metrics |= {f"{prefix}hr_10": hit_rate(ranks_B, TOP), f"{prefix}ndcg_10": ndcg(ranks_B, TOP)}
-    return metrics
+    for prefix, share in (("network_", 0.0), ("knn_", 1.0)):
+        metrics |= _hits(prefix, ranks_of(model, held_out, share))
+    best_BK = best_of(model, held_out, model.knn_share)
+    counts_V = np.bincount(training.tokens_N, minlength=model.items.vocab_size)
+    return {
+        **metrics,
+        **_hits("", ranks(best_BK, held_out.answers_B)),
+        **_hits("sampled_", sampled_ranks(model, held_out, seed)),
+        "coverage_10": coverage(best_BK, len(model.items)),
+        "popularity_lift_10": popularity_lift(best_BK, held_out.histories, counts_V),
+    }
+
+
+def _hits(prefix: str, ranks_B: Tensor) -> dict[str, float]:
+    return {f"{prefix}hr_10": hit_rate(ranks_B, TOP), f"{prefix}ndcg_10": ndcg(ranks_B, TOP)}

@@ -44,6 +44,9 @@ def test_a_checkpoint_folder_is_complete(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["num_histories"], metrics["num_items"]) == (200, 14)
     assert metrics["network_hr_10"] == metrics["knn_hr_10"] == 1.0
+    assert metrics["sampled_ndcg_10"] >= metrics["ndcg_10"], "among the others that a history lacks all are drawn"
+    assert 0.0 < metrics["coverage_10"] <= 1.0
+    assert metrics["popularity_lift_10"] > -1.0
 
 
 @pytest.mark.parametrize("knn_share", [0.0, 0.5, 1.0])
@@ -70,6 +73,21 @@ def test_unknown_items_and_empty_histories_are_served(folder: Path) -> None:
     assert [found.item for found in unknown] == [found.item for found in known]
     assert len(empty) == 2
     assert all(found.because is None for found in empty)
+
+
+def test_a_new_item_is_found_by_its_attributes_and_left_out_once_a_user_has_it(folder: Path) -> None:
+    attributes = {f"book-{i}": frozenset({"kind=book", f"number={i}"}) for i in range(8)}
+    attributes |= {"new": frozenset({"kind=book", "number=3"}), "strange": frozenset({"kind=song"})}
+    model = Recommender.load(folder).with_new_items(attributes)
+    (found,) = model.recommend([["book-1", "book-2"]], 16)
+    assert {row.item for row in found[:2]} == {"book-3", "new"}
+    assert next(row for row in found if row.item == "new").because in {"book-1", "book-2"}
+    assert found[-1].score >= 0.0
+    before = Recommender.load(folder).recommend([["book-1", "book-2"]], 1)[0][0]
+    assert next(row for row in found if row.item == "book-3").score == pytest.approx(before.score)
+    (later,) = model.recommend([["book-1", "book-2", "new"]], 16)
+    assert "new" not in {row.item for row in later}
+    assert {row.because for row in later} <= {"book-1", "book-2"}
 
 
 def test_histories_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
