@@ -40,6 +40,6 @@ def coverage(ranked_BK: Tensor, num_items: int) -> float:
 
 def popularity_lift(ranked_BK: Tensor, histories: Sequence[np.ndarray], counts_V: np.ndarray) -> float:
     """How much more popular, by events, recommended items are than those that the same users chose: 0 for alike, 1 for
-    twice as popular (Abdollahpouri et al. 2020, but of the means of all users)."""
-    chosen = float(np.mean([counts_V[history].mean() for history in histories if len(history)]))
-    return float(counts_V[ranked_BK.numpy()].mean()) / chosen - 1
+    twice as popular (Abdollahpouri et al. 2020, but of the means of all users). 0 where nobody chose anything."""
+    chosen = [counts_V[history].mean() for history in histories if len(history)]
+    return float(counts_V[ranked_BK.numpy()].mean() / np.mean(chosen)) - 1 if chosen else 0.0

@@ -53,6 +53,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+QUICK: dict[str, Any] = {"cpu_budget_s": 20.0, "num_scored": 500}
+"""A first look; item-kNN, which takes seconds, is what ranks most of it then."""
+
+
 def default_recommender_settings(family: str, **changes: Any) -> RecommenderSettings:
     """Settings that suit a family, with changes."""
     if family not in PRESETS:

@@ -81,6 +81,27 @@ def train_recommender(
     return metrics
 
 
+def evaluate_recommender(
+    model: Recommender, histories: Sequence[Sequence[str]], settings: RecommenderSettings
+) -> dict[str, float]:
+    """Metrics of a trained model on what a training on `histories` with `settings` holds out; a held-out item that the
+    model does not know counts as missed."""
+    items = Items(tuple(sorted({item for history in histories for item in history})))
+    training, held_out = hold_out(
+        as_sequences([items.tokens(history) for history in histories]), settings.num_scored, settings.seed
+    )
+    token_V = np.array([PAD] * NUM_SPECIAL + [model.items.token_of.get(item, PAD) for item in items.ids])
+    known = HeldOut(
+        [_known(token_V[history]) for history in held_out.histories], torch.from_numpy(token_V)[held_out.answers_B]
+    )
+    past = Sequences(_known(token_V[training.tokens_N]), np.zeros(1, np.int64))
+    return rank_metrics(model, known, past, settings.seed)
+
+
+def _known(tokens_N: np.ndarray) -> np.ndarray:
+    return tokens_N[tokens_N != PAD]
+
+
 def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut, settings: RecommenderSettings) -> Task:
     pieces = windows(training, settings.max_items)
     schedule = BatchSchedule([(len(piece),) for piece in pieces], settings.batch_tokens, settings.seed)

@@ -54,8 +54,8 @@ def train(
     Args:
         model: What to train.
         date: YYYY-MM-DD, the last day of the training data. Empty: the day before the scheduled start (UTC).
-        family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures. Several, with commas between them, are
-            trained one after the other and compete. Empty: the model's default.
+        family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; gpt, gru or bert for recommenders.
+            Several, with commas between them, are trained one after the other and compete. Empty: the model's default.
         settings: Training settings to change, as key=value separated by blanks or lines.
         quick: Small, and half a minute: for a first look at plain, regular examples.
         force: Train once more even if a version was trained on just these data and settings.

@@ -4,7 +4,7 @@ Two engines, the same rows out: DuckDB on this machine, Ray Data where a cluster
 moment are ordered by item, so that neither files nor engines change a history; one that is there twice counts once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 
 from infra.errors import InputError
 from infra.parquet import iter_batches, open_parquet
-from infra.settings import Settings
-from infra.storage import open_storage
+from infra.storage import Storage
 from workers.plan import Snapshot
 from workers.tables import TIMESTAMP
 
@@ -77,32 +76,35 @@ class Histories:
         return pc.sum(self.table[column]).as_py() or 0
 
 
-def build_histories(settings: Settings, snapshot: Snapshot, *, max_items: int, engine: Engine = "duckdb") -> Histories:
+def build_histories(
+    open_store: Callable[[], Storage], snapshot: Snapshot, *, max_items: int, engine: Engine = "duckdb"
+) -> Histories:
     """Each user's `max_items` newest items before the snapshot's cut. The engine `ray` needs a connection to a cluster
-    that has a CPU to spare. Raises InputError for an unknown engine."""
+    that has a CPU to spare, and opens the store in its workers. Raises InputError for an unknown engine."""
     if engine not in ENGINES:
         raise InputError(f"{engine!r} is no engine for histories: choose {' or '.join(ENGINES)}")
     make = _by_duckdb if engine == "duckdb" else _by_ray
-    table = make(settings, snapshot, max_items).cast(HISTORIES)
+    table = make(open_store, snapshot, max_items).cast(HISTORIES)
     histories = Histories(table, 0)
     return replace(histories, num_future=snapshot.num_rows - histories.total("num_events"))
 
 
-def _past_events(settings: Settings, key: str, cut: str) -> Iterator[pa.Table]:
+def _past_events(storage: Storage, key: str, cut: str) -> Iterator[pa.Table]:
     """The events of one file before the cut, batch by batch."""
     first_left_out = pa.scalar(datetime.fromisoformat(cut), TIMESTAMP)
-    with open_parquet(open_storage(settings, is_in_use=True), key) as file:
+    with open_parquet(storage, key) as file:
         for batch in iter_batches(file, columns=EVENTS.names):
             columns = [batch[field.name].cast(field.type, safe=False) for field in EVENTS]
             rows = pa.table(columns, schema=EVENTS)
             yield rows.filter(pc.less(rows["event_time"], first_left_out))
 
 
-def _by_duckdb(settings: Settings, snapshot: Snapshot, max_items: int) -> pa.Table:
+def _by_duckdb(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int) -> pa.Table:
+    storage = open_store()
     batches = (
         batch
         for item in snapshot.objects
-        for table in _past_events(settings, item.key, snapshot.cut)
+        for table in _past_events(storage, item.key, snapshot.cut)
         for batch in table.to_batches()
     )
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
@@ -110,7 +112,7 @@ def _by_duckdb(settings: Settings, snapshot: Snapshot, max_items: int) -> pa.Tab
         return connection.sql(GROUPED, params={"max_items": max_items}).to_arrow_table()
 
 
-def _by_ray(settings: Settings, snapshot: Snapshot, max_items: int) -> pa.Table:
+def _by_ray(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int) -> pa.Table:
     import ray  # noqa: PLC0415  # takes seconds that one machine need not wait for
     from ray.data import DataContext  # noqa: PLC0415
     from ray.data.context import ShuffleStrategy  # noqa: PLC0415
@@ -120,8 +122,9 @@ def _by_ray(settings: Settings, snapshot: Snapshot, max_items: int) -> pa.Table:
     context.enable_progress_bars = False
 
     def read(files: pa.Table) -> Iterator[pa.Table]:
+        storage = open_store()
         for key in files["key"].to_pylist():
-            yield from _past_events(settings, key, snapshot.cut)
+            yield from _past_events(storage, key, snapshot.cut)
 
     files = ray.data.from_items([{"key": item.key} for item in snapshot.objects])
     events = files.map_batches(read, batch_size=1, batch_format="pyarrow")

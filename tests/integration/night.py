@@ -168,8 +168,7 @@ def state_of(night: Night, run_id: str) -> dict[str, Any]:
 
 def start_deployment(night: Night, name: str, parameters: dict[str, Any]) -> str:
     with night.api as api:
-        flow = {"generate": "generate", "backfill": "backfill"}[name]
-        deployment = api.get(f"deployments/name/{flow}/{name}").json()
+        deployment = api.get(f"deployments/name/{name}/{name}").json()
         run = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
         return run.raise_for_status().json()["id"]
 

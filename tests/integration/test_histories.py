@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -36,7 +37,10 @@ def test_ray_data_and_duckdb_make_the_same_rows(cluster: Cluster, tmp_path: Path
     for number, file in enumerate([*files, again]):
         put_table(storage, "interactions", [file.rename(file.with_name(f"part-{number}.parquet"))])
     snapshot = take_snapshot(storage, "interactions", DAY)
-    one, other = (build_histories(settings, snapshot, max_items=5, engine=engine) for engine in ("duckdb", "ray"))
+    one, other = (
+        build_histories(partial(open_storage, settings), snapshot, max_items=5, engine=engine)
+        for engine in ("duckdb", "ray")
+    )
     assert one.num_future == other.num_future > 0
     assert one.total("num_repeated") > 500
     assert pc.max(pc.list_value_length(one.table["items"])).as_py() == 5

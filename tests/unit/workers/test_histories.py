@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def put(settings: Settings, name: str, *events: dict[str, Any]) -> None:
 
 def histories(settings: Settings, max_items: int = 10) -> Histories:
     snapshot = take_snapshot(open_storage(settings), "interactions", DAY)
-    return build_histories(settings, snapshot, max_items=max_items)
+    return build_histories(partial(open_storage, settings), snapshot, max_items=max_items)
 
 
 def test_each_user_has_one_row_with_the_newest_items_the_oldest_first(settings: Settings) -> None:
@@ -90,11 +91,11 @@ def test_ten_thousand_events_of_one_user_become_the_newest_ones(settings: Settin
 def test_a_day_before_any_event_has_no_users(settings: Settings) -> None:
     put(settings, "a", event("u1", "a", -1))
     snapshot = take_snapshot(open_storage(settings), "interactions", date(2026, 1, 1))
-    assert build_histories(settings, snapshot, max_items=5).table.num_rows == 0
+    assert build_histories(partial(open_storage, settings), snapshot, max_items=5).table.num_rows == 0
 
 
 def test_an_unknown_engine_is_refused(settings: Settings) -> None:
     put(settings, "a", event("u1", "a", -1))
     snapshot = take_snapshot(open_storage(settings), "interactions", DAY)
     with pytest.raises(InputError, match="duckdb or ray"):
-        build_histories(settings, snapshot, max_items=5, engine="spark")  # type: ignore[arg-type]
+        build_histories(partial(open_storage, settings), snapshot, max_items=5, engine="spark")  # type: ignore[arg-type]

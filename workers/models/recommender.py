@@ -1,0 +1,71 @@
+"""The model that ranks items for users, and the histories that it learns from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aigc_models.item_data import ItemDataError
+from aigc_models.item_networks import FAMILIES
+from aigc_models.recommender import Recommender
+from aigc_models.recommender_settings import QUICK, RecommenderSettings, default_recommender_settings
+from aigc_models.recommender_training import evaluate_recommender, train_recommender
+from infra.errors import InputError
+from infra.storage import Storage
+from workers.histories import build_histories
+from workers.model import ModelDeclaration
+from workers.plan import Snapshot
+
+MAX_EVENTS = 1000
+"""The newest of each user that are learned from."""
+History = list[str]
+
+
+def read_histories(storage: Storage, snapshots: list[Snapshot], _: RecommenderSettings) -> list[History]:
+    """What each user took before the cut, the oldest first, users in the order of their ids."""
+    (snapshot,) = snapshots
+    found: list[History] = build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS).table["items"].to_pylist()
+    if not found:
+        raise InputError(
+            f"every event of interactions is from after {snapshot.cut[:10]}: there is nothing to learn from"
+        )
+    return found
+
+
+def train(histories: list[History], folder: Path, **arguments: Any) -> dict[str, float]:
+    try:
+        return train_recommender(histories, folder, **arguments)
+    except ItemDataError as exc:
+        raise InputError(f"the interactions cannot be learned from: {exc}") from exc
+
+
+def load(folder: Path, device: str) -> Recommender:
+    return Recommender.load(folder, device=device)
+
+
+def score(metrics: Mapping[str, float]) -> float:
+    """How high held-out items stand."""
+    return metrics["ndcg_10"]
+
+
+MODEL = ModelDeclaration(
+    name="recommender",
+    version=1,
+    tables=("interactions",),
+    families=FAMILIES,
+    default_settings=default_recommender_settings,
+    quick=QUICK,
+    read_examples=read_histories,
+    train=train,
+    load=load,
+    evaluate=evaluate_recommender,
+    score=score,
+    figures={
+        "NDCG@10": "ndcg_10",
+        "HR@10": "hr_10",
+        "of item-kNN": "knn_ndcg_10",
+        "of the network": "network_ndcg_10",
+        "share of item-kNN": "knn_share",
+        "coverage": "coverage_10",
+        "popularity lift": "popularity_lift_10",
+    },
+)
