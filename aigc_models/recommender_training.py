@@ -129,11 +129,12 @@ def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut,
 
 @torch.no_grad()
 def best_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
-    """The best items [B, TOP] that a history does not have yet."""
+    """The best items [B, TOP] that a history does not have yet; PAD where there are no more."""
     best_BK = torch.zeros(len(held_out.histories), min(TOP, len(model.items)), dtype=torch.int64)
     for rows in batches_by_length(held_out.histories):
         histories = [held_out.histories[row] for row in rows]
-        best_BK[rows], _ = model.rank(histories, TOP, leave_out_seen=True, knn_share=knn_share)
+        ranked_BK, scores_BK = model.rank(histories, TOP, leave_out_seen=True, knn_share=knn_share)
+        best_BK[rows] = ranked_BK.masked_fill(scores_BK < 0, PAD)
     return best_BK
 
 

@@ -37,3 +37,11 @@ def test_the_lift_compares_with_what_the_same_users_chose() -> None:
     # Chosen: (1 + 3) / 2 and 3, on average 2.5; recommended: (4 * 8 + 3 + 1) / 6
     ranked_BK = torch.tensor([[4, 4], [3, 2], [4, 4]])
     assert popularity_lift(ranked_BK, histories, counts_V) == pytest.approx(36 / 6 / 2.5 - 1)
+
+
+def test_a_ranking_that_ends_early_hits_nothing_there() -> None:
+    ranked_BK = torch.tensor([[5, 0, 0], [0, 0, 0]])
+    assert ranks(ranked_BK, torch.tensor([5, 0])).tolist() == [1, 0]
+    assert coverage(ranked_BK, 4) == pytest.approx(1 / 4)
+    assert popularity_lift(ranked_BK, [np.array([2])], np.array([0, 0, 1, 0, 0, 2])) == pytest.approx(1.0)
+    assert popularity_lift(ranked_BK[1:], [np.array([2])], np.array([0, 0, 1])) == 0.0

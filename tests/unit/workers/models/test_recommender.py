@@ -56,6 +56,9 @@ def test_it_learns_what_comes_after_what_and_a_rival_is_measured_alike(tmp_path:
     assert MODEL.score(rival) == pytest.approx(1.0), "it has seen the held-out items by now"
     others = [[f"other{item}" for item in history] for history in histories]
     assert MODEL.score(MODEL.evaluate(model, others, training.settings)) == 0.0, "it knows none of these items"
+    beyond = [[*(f"i{place}" for place in range(9)), "new"] for _ in range(60)]
+    metrics = MODEL.evaluate(model, beyond, training.settings)
+    assert MODEL.score(metrics) == metrics["coverage_10"] == 0.0, "users have all that it knows"
 
 
 def test_events_of_the_future_are_no_examples(tmp_path: Path) -> None:
