@@ -360,13 +360,15 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_at_once(
 
 
 SMALL = {"max_steps": 400, "width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5}
+LONG_STEPS = 2500
+"""So many that a training is still at it when its progress is heard, which is asked for once a second."""
 
 
 def test_a_training_that_does_not_move_is_taken_over(cluster: Cluster, settings: Settings, storage: Storage) -> None:
     lines: list[LogLine] = []
     stop = Once(0, lambda: signal_one(cluster, signal.SIGSTOP, "TrainActor"))
     watcher = Watcher(lines.append, lambda done: stop(Progress(0, 0, 0)) if done else None)
-    training = plan_training(storage, JOB.model, "gpt", DAY, SMALL)
+    training = plan_training(storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": LONG_STEPS})
     version = train(settings, storage, training, watcher)
     assert version in list_versions(storage, JOB.model)
     node = ray.util.get_node_ip_address()
