@@ -50,10 +50,13 @@ class Recommender:
         max_items: int,
         knn_share: float = 0.5,
         new_items: NewItems = NO_NEW_ITEMS,
+        not_sold: Sequence[int] = (),
     ) -> None:
+        """`not_sold`: tokens of items that are learned from and never recommended."""
         self.family, self.network, self.knn, self.items = family, network.eval(), knn, items
         self.max_items, self.knn_share, self.new_items = max_items, knn_share, new_items
         self.all_items = Items((*items.ids, *new_items.ids))
+        self.not_sold_N = torch.tensor(not_sold, dtype=torch.int64)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "Recommender":
@@ -83,11 +86,12 @@ class Recommender:
         }
         write_json(folder / CONFIG, config)
 
-    def with_new_items(self, attributes: Attributes) -> "Recommender":
-        """The same recommender, which can recommend items of `attributes` that it has not met, too."""
+    def for_catalog(self, attributes: Attributes) -> "Recommender":
+        """The same recommender, which recommends the items of `attributes` only: also those that it has not met."""
+        not_sold = [token for item, token in self.items.token_of.items() if item not in attributes]
         return Recommender(
-            self.family, self.network, self.knn, self.items,
-            max_items=self.max_items, knn_share=self.knn_share, new_items=find_new_items(self.items, attributes),
+            self.family, self.network, self.knn, self.items, max_items=self.max_items, knn_share=self.knn_share,
+            new_items=find_new_items(self.items, attributes), not_sold=not_sold,
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -115,6 +119,7 @@ class Recommender:
         come after those of the known ones."""
         scores_BV = self.scores(histories, knn_share)
         scores_BV = torch.cat([scores_BV, self.new_items.scores(scores_BV)], dim=1)
+        scores_BV[:, self.not_sold_N.to(scores_BV.device)] = -1.0
         if leave_out_seen:
             for row, history in enumerate(histories):
                 scores_BV[row, torch.from_numpy(history).to(scores_BV.device)] = -1.0

@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-QUICK: dict[str, Any] = {"cpu_budget_s": 20.0, "num_scored": 500}
+QUICK: dict[str, Any] = {"family": "gpt", "cpu_budget_s": 20.0, "num_scored": 500}
 """A first look; item-kNN, which takes seconds, is what ranks most of it then."""
 
 

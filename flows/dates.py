@@ -14,8 +14,10 @@ from infra.storage import Storage
 from workers.job import Job
 from workers.manifest import Published, is_current
 from workers.partition import PartitionState, list_partitions
-from workers.plan import ModelPin, Plan, digest, make_plan, parse_date
-from workers.registry import Versions, read_versions
+from workers.plan import ModelPin, Plan, digest, parse_date
+from workers.planning import plan_date
+from workers.preparation import find_prepared
+from workers.registry import Versions, policies, read_versions
 from workers.snapshot import Inputs, read_inputs
 
 Mode = Literal["missing", "failed", "stale", "all"]
@@ -35,8 +37,8 @@ class DateStatus:
     """missing, published, stale, damaged, held, failed or unfinished."""
     is_due: bool
     why: str
-    rows: int
-    """Rows to generate, those from the future included where a file has both."""
+    rows: int | None
+    """Rows to generate, those from the future included where a file has both; None where only preparing them tells."""
     shards: int
     shards_done: int
     """Shards of just this plan that are already written."""
@@ -68,24 +70,29 @@ def examine_dates(
     partitions: dict[str, list[PartitionState]] = defaultdict(list)
     for item in list_partitions(storage, job.name):
         partitions[item.date].append(item)
+    timed = newest_manifests([item for items in partitions.values() for item in items])
     examine = _Examination(
         job=job,
         mode=mode,
         policy=policy,
         settings=settings,
         storage=storage,
-        inputs=read_inputs(storage, job.table),
-        versions=read_versions(storage, job.model),
-        seconds_per_row=seconds_per_row([item for items in partitions.values() for item in items]),
+        inputs=[read_inputs(storage, table) for table in job.tables],
+        versions=[read_versions(storage, name) for name in job.models],
+        seconds_per_row=median(_seconds_per_row(each) for each in timed) if timed else None,
+        typical_seconds=median(each["seconds"] for each in timed) if timed else None,
     )
     return [examine.status(day, partitions[day]) for day in days]
 
 
-def seconds_per_row(partitions: Sequence[PartitionState]) -> float | None:
-    """The median over the newest published partitions; None where there are none."""
+def newest_manifests(partitions: Sequence[PartitionState]) -> list[dict[str, Any]]:
+    """Those of the newest published partitions that have rows."""
     manifests = [item.manifest for item in partitions if item.manifest and item.manifest["counts"]["input_rows"]]
-    newest = sorted(manifests, key=lambda manifest: manifest["published_at"])[-PARTITIONS_TIMED:]
-    return median(each["seconds"] / each["counts"]["input_rows"] for each in newest) if newest else None
+    return sorted(manifests, key=lambda manifest: manifest["published_at"])[-PARTITIONS_TIMED:]
+
+
+def _seconds_per_row(manifest: dict[str, Any]) -> float:
+    return manifest["seconds"] / manifest["counts"]["input_rows"]
 
 
 def table_rows(found: Sequence[DateStatus]) -> list[dict[str, str]]:
@@ -96,7 +103,7 @@ def table_rows(found: Sequence[DateStatus]) -> list[dict[str, str]]:
             "state": item.state,
             "to do": "make" if item.is_due else "leave alone",
             "why": item.why,
-            "rows": f"{item.rows:,}",
+            "rows": "unknown yet" if item.rows is None else f"{item.rows:,}",
             "shards": f"{item.shards_done:,} of {item.shards:,} are there" if item.shards_done else f"{item.shards:,}",
             "estimate": _readable(item.seconds) if item.is_due else "",
         }
@@ -108,9 +115,13 @@ def totals(found: Sequence[DateStatus]) -> str:
     """What all dates come to, in a sentence."""
     due = [item for item in found if item.is_due]
     known = [item.seconds for item in due if item.seconds is not None]
-    rows, shards = sum(item.rows for item in due), sum(item.shards - item.shards_done for item in due)
+    rows, shards = sum(item.rows or 0 for item in due), sum(item.shards - item.shards_done for item in due)
     estimate = _readable(sum(known) if len(known) == len(due) else None)
-    return f"{len(due)} of {len(found)} dates to make: {rows:,} rows, {shards:,} shards, estimated time {estimate}"
+    unknown = sum(item.rows is None for item in due)
+    rest = f" and those of {unknown} dates that are not prepared yet" if unknown else ""
+    return (
+        f"{len(due)} of {len(found)} dates to make: {rows:,} rows, {shards:,} shards{rest}, estimated time {estimate}"
+    )
 
 
 def _readable(seconds: float | None) -> str:
@@ -126,31 +137,34 @@ class _Examination:
     policy: str
     settings: Any
     storage: Storage
-    inputs: Inputs
-    versions: Versions
+    inputs: list[Inputs]
+    versions: list[Versions]
     seconds_per_row: float | None
+    typical_seconds: float | None
+    """For as many rows as the newest published partitions have."""
 
     def status(self, date: str, partitions: Sequence[PartitionState]) -> DateStatus:
         day = Day.fromisoformat(date)
-        version = self.versions.choose(self.policy, date)
-        trains = needs_training(self.versions, self.job, self.policy, day)
-        pin = version.pin if version else UNTRAINED
-        snapshot = self.inputs.snapshot(day)
-        orders = self.job.place_orders(self.storage, snapshot, self.settings)
-        plan = make_plan(self.job, day, snapshot, pin, self.settings, orders)
+        chosen = list(zip(self.versions, policies(self.versions, self.policy), strict=True))
+        found_versions = [versions.choose(policy, date) for versions, policy in chosen]
+        trains = any(needs_training(versions, self.job, policy, day) for versions, policy in chosen)
+        pins = [version.pin if version else UNTRAINED for version in found_versions]
+        planned = plan_date(self.storage, self.job, day, self.inputs, pins, self.settings)
+        prepared = find_prepared(self.storage, planned)
+        plan = prepared or planned
         found = _find(partitions, plan, trains=trains)
         done = next((item.shards_done or 0 for item in partitions if _is_begun(item, plan)), 0)
         seconds = None
         if self.seconds_per_row is not None:
             left = 1 - done / plan.num_shards if plan.num_shards else 0.0
-            seconds = self.seconds_per_row * plan.num_rows * left
+            seconds = self.seconds_per_row * plan.num_rows * left if prepared else self.typical_seconds
         is_due = found.is_due(self.mode)
         return DateStatus(
             date=date,
             state=found.state,
             is_due=is_due,
             why=found.why + ("; a model is trained first" if is_due and trains else ""),
-            rows=plan.num_rows,
+            rows=plan.num_rows if prepared else None,
             shards=plan.num_shards,
             shards_done=done,
             seconds=seconds,
@@ -202,11 +216,23 @@ def _changes(plan: Plan, manifest: dict[str, Any]) -> list[str]:
     settings = [name for name, value in today["settings"].items() if value != before[name]]
     is_other = {
         "the job's code": manifest["job_version"] != plan.job_version,
-        "the inputs": digest(manifest["snapshot"]) != digest(today["snapshot"]),
-        f"the model ({manifest['model']['version']} to {plan.model.version})": manifest["model"] != today["model"],
+        "the inputs": digest(_inputs(manifest)) != digest(_inputs(today)),
+        **_changed_models(plan, manifest),
         f"the settings ({', '.join(settings)})": bool(settings),
     }
     return [name for name, differs in is_other.items() if differs] or ["the fingerprint"]
+
+
+def _inputs(pinned: dict[str, Any]) -> list[Any]:
+    """The snapshots of a manifest or a plan."""
+    return [pinned["snapshot"], *(pinned["prepared"]["snapshots"] if pinned["prepared"] else [])]
+
+
+def _changed_models(plan: Plan, manifest: dict[str, Any]) -> dict[str, bool]:
+    pairs = [(manifest["model"], plan.model)]
+    if plan.prepared:
+        pairs.append((manifest["prepared"]["model"], plan.prepared.model))
+    return {f"the model ({before['version']} to {now.version})": before != asdict(now) for before, now in pairs}
 
 
 def _is_begun(item: PartitionState, plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""The flow that makes one partition: snapshot, model, plan, generate, check, publish."""
+"""The flow that makes one partition: models, plan, prepare, generate, check, publish."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.exclusive import publishing_alone
-from flows.parameters import JobName, resolve_date, run_name, split_assignments
+from flows.parameters import JobName, ModelName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
 from flows.server import ending_with_server, show_in_ui, wait_for_server
 from flows.summary import describe_row, figures, markdown_summary
@@ -33,12 +33,15 @@ from workers.manifest import Published, is_current, is_whole, make_manifest, rea
 from workers.outputs import sample_rows
 from workers.part import Receipt, list_parts
 from workers.partition import next_attempt, record_outcome
-from workers.plan import Plan, make_plan
+from workers.plan import Plan
+from workers.planning import plan_date
+from workers.preparation import prepare_rows
 from workers.publish import publish
 from workers.quality import find_breaches, measure_quality
-from workers.registry import ModelVersion, Versions, choose_version, read_versions
+from workers.registry import ModelVersion, Versions, choose_version, policies, read_versions
 from workers.report import has_report, write_report
-from workers.snapshot import take_snapshot
+from workers.reports import Watcher
+from workers.snapshot import read_inputs
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
@@ -94,8 +97,8 @@ def generate(
     swaps = _has_conditional_writes(storage)
     published = read_published(storage, declared.name, day.isoformat())  # first: who publishes later knows more than we
     with _TRAINING:
-        model = ensure_model(storage, declared, model_policy, day)
-    plan = plan_partition(storage, declared, day, model, parsed)
+        models = ensure_models(storage, declared, model_policy, day)
+    plan = plan_partition(storage, declared, day, models, parsed)
     if published and is_current(plan, published) and not force and is_whole(storage, published):
         set_aside = published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
         if not retry_quarantined or not set_aside:
@@ -105,8 +108,10 @@ def generate(
             return _settled("unchanged", plan, published.manifest, why)
     plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
     if force:
-        storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
+        parts = [item.key for item in list_parts(storage, plan.prefix).values()]
+        storage.delete([*parts, plan.prepared_key] if plan.prepared else parts)
     try:
+        plan = prepare(storage, plan)
         receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
         quality = check_partition(storage, declared, plan, receipts)
         manifest = make_manifest(plan, receipts, quality, time.monotonic() - started, str(flow_run.id), published)
@@ -169,21 +174,27 @@ def _settled(state: str, plan: Plan, manifest: dict[str, Any], why: str) -> Stat
     return Completed(name=state.capitalize(), message=message, data=result)
 
 
-def ensure_model(storage: Storage, job: Job, policy: str, day: Day) -> ModelVersion:
-    """The version that the policy names; trained first where there is none, or it is too old for tonight."""
-    versions = read_versions(storage, job.model)
-    version = versions.choose(policy, day.isoformat())
+def ensure_models(storage: Storage, job: Job, policy: str, day: Day) -> list[ModelVersion]:
+    """The versions of the job's models that the policy names; trained first where there is none, or it is too old for
+    tonight."""
+    versions = [read_versions(storage, name) for name in job.models]
+    chosen = zip(versions, policies(versions, policy), strict=True)
+    return [_ensure_model(storage, job, each, its_policy, day) for each, its_policy in chosen]
+
+
+def _ensure_model(storage: Storage, job: Job, versions: Versions, policy: str, day: Day) -> ModelVersion:
+    name, version = versions.name, versions.choose(policy, day.isoformat())
     if version is not None and not needs_training(versions, job, policy, day):
         return version
     wait_for_server()
-    state = train(model=job.model, date=day.isoformat(), return_state=True)
+    state = train(model=ModelName(name), date=day.isoformat(), return_state=True)
     if state.is_completed():
-        chosen = choose_version(storage, job.model, policy, day.isoformat())
+        chosen = choose_version(storage, name, policy, day.isoformat())
         if chosen is not None:
             return chosen
     if version is None:
-        raise _cause(state, f"training {job.model} failed")
-    get_run_logger().error(f"retraining {job.model} failed, {version.version} goes on: {state.message}")
+        raise _cause(state, f"training {name} failed")
+    get_run_logger().error(f"retraining {name} failed, {version.version} goes on: {state.message}")
     return version
 
 
@@ -200,14 +211,29 @@ def _cause(state: State[Any], what: str) -> NightshiftError:
 
 
 @task(name="plan", cache_policy=NO_CACHE)
-def plan_partition(storage: Storage, job: Job, day: Day, model: ModelVersion, settings: Any) -> Plan:
-    """Pins inputs, model and settings; reads footers only."""
-    snapshot = take_snapshot(storage, job.table, day)
-    plan = make_plan(job, day, snapshot, model.pin, settings, job.place_orders(storage, snapshot, settings))
-    what = "rows" if plan.orders else f"rows of {job.table}"
-    get_run_logger().info(
-        f"{plan.num_rows:,} {what} in {plan.num_shards:,} shards, model {model.version}, fingerprint {plan.fingerprint}"
-    )
+def plan_partition(storage: Storage, job: Job, day: Day, models: list[ModelVersion], settings: Any) -> Plan:
+    """Pins inputs, models and settings; reads footers only."""
+    inputs = [read_inputs(storage, table) for table in job.tables]
+    plan = plan_date(storage, job, day, inputs, [model.pin for model in models], settings)
+    if not plan.prepared:
+        what = "rows" if plan.orders else f"rows of {job.table}"
+        get_run_logger().info(f"{plan.num_rows:,} {what} in {plan.num_shards:,} shards")
+    names = " and ".join(model.version for model in models)
+    get_run_logger().info(f"model {names}, fingerprint {plan.fingerprint}")
+    return plan
+
+
+def prepare(storage: Storage, plan: Plan) -> Plan:
+    """The plan with its rows, for a job that computes them from several tables."""
+    return prepare_partition(storage, plan) if plan.prepared else plan
+
+
+@task(name="prepare rows", cache_policy=NO_CACHE)
+def prepare_partition(storage: Storage, plan: Plan) -> Plan:
+    key = f"{plan.job.replace('_', '-')}-preparation"
+    with Stage(f"rows of {plan.job} {plan.date}", 1.0, key, unit="") as stage:
+        plan = prepare_rows(load_settings(), storage, plan, Watcher(stage.line, stage.update))
+    get_run_logger().info(f"{plan.num_rows:,} rows in {plan.num_shards:,} shards")
     return plan
 
 

@@ -37,7 +37,7 @@ class RunOutcome:
 @flow(name="nightly", flow_run_name=lambda: run_name("nightly"))
 @ending_with_server()
 def nightly(date: str = "") -> State[list[RunOutcome]]:
-    """Runs every job whose input table has rows; a job that fails does not stop the others.
+    """Runs every job whose input tables have rows; a job that fails does not stop the others.
 
     Args:
         date: YYYY-MM-DD, the day whose partitions to make. Empty: the day before the scheduled start (UTC).
@@ -45,10 +45,11 @@ def nightly(date: str = "") -> State[list[RunOutcome]]:
     storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
     outcomes = []
     for name, job in JOBS.items():
-        if has_rows(storage, job.table):
+        empty = [table for table in job.tables if not has_rows(storage, table)]
+        if not empty:
             outcomes.append(run_partition(name, day))
         else:
-            message = f"nothing is loaded into {job.table}"
+            message = f"nothing is loaded into {' and '.join(empty)}"
             outcomes.append(RunOutcome(job=name, date=day, outcome="skipped", message=message))
     return summarise(outcomes, "nightly-summary")
 

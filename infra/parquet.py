@@ -3,7 +3,7 @@
 Knows nothing about what the tables mean.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,10 +133,16 @@ def encode(table: pa.Table, schema: pa.Schema, metadata: Mapping[str, str]) -> b
     return sink.getvalue().to_pybytes()
 
 
-def write_file(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+def write_file(
+    path: Path,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    metadata: Callable[[], Mapping[str, str]] = dict,
+) -> int:
     """Writes a stream of batches with row groups bounded in rows and bytes; returns the number of rows.
 
-    Raises StorageError where the disk is full or the folder cannot be written.
+    `metadata` are asked for after the last batch and go into the footer. Raises StorageError where the disk is full or
+    the folder cannot be written.
     """
     num_rows = 0
     with _disk_errors(path):
@@ -146,6 +152,7 @@ def write_file(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema)
             with _disk_errors(path):
                 writer.write_table(fit(group, schema), row_group_size=MAX_GROUP_ROWS)
             num_rows += group.num_rows
+        writer.add_key_value_metadata(metadata())
     finally:
         with _disk_errors(path):
             writer.close()

@@ -37,9 +37,11 @@ HISTORIES = pa.schema(
         pa.field("items", pa.list_(pa.string()), nullable=False),
         pa.field("num_events", pa.int64(), nullable=False),
         pa.field("num_repeated", pa.int64(), nullable=False),
+        pa.field("newest", TIMESTAMP, nullable=False),
     ]
 )
-"""One row a user, in the order of their ids; `num_events` are all up to the cut, `num_repeated` were there before."""
+"""One row a user, in the order of their ids; `num_events` are all up to the cut, `num_repeated` were there before,
+`newest` is the time of the last one."""
 ORDER = [("event_time", "ascending"), ("item_id", "ascending"), ("event_type", "ascending")]
 MEMORY_LIMIT = "1GB"
 NUM_PARTITIONS = 8
@@ -50,10 +52,11 @@ GROUPED = """
         user_id,
         list(item_id order by place) as items,
         any_value(num_distinct + num_repeated) as num_events,
-        any_value(num_repeated)::bigint as num_repeated
+        any_value(num_repeated)::bigint as num_repeated,
+        max(event_time) as newest
     from (
         select
-            user_id, item_id,
+            user_id, item_id, event_time,
             row_number() over (partition by user_id order by event_time, item_id, event_type) as place,
             count(*) over (partition by user_id) as num_distinct,
             sum(copies - 1) over (partition by user_id) as num_repeated
@@ -142,5 +145,6 @@ def _newest(group: pa.Table, max_items: int) -> pa.Table:
         "items": [distinct["item_id"][-max_items:].to_pylist()],
         "num_events": [group.num_rows],
         "num_repeated": [group.num_rows - distinct.num_rows],
+        "newest": [distinct["event_time"][-1].as_py()],
     }
     return pa.table(row, schema=HISTORIES)

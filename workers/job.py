@@ -3,15 +3,15 @@
 A job is one file in `workers/jobs/` and one line in its `JOBS`. Knows nothing about Ray or flows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from infra.storage import Storage
 from workers.overrides import override
-from workers.plan import Order, Snapshot
+from workers.plan import Order, Plan, Snapshot
 from workers.quality import Gate, Meter
 
 OUTPUT_COLUMNS = (
@@ -47,6 +47,32 @@ class JobSettings:
             raise ValueError("num_gpus must not be negative")
 
 
+class Preparer(Protocol):
+    """Computes the rows of one partition."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """One row for each row to generate, the same for the same plan; holds no more than it needs at a time."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """What `Prepared.summary` holds; asked for after the last batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """Rows that a job computes from several tables, with a model of its own, before it generates."""
+
+    tables: tuple[str, ...]
+    """Tables beside the job's own."""
+    model: str
+    """A key of `workers.models.MODELS`."""
+    schema: pa.Schema
+    """Of the prepared rows; the job's `columns` are among them."""
+    start: Callable[[Callable[[], Storage], Plan, Any, Any, Callable[[float, str], None]], Preparer]
+    """(opens the store, plan, model, settings, who hears which share is done and of what) → what computes them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     name: str
@@ -55,7 +81,7 @@ class Job:
     table: str
     id_column: str
     columns: tuple[str, ...]
-    """Columns read from the input table, or of ordered rows."""
+    """Columns read from the input table, or of ordered or prepared rows."""
     model: str
     """A key of `workers.models.MODELS`."""
     settings: type[JobSettings]
@@ -69,8 +95,20 @@ class Job:
     """What must be kept for a partition to be published."""
     orders: Callable[[Storage, Snapshot, Any], tuple[Order, ...]] | None = None
     """(store, snapshot, settings) → the rows to generate, by number. None: one for each input row."""
+    preparation: Preparation | None = None
+    """Where the rows to generate are none of one table, how they come to be."""
     retrain_after_days: int = 7
     """A champion trained on data older than this is retrained before the night's work."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that it needs, in the order of their use."""
+        return (self.preparation.model, self.model) if self.preparation else (self.model,)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All that it reads."""
+        return (self.table, *self.preparation.tables) if self.preparation else (self.table,)
 
     @property
     def schema(self) -> pa.Schema:

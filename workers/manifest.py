@@ -103,6 +103,7 @@ def make_manifest(
         "settings": dict(plan.settings),
         "snapshot": asdict(plan.snapshot),
         "orders": [asdict(order) for order in plan.orders],
+        "prepared": asdict(plan.prepared) if plan.prepared else None,
         "parts": [
             {
                 "key": output_key(plan, receipt.shard, generation),

@@ -1,15 +1,15 @@
 """What a partition will consist of, fixed before anything is generated.
 
 A plan pins the input objects, the model version and every setting; its hash is the fingerprint. Shards follow from the
-plan alone: consecutive rows of one input file, or of one order. Planning reads Parquet footers; rows only where a job's
-orders depend on them.
+plan alone: consecutive rows of one input file, of one order, or of the rows that a job prepares. Planning reads Parquet
+footers; rows only where a job's orders depend on them.
 """
 
 import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import accumulate
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from workers.job import Job
 
 SHARDS_AIMED_FOR = 64
-JUDGING_SETTINGS = frozenset({"error_budget"})
-"""Settings that judge rows and make no other ones: changing them does not throw away what is generated."""
+JUDGING_SETTINGS = frozenset({"error_budget", "history_engine"})
+"""Settings that make no other rows: changing them does not throw away what is generated."""
 MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 16, 2048
 
 
@@ -72,6 +72,21 @@ class ModelPin:
     """The date through which its training data goes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a job computes its rows from before it generates, beside its own table; and these rows, once they are there.
+
+    They follow from everything else that a plan pins.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    model: ModelPin
+    objects: tuple[InputObject, ...] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """`counts` of what was found in the inputs, by what people call it; `quality`: figures of the prepared rows;
+    `examples` for the report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Rows [start, stop) of one input object or order."""
@@ -94,12 +109,15 @@ class Plan:
     """Where there are any, they are what is generated, and the snapshot is what they were counted from."""
     attempts: int = 1
     """How often a row that is set aside is tried, each time with a seed of its own."""
+    prepared: Prepared | None = None
+    """Where there is one, its objects are what is generated from."""
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that changes the rows: job version, inputs, cut, model weights, settings, seed."""
         making = {name: value for name, value in self.settings.items() if name not in JUDGING_SETTINGS}
-        return digest(asdict(replace(self, settings=making)))[:16]
+        pinned = self.prepared and replace(self.prepared, objects=(), summary={})
+        return digest(asdict(replace(self, settings=making, prepared=pinned)))[:16]
 
     @property
     def prefix(self) -> str:
@@ -107,8 +125,13 @@ class Plan:
         return f"{partition_work_prefix(self.job, self.date)}{self.fingerprint}/"
 
     @property
+    def prepared_key(self) -> str:
+        """Where prepared rows lie; however often rows are tried, they are the same."""
+        return f"{replace(self, attempts=1).prefix}prepared.parquet"
+
+    @property
     def sources(self) -> tuple[InputObject, ...] | tuple[Order, ...]:
-        return self.orders or self.snapshot.objects
+        return self.prepared.objects if self.prepared else self.orders or self.snapshot.objects
 
     @cached_property
     def num_rows(self) -> int:
@@ -177,6 +200,14 @@ def parse_date(text: str) -> date:
 
 
 def make_plan(
-    job: "Job", day: date, snapshot: Snapshot, model: ModelPin, settings: Any, orders: tuple[Order, ...] = ()
+    job: "Job",
+    day: date,
+    snapshot: Snapshot,
+    model: ModelPin,
+    settings: Any,
+    orders: tuple[Order, ...] = (),
+    prepared: Prepared | None = None,
 ) -> Plan:
-    return Plan(job.name, job.version, day.isoformat(), snapshot, model, asdict(settings), orders)
+    return Plan(
+        job.name, job.version, day.isoformat(), snapshot, model, asdict(settings), orders=orders, prepared=prepared
+    )

@@ -3,7 +3,7 @@
 A job's meter says what is measured; it sees the accepted rows in streams, a few columns of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,13 @@ from workers.plan import Plan
 
 Quality = dict[str, float]
 PASSED_SHARE = "passed_share"
+
+
+CHANGES: Mapping[str, Callable[[float, float], float]] = {
+    "drift": lambda value, last: abs(value / last - 1),
+    "drop": lambda value, last: 1 - value / last,
+    "rise": lambda value, last: value - last,
+}
 
 
 class Meter(Protocol):
@@ -37,10 +44,13 @@ class Meter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A limit to a figure of quality. `drift` is its change against the last published partition, as a share of it."""
+    """A limit to a figure of quality, or to how it has moved since the last published partition.
+
+    `drift` is its change and `drop` its fall, as shares of what it was; `rise` is by how much it grew.
+    """
 
     figure: str
-    kind: Literal["min", "max", "drift"]
+    kind: Literal["min", "max", "drift", "drop", "rise"]
     limit: float
 
 
@@ -76,8 +86,8 @@ def find_breaches(gates: Sequence[Gate], quality: Mapping[str, float], last: Map
 
 
 def _breach(gate: Gate, value: float, last: float | None) -> Breach | None:
-    if gate.kind == "drift":
-        drift = abs(value / last - 1) if last else 0.0
-        return Breach(f"{gate.figure}_drift", drift, gate.limit) if drift > gate.limit else None
+    if gate.kind in CHANGES:
+        change = CHANGES[gate.kind](value, last) if last else 0.0
+        return Breach(f"{gate.figure}_{gate.kind}", change, gate.limit) if change > gate.limit else None
     is_broken = value < gate.limit if gate.kind == "min" else value > gate.limit
     return Breach(gate.figure, value, gate.limit) if is_broken else None

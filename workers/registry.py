@@ -6,6 +6,7 @@ written last. `champion.json` is moved by compare-and-swap only.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +113,19 @@ class Versions:
 def read_versions(storage: Storage, name: str) -> Versions:
     found = read_champion(storage, name)
     return Versions(name, tuple(list_versions(storage, name)), found[0].version if found else "")
+
+
+def policies(versions: Sequence[Versions], policy: str) -> list[str]:
+    """`policy` for each of several models: the name of a version of one leaves the others to their champions.
+
+    Raises InputError for a name that no version of any has.
+    """
+    if policy in {"champion", "as-of"}:
+        return [policy] * len(versions)
+    found = ["champion" if policy not in [one.version for one in model.all] else policy for model in versions]
+    if policy not in found:
+        versions[-1].find(policy)
+    return found
 
 
 def choose_version(storage: Storage, name: str, policy: str, day: str) -> ModelVersion | None:

@@ -114,6 +114,48 @@ class RemoteActor:
         ray.kill(self.handle)
 
 
+def run_on_one_actor(
+    actor_class: type,
+    options: dict[str, Any],
+    *arguments: Any,
+    label: str,
+    watcher: Watcher,
+    stall_timeout_s: float,
+    advice: str,
+) -> Any:
+    """What the `work` of one actor returns. An actor that dies, or does not move, is replaced.
+
+    Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, or what the work raised.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        actor = RemoteActor(actor_class, options, *arguments, label=label, watcher=watcher)
+        try:
+            return _wait_for_work(actor, watcher, stall_timeout_s)
+        except ActorLost as exc:
+            if attempt == MAX_ATTEMPTS:
+                raise GenerationError(f"{label} was given up {MAX_ATTEMPTS} times; the last time it {exc}") from exc
+            text = f"{actor.label} {exc}; another actor goes on from what is there"
+            watcher.on_line(LogLine(logging.WARNING, text))
+        except OutOfMemory as exc:
+            raise OutOfMemory(f"{actor.label} {exc}. {advice}") from exc
+        finally:
+            actor.end()
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> Any:
+    call = actor.handle.work.remote()
+    finished: list[Any] = []
+    while not finished:
+        finished, _ = ray.wait([call], timeout=REPORT_EVERY_S)
+        actor.listen()
+        watcher.on_progress(actor.done)
+        if not finished and actor.is_stalled(stall_timeout_s):
+            raise ActorLost(f"made no progress for {stall_timeout_s:g} s")
+    actor.hear_last_words()
+    return actor.result(call)
+
+
 def _reason(exc: RayError) -> str:
     """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for want of memory."""
     lines = str(exc).strip().splitlines()

@@ -1,4 +1,4 @@
-"""What a shard is generated from: rows of an input file without those from the future, or the rows of an order."""
+"""What a shard is generated from: rows of an input file without those from the future, prepared rows, or an order's."""
 
 from datetime import datetime
 
@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.errors import InputError
+from infra.parquet import read_rows
 from infra.storage import Storage
 from workers.job import Job
 from workers.plan import InputObject, Order, Plan, Shard
@@ -17,7 +18,7 @@ class ShardReader:
 
     def __init__(self, storage: Storage, plan: Plan, job: Job) -> None:
         self._storage, self._plan = storage, plan
-        self._time_column = event_time_column(plan.snapshot.table)
+        self._time_column = None if plan.prepared else event_time_column(plan.snapshot.table)
         self._columns = [*job.columns, *([self._time_column] if self._time_column else [])]
         self._kept: tuple[tuple[str, int], pa.Table] | None = None
 
@@ -45,9 +46,13 @@ class ShardReader:
 
     def _row_group(self, key: str, index: int) -> pa.Table:
         if self._kept is None or self._kept[0] != (key, index):
-            table = read_row_group(self._storage, self._plan.snapshot.table, key, index, self._columns)
-            self._kept = ((key, index), table)
+            self._kept = ((key, index), self._read(key, index))
         return self._kept[1]
+
+    def _read(self, key: str, index: int) -> pa.Table:
+        if self._plan.prepared:
+            return read_rows(self._storage, key, columns=self._columns, row_groups=[index])
+        return read_row_group(self._storage, self._plan.snapshot.table, key, index, self._columns)
 
     def _past(self, rows: pa.Table) -> pa.Table:
         if not self._time_column:

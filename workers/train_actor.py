@@ -38,14 +38,14 @@ class Training:
 
 
 class TrainActor:
-    """Nothing that may fail happens before `train`: what a constructor raises looks to Ray like an actor that died."""
+    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
     def __init__(self, settings: Settings, training: Training) -> None:
         self._reporter = Reporter("training", ray.util.get_node_ip_address())
         self._settings, self._training = settings, training
         self._told: float | None = None
 
-    def train(self) -> ModelVersion:
+    def work(self) -> ModelVersion:
         """Trains, or goes on from the last checkpoint of a training that died, and publishes the version."""
         training, declaration = self._training, MODELS[self._training.name]
         self._storage = open_storage(self._settings, is_in_use=True)

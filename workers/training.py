@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from infra.errors import GenerationError, InputError, OutOfMemory, PreconditionFailed
+from infra.errors import InputError, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage
 from workers.cluster import actor_options, connect, pool_size
@@ -17,7 +17,7 @@ from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.plan import Snapshot, digest
 from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
-from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor
+from workers.remote_actor import run_on_one_actor
 from workers.reports import LogLine, Watcher
 from workers.snapshot import take_snapshot
 from workers.train_actor import TrainActor, Training
@@ -69,34 +69,17 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
     threads = training.settings.num_threads
     num_gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
     pool_size(1, 1, threads, num_gpus)
-    options = actor_options(threads, num_gpus)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        actor = RemoteActor(TrainActor, options, settings, training, label="training", watcher=watcher)
-        try:
-            return _wait_for(actor, watcher, settings.stall_timeout_s)
-        except ActorLost as exc:
-            if attempt == MAX_ATTEMPTS:
-                raise GenerationError(f"training was given up {MAX_ATTEMPTS} times; the last time it {exc}") from exc
-            text = f"{actor.label} {exc}; another actor goes on from the last checkpoint"
-            watcher.on_line(LogLine(logging.WARNING, text))
-        except OutOfMemory as exc:
-            raise OutOfMemory(f"{actor.label} {exc}. Lower the batch size or the width") from exc
-        finally:
-            actor.end()
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _wait_for(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> ModelVersion:
-    call = actor.handle.train.remote()
-    finished: list[Any] = []
-    while not finished:
-        finished, _ = ray.wait([call], timeout=REPORT_EVERY_S)
-        actor.listen()
-        watcher.on_progress(actor.done)
-        if not finished and actor.is_stalled(stall_timeout_s):
-            raise ActorLost(f"made no progress for {stall_timeout_s:g} s")
-    actor.hear_last_words()
-    return actor.result(call)
+    trained: ModelVersion = run_on_one_actor(
+        TrainActor,
+        actor_options(threads, num_gpus),
+        settings,
+        training,
+        label="training",
+        watcher=watcher,
+        stall_timeout_s=settings.stall_timeout_s,
+        advice="Lower the batch size or the width",
+    )
+    return trained
 
 
 def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]) -> bool:

@@ -19,11 +19,14 @@ from workers.jobs import JOBS
 from workers.report import report_key
 
 LINK_EXPIRES_S = 24 * 3600
+DATED = "interactions"
+"""The table whose sample depends on the day."""
 
 
 def demo(
     products: Annotated[int, typer.Option(min=20, help="Products of the made-up catalogue.")] = 300,
     images: Annotated[int, typer.Option(min=70, help="Drawn pictures of products.")] = 840,
+    purchases: Annotated[int, typer.Option(min=200, help="Simulated purchases of the last sixty days.")] = 2000,
     seed: Annotated[int, typer.Option(help="Other seeds make other products and texts.")] = 0,
 ) -> None:
     """Starts the local stack, loads made-up inputs, runs the nightly flow for every job and shows what it wrote.
@@ -34,14 +37,14 @@ def demo(
     date = (started.date() - timedelta(days=1)).isoformat()
     say("up")
     with tempfile.TemporaryDirectory() as folder:
-        numbers = ("--products", str(products), "--images", str(images), "--seed", str(seed))
-        say("inputs", "sample", folder, *numbers)
-        files = sorted(Path(folder).glob("*.parquet"))
-        refuse_to_mix(files)
+        numbers = {"products": products, "images": images, "interactions": purchases, "until": date, "seed": seed}
+        say("inputs", "sample", folder, *(word for name in numbers for word in (f"--{name}", str(numbers[name]))))
+        files = new_files(sorted(Path(folder).glob("*.parquet")))
         for file in files:
             say("inputs", "put", file.stem, str(file))
     say("train", "product_descriptions", "--date", date, "--quick")
     say("train", "product_images", "--date", date, "--quick")
+    say("train", "recommender", "--date", date, "--quick")
     say("nightly", "--date", date)
     say("show", "product_descriptions", "--date", date)
     say("show")
@@ -72,16 +75,20 @@ def report_links(storage: Storage, date: str) -> list[tuple[str, str]]:
     ]
 
 
-def refuse_to_mix(files: list[Path]) -> None:
-    """Raises InputError if the store holds inputs other than just these: made-up rows must not get among real ones."""
+def new_files(files: list[Path]) -> list[Path]:
+    """Those to load. Purchases end yesterday, so that each day's are others: the ones that are there stay.
+
+    Raises InputError if the store holds inputs other than just these: made-up rows must not get among real ones.
+    """
     storage = open_storage(load_settings())
-    for file in files:
-        found = [item.key for item in list_input_files(storage, file.stem)]
-        if found not in ([], [input_key(file.stem, file)]):
+    present = {file: [item.key for item in list_input_files(storage, file.stem)] for file in files}
+    for file, found in present.items():
+        if found not in ([], [input_key(file.stem, file)]) and file.stem != DATED:
             raise InputError(
                 f"the table {file.stem} on {storage.uri} holds other rows already; the demo would mix its "
                 "own with them. Run it in another folder (its own stack), or with NIGHTSHIFT_STACK_DIR set to a new one"
             )
+    return [file for file, found in present.items() if file.stem != DATED or not found]
 
 
 def say(*words: str) -> None:

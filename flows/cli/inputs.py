@@ -10,6 +10,7 @@ from flows.cli.terminal import console, print_json, print_table
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.inputs import check_inputs, list_input_files, put_table
+from workers.plan import parse_date
 from workers.samples import write_samples
 from workers.tables import INPUT_TABLES
 
@@ -62,6 +63,7 @@ def sample(
     requests: Annotated[int, typer.Option(min=0, help="Texts asked for.")] = 200,
     images: Annotated[int, typer.Option(min=0, help="Drawn pictures.")] = 0,
     interactions: Annotated[int, typer.Option(min=0, help="Simulated purchases.")] = 0,
+    until: Annotated[str, typer.Option(help="YYYY-MM-DD, the last of the sixty days with purchases.")] = "2026-10-30",
     seed: Annotated[int, typer.Option(help="Another seed makes another shop.")] = 0,
 ) -> None:
     """Makes up a shop: catalogue, texts, pictures, purchases. The same seed gives the same files.
@@ -76,6 +78,7 @@ def sample(
         num_images=images,
         num_interactions=interactions,
         seed=seed,
+        last_day=parse_date(until),
     )
     for path in files.values():
         console.print(f"wrote {path}", markup=False, soft_wrap=True)

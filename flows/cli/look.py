@@ -11,7 +11,7 @@ from flows.summary import describe_row, figures
 from infra.errors import InputError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
-from workers.jobs import JOBS, find_job
+from workers.jobs import JOBS, find_job, models_of
 from workers.models import MODELS
 from workers.outputs import export_partition, sample_rows
 from workers.partition import PartitionState, list_partitions
@@ -88,11 +88,11 @@ def models(
     Example: `nightshift models product_descriptions --promote 2026-11-22-gpt-1a2b3c4d`
     """
     storage = open_storage(load_settings())
-    names = [find_job(job).model] if job else list(MODELS)
+    names = models_of(job) if job else tuple(MODELS)
     if promote_ or rollback:
-        if not job or (promote_ and rollback):
-            raise InputError("name one job, and either --promote VERSION or --rollback")
-        name = names[0]
+        if len(names) > 1 or (promote_ and rollback):
+            raise InputError(f"name one model ({', '.join(names)}), and either --promote VERSION or --rollback")
+        (name,) = names
         champion = promote(storage, name, promote_, "promoted by hand") if promote_ else roll_back(storage, name)
         console.print(f"{champion.version} is the champion of {name} now (before: {champion.previous})", markup=False)
         return

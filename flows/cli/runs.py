@@ -32,11 +32,14 @@ PolicyOption = Annotated[
 
 
 def train(
-    job: JobArgument,
+    what: Annotated[
+        str, typer.Argument(help="A model, such as recommender, or a job that needs just one.", metavar="MODEL|JOB")
+    ],
     model: Annotated[
         str,
         typer.Option(
-            help="Family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; several with commas compete."
+            help="Family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; gpt, gru or bert for "
+            "recommenders; several with commas compete."
         ),
     ] = "",
     date: DateOption = "",
@@ -46,18 +49,26 @@ def train(
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Trains a version of the job's model and makes it champion if it beats the present one on held-out data.
+    """Trains a version of a model and makes it champion if it beats the present one on held-out data.
 
-    Example: `nightshift train product_descriptions --model lstm --set cpu_budget_s=300`
+    Examples:
+
+    `nightshift train product_descriptions --model lstm --set cpu_budget_s=300`
+
+    `nightshift train recommender --model gpt,gru`
     """
+    from flows.parameters import ModelName
     from flows.train import train as train_flow
+    from workers.jobs import models_of
     from workers.models import MODELS
 
-    declared = find_job(job)
-    declaration = MODELS[declared.model]
+    names = models_of(what)
+    if len(names) > 1:
+        raise InputError(f"{what} needs {len(names)} models; name the one to train: {', '.join(names)}")
+    declaration = MODELS[names[0]]
     require_server()
     state = train_flow(
-        model=declared.model,
+        model=ModelName(names[0]),
         date=parse_date(date).isoformat(),
         family=model,
         settings=joined(set_),

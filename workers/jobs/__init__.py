@@ -2,12 +2,14 @@
 
 from infra.errors import InputError
 from workers.job import Job
-from workers.jobs import copywriting, product_descriptions, product_images
+from workers.jobs import copywriting, product_descriptions, product_images, recommendation_texts
+from workers.models import MODELS
 
 JOBS: dict[str, Job] = {
     "product_descriptions": product_descriptions.JOB,
     "product_images": product_images.JOB,
     "copywriting": copywriting.JOB,
+    "recommendation_texts": recommendation_texts.JOB,
 }
 
 
@@ -16,3 +18,12 @@ def find_job(name: str) -> Job:
     if name not in JOBS:
         raise InputError(f"there is no job {name!r}; there are {', '.join(JOBS)}")
     return JOBS[name]
+
+
+def models_of(name: str) -> tuple[str, ...]:
+    """The models of a job, or the one of that name; raises InputError that lists both."""
+    if name in MODELS:
+        return (name,)
+    if name in JOBS:
+        return JOBS[name].models
+    raise InputError(f"there is no job or model {name!r}; there are {', '.join([*JOBS, *MODELS])}")

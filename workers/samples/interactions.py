@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow as pa
 from workers.samples.catalog import Product
 from workers.tables import TIMESTAMP
 
-FIRST_DAY = datetime(2026, 9, 1, tzinfo=UTC)
+LAST_DAY = date(2026, 10, 30)
 NUM_DAYS = 60
 MEAN_PURCHASES = 8
 MAX_PURCHASES = 40
@@ -47,8 +47,11 @@ class Shop:
         return rng.choices(self.items[kind], cum_weights=self.weights[kind])[0]
 
 
-def iter_interaction_tables(products: Sequence[Product], num_interactions: int, seed: int) -> Iterator[pa.Table]:
-    """The table `interactions` in the order of event time; no customer buys the same product twice."""
+def iter_interaction_tables(
+    products: Sequence[Product], num_interactions: int, seed: int, last_day: date = LAST_DAY
+) -> Iterator[pa.Table]:
+    """The table `interactions` in the order of event time, of the days up to `last_day`; no customer buys the same
+    product twice."""
     rng = random.Random(f"interactions {seed}")
     shop = _furnish(products, rng)
     kinds = sorted(shop.items)
@@ -60,14 +63,15 @@ def iter_interaction_tables(products: Sequence[Product], num_interactions: int, 
         user += 1
     events.sort()
     for start in range(0, len(events), BATCH_ROWS):
-        yield _table(events[start : start + BATCH_ROWS], products)
+        yield _table(events[start : start + BATCH_ROWS], products, last_day)
 
 
-def _table(events: Sequence[tuple[int, int, int]], products: Sequence[Product]) -> pa.Table:
+def _table(events: Sequence[tuple[int, int, int]], products: Sequence[Product], last_day: date) -> pa.Table:
+    began = datetime.combine(last_day - timedelta(days=NUM_DAYS - 1), time(), UTC)
     columns = {
         "user_id": [f"user-{user}" for _, user, _ in events],
         "item_id": [products[item].product_id for _, _, item in events],
-        "event_time": [FIRST_DAY + timedelta(seconds=second) for second, _, _ in events],
+        "event_time": [began + timedelta(seconds=second) for second, _, _ in events],
         "event_type": ["purchase"] * len(events),
     }
     return pa.table(columns, schema=INTERACTIONS_SCHEMA)

@@ -1,6 +1,7 @@
 """Writes the sample shop's tables as Parquet files, holding a few thousand rows at a time."""
 
 from collections.abc import Iterator
+from datetime import date
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 from infra.parquet import write_file
 from workers.samples.catalog import CATALOG_SCHEMA, iter_catalog_tables, iter_products
 from workers.samples.copy import EXAMPLES_SCHEMA, REQUESTS_SCHEMA, iter_example_tables, iter_request_tables
-from workers.samples.interactions import INTERACTIONS_SCHEMA, iter_interaction_tables
+from workers.samples.interactions import INTERACTIONS_SCHEMA, LAST_DAY, iter_interaction_tables
 from workers.samples.pictures import IMAGES_SCHEMA, iter_image_tables
 from workers.tables import CATALOG, COPY_EXAMPLES, COPY_REQUESTS, IMAGES, INTERACTIONS
 
@@ -26,8 +27,12 @@ def write_samples(
     num_images: int,
     num_interactions: int,
     seed: int,
+    last_day: date = LAST_DAY,
 ) -> dict[str, Path]:
-    """One Parquet file per input table, by the table's name; a table that is to have no rows is left out."""
+    """One Parquet file per input table, by the table's name; a table that is to have no rows is left out.
+
+    Purchases are of the sixty days up to `last_day`.
+    """
     if num_products < 1 and (num_examples or num_requests or num_interactions):
         raise ValueError("texts and purchases need at least one product")
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +44,7 @@ def write_samples(
         IMAGES.name: (num_images, iter_image_tables(num_images, seed), IMAGES_SCHEMA),
         INTERACTIONS.name: (
             num_interactions,
-            iter_interaction_tables(products, num_interactions, seed),
+            iter_interaction_tables(products, num_interactions, seed, last_day),
             INTERACTIONS_SCHEMA,
         ),
     }

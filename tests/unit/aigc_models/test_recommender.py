@@ -78,9 +78,10 @@ def test_unknown_items_and_empty_histories_are_served(folder: Path) -> None:
 def test_a_new_item_is_found_by_its_attributes_and_left_out_once_a_user_has_it(folder: Path) -> None:
     attributes = {f"book-{i}": frozenset({"kind=book", f"number={i}"}) for i in range(8)}
     attributes |= {"new": frozenset({"kind=book", "number=3"}), "strange": frozenset({"kind=song"})}
-    model = Recommender.load(folder).with_new_items(attributes)
+    model = Recommender.load(folder).for_catalog(attributes)
     (found,) = model.recommend([["book-1", "book-2"]], 16)
     assert {row.item for row in found[:2]} == {"book-3", "new"}
+    assert {row.item for row in found} == attributes.keys() - {"book-1", "book-2"}
     assert next(row for row in found if row.item == "new").because in {"book-1", "book-2"}
     assert found[-1].score >= 0.0
     before = Recommender.load(folder).recommend([["book-1", "book-2"]], 1)[0][0]

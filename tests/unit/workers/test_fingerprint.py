@@ -122,7 +122,7 @@ def test_nothing_else_makes_a_partition_stale(folder: Path) -> None:
         "another storage URI": plan_at(store_at(elsewhere)),
         "other workers": plan_at(store_at(folder, num_actors=7, stall_timeout_s=5, ray_address="10.0.0.1:6379")),
         "further attempts": replace(plan, attempts=3),
-        **{name: plan_at(store_at(folder), **{name: 0.5}) for name in JUDGING_SETTINGS},
+        "error_budget": plan_at(store_at(folder), error_budget=0.5),
     }
     assert [what for what, other in others.items() if not is_current(other, published(plan))] == []
 

@@ -1,0 +1,50 @@
+"""The catalogue as it was at the end of a day, for jobs that look products up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.storage import Storage
+from workers.plan import Snapshot
+from workers.reading import read_row_group
+from workers.tables import TIMESTAMP
+
+COLUMNS = ("product_id", "title", "category", "attributes")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    table: pa.Table
+    """`COLUMNS`, without products from after the cut."""
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        return {product: row for row, product in enumerate(self.table["product_id"].to_pylist())}
+
+    def rows(self, products: Sequence[str]) -> pa.Table:
+        return self.table.take(pa.array([self.row_of[product] for product in products], pa.int64()))
+
+    @cached_property
+    def facts(self) -> dict[str, frozenset[tuple[str, str]]]:
+        """What each product is like: its attributes and its category, as pairs of a key and a value."""
+        columns = (self.table[name].to_pylist() for name in COLUMNS)
+        return {
+            product: frozenset((pair["key"], pair["value"]) for pair in attributes) | {("category", category or "")}
+            for product, _, category, attributes in zip(*columns, strict=True)
+        }
+
+
+def read_catalog(storage: Storage, snapshot: Snapshot) -> Catalog:
+    """Products without a time, and those from before the cut, in the order of the files."""
+    cut = pa.scalar(datetime.fromisoformat(snapshot.cut), TIMESTAMP)
+    tables = []
+    for item in snapshot.objects:
+        for group in range(len(item.row_groups)):
+            rows = read_row_group(storage, snapshot.table, item.key, group, [*COLUMNS, "updated_at"])
+            tables.append(rows.filter(pc.fill_null(pc.less(rows["updated_at"], cut), True)).select(COLUMNS))
+    schema = pa.schema([(name, rows.schema.field(name).type) for name in COLUMNS]) if tables else None
+    return Catalog(pa.concat_tables(tables, promote_options="none") if tables else pa.table({}, schema=schema))

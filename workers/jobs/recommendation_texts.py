@@ -1,0 +1,110 @@
+"""For every active user the products to recommend, and a text that recommends each, every stated fact true."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from aigc_models.composition import Composition, compose
+from aigc_models.fact_choice import choose_facts
+from aigc_models.noise import derive_seed
+from aigc_models.text import TextModel, TextRequest
+from infra.errors import InputError
+from workers.job import Job, Preparation
+from workers.plan import Plan
+from workers.quality import Gate, Quality
+from workers.recommendations import RANKED, RankedItems
+from workers.text_quality import TextMeter
+from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendationSettings(TextSettings):
+    num_items: int = 3
+    """Products for each user."""
+    active_days: int = 30
+    """Users with an event in the last so many days are recommended to; 0: all."""
+    leave_out_seen: bool = True
+    """Whether products that a user has are never recommended to them."""
+    max_history: int = 200
+    """The newest events of a user that are read."""
+    num_facts: int = 3
+    """Facts that a text states, beside the product's name and kind."""
+    facts_per_sentence: int = 3
+    intent: str = "recommend"
+    """Of the training texts that the model is to write like."""
+    repeat_sentences: bool = False
+    """Whether a user may get the same sentence about the same product night after night."""
+    history_engine: Literal["auto", "duckdb", "ray"] = "auto"
+    """What groups events by user: DuckDB on one machine, Ray Data on a cluster; auto: by their number."""
+
+    def __post_init__(self) -> None:
+        TextSettings.__post_init__(self)
+        if self.num_items < 1 or self.max_history < 1 or self.num_facts < 1:
+            raise ValueError("num_items, max_history and num_facts must be at least 1")
+        if self.active_days < 0:
+            raise ValueError("active_days must be at least 0")
+        self.composition()
+
+    def composition(self) -> Composition:
+        return Composition(num_facts=0, facts_per_sentence=self.facts_per_sentence, keep_order=True)
+
+
+def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: RecommendationSettings) -> pa.Table:
+    """Other facts and another draw each night, unless sentences may come again."""
+    if settings.intent not in model.schema.intents:
+        raise InputError(
+            f"the copywriter has learned no text of intent {settings.intent!r}: add such rows to copy_examples and "
+            f"train it, or choose one of {', '.join(model.schema.intents)} with --set intent=…"
+        )
+    nights = [0] * batch.num_rows if settings.repeat_sentences else batch["night"].to_pylist()
+    products = text_requests([settings.intent] * batch.num_rows, product_attributes(batch))
+    requests = [
+        TextRequest(
+            settings.intent,
+            choose_facts(model.schema, settings.intent, product.attributes, shared, settings.num_facts, seed, night),
+        )
+        for product, shared, seed, night in zip(products, batch["shared"].to_pylist(), row_seeds, nights, strict=True)
+    ]
+    seeds = [derive_seed(seed, night) for seed, night in zip(row_seeds, nights, strict=True)]
+    texts = compose(model, requests, seeds, settings.sampling(), settings.composition())
+    kept = {name: batch[name] for name in RECOMMENDED.names}
+    return pa.table(kept | text_columns(texts))
+
+
+class RecommendationMeter(TextMeter):
+    """What TextMeter says of the texts, and what the preparation found of the ranking."""
+
+    def quality(self, plan: Plan) -> Quality:
+        assert plan.prepared is not None
+        return {**super().quality(plan), **plan.prepared.summary["quality"]}
+
+
+RECOMMENDED = pa.schema(
+    [RANKED.field(name) for name in ("recommendation_id", "user_id", "rank", "item_id", "score", "because_item_id")]
+)
+JOB = Job(
+    name="recommendation_texts",
+    version=1,
+    table="interactions",
+    id_column="recommendation_id",
+    columns=tuple(RANKED.names),
+    model="copywriter",
+    settings=RecommendationSettings,
+    output=pa.schema([*RECOMMENDED, *TEXT_OUTPUT]),
+    generate=generate,
+    meter=RecommendationMeter,
+    gates=(
+        Gate("passed_share", "min", 0.8),
+        Gate("duplicate_share", "max", 0.5),
+        Gate("distinct_2", "min", 0.002),
+        Gate("distinct_2", "drop", 0.5),
+        Gate("mean_length", "drift", 0.5),
+        Gate("ndcg_10", "drop", 0.3),
+        Gate("hr_10", "drop", 0.3),
+        Gate("coverage", "drop", 0.5),
+        Gate("popularity_lift", "rise", 1.0),
+    ),
+    preparation=Preparation(tables=("catalog",), model="recommender", schema=RANKED, start=RankedItems),
+)

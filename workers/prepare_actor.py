@@ -1,0 +1,64 @@
+"""The actor that prepares the rows of a partition: one file, written once, whatever happens on the way."""
+
+import json
+import logging
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import ray
+import torch
+
+from infra.errors import PreconditionFailed
+from infra.parquet import write_file
+from infra.settings import Settings
+from infra.storage import open_storage
+from workers.jobs import find_job
+from workers.models import MODELS
+from workers.plan import Plan
+from workers.registry import version_prefix
+from workers.reports import Report, Reporter
+
+log = logging.getLogger("nightshift.prepare")
+SUMMARY_KEY = "nightshift-prepared"
+"""In the footer of prepared rows: their summary as JSON."""
+
+
+class PrepareActor:
+    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self._reporter = Reporter("preparation", ray.util.get_node_ip_address())
+        self._settings, self._plan = settings, plan
+
+    def work(self) -> None:
+        """Writes the plan's prepared rows; where another one was first, its rows count."""
+        plan, job = self._plan, find_job(self._plan.job)
+        assert plan.prepared is not None
+        assert job.preparation is not None
+        self._reporter.progress(0, "loading the model")
+        open_store = partial(open_storage, self._settings, is_in_use=True)
+        storage, settings = open_store(), job.parse_settings(plan.settings)
+        torch.set_num_threads(settings.threads)
+        device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
+        with tempfile.TemporaryDirectory() as folder:
+            pin = plan.prepared.model
+            storage.download(version_prefix(pin.name, pin.version), Path(folder))
+            model = MODELS[pin.name].load(Path(folder), device)
+        preparer = job.preparation.start(open_store, plan, model, settings, self._reporter.progress)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "prepared.parquet")
+            num_rows = write_file(
+                path,
+                preparer.batches(),
+                job.preparation.schema,
+                lambda: {SUMMARY_KEY: json.dumps(preparer.summary(), separators=(",", ":"))},
+            )
+            try:
+                storage.put_file(plan.prepared_key, path, if_absent=True)
+            except PreconditionFailed:
+                log.info("another run has prepared these rows meanwhile")
+        log.info("%d rows prepared with %s on %s", num_rows, pin.version, device)
+
+    def report(self) -> Report:
+        return self._reporter.fetch()
