@@ -1,6 +1,6 @@
 """How recommenders are trained, and what suits each family."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aigc_models.item_networks import FAMILIES
@@ -57,8 +57,17 @@ QUICK: dict[str, Any] = {"family": "gpt", "cpu_budget_s": 20.0, "num_scored": 50
 """A first look; item-kNN, which takes seconds, is what ranks most of it then."""
 
 
-def default_recommender_settings(family: str, **changes: Any) -> RecommenderSettings:
-    """Settings that suit a family, with changes."""
+EVENTS_FOR_WHOLE_BUDGET = 300_000
+SMALLEST_SHARE = 0.1
+
+
+def default_recommender_settings(
+    family: str, num_events: int = EVENTS_FOR_WHOLE_BUDGET, **changes: Any
+) -> RecommenderSettings:
+    """Settings that suit a family, with changes; fewer events get less time, down to a tenth."""
     if family not in PRESETS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    return RecommenderSettings(**{"family": family, **PRESETS[family], **changes})
+    settings = RecommenderSettings(**{"family": family, **PRESETS[family]})
+    assert settings.cpu_budget_s is not None
+    share = min(1.0, max(SMALLEST_SHARE, num_events / EVENTS_FOR_WHOLE_BUDGET))
+    return replace(settings, **{"cpu_budget_s": round(share * settings.cpu_budget_s), **changes})

@@ -16,7 +16,7 @@ from workers.manifest import Published, is_current
 from workers.partition import PartitionState, list_partitions
 from workers.plan import ModelPin, Plan, digest, parse_date
 from workers.planning import plan_date
-from workers.preparation import find_prepared
+from workers.prepared_rows import find_prepared
 from workers.registry import Versions, policies, read_versions
 from workers.snapshot import Inputs, read_inputs
 
@@ -225,7 +225,7 @@ def _changes(plan: Plan, manifest: dict[str, Any]) -> list[str]:
 
 def _inputs(pinned: dict[str, Any]) -> list[Any]:
     """The snapshots of a manifest or a plan."""
-    return [pinned["snapshot"], *(pinned["prepared"]["snapshots"] if pinned["prepared"] else [])]
+    return [pinned["snapshot"], *(pinned["prepared"]["snapshots"] if pinned.get("prepared") else [])]
 
 
 def _changed_models(plan: Plan, manifest: dict[str, Any]) -> dict[str, bool]:

@@ -3,22 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from workers.manifest import model_pins
+from workers.quality import FIGURES
+
 MAX_TEXT_CHARS = 300
-FIGURES = {
-    "passed_share": ("share passed", ".1%"),
-    "duplicate_share": ("share of duplicates", ".1%"),
-    "distinct_2": ("distinct-2", ".3f"),
-    "mean_length": ("mean length, words", ".1f"),
-    "lowest_class_share": ("share passed of the class with the fewest", ".1%"),
-    "diversity": ("diversity of pictures", ".3f"),
-    "lowest_diversity": ("diversity of the class with the least", ".3f"),
-}
-"""Figures of quality: what people call them, and their format."""
 
 
 def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
     """The partition's key figures as rows of a table."""
     counts, quality = manifest["counts"], manifest["quality"]
+    found = manifest["prepared"]["summary"]["counts"] if manifest.get("prepared") else {}
     rate = counts["input_rows"] / manifest["seconds"] if manifest["seconds"] else 0.0
     rows = {
         "rows published": f"{counts['accepted']:,}",
@@ -28,10 +22,11 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
         **{FIGURES.get(name, (name, ".3g"))[0]: _show(name, value) for name, value in quality.items()},
         "seconds": f"{manifest['seconds']:.1f}",
         "rows per second": f"{rate:.1f}",
-        "model": manifest["model"]["version"],
+        **{pin["name"]: pin["version"] for pin in model_pins(manifest)},
         "attempts at rows set aside": f"{manifest['attempts']:,}",
         "parts": f"{len(manifest['parts']):,}",
         "fingerprint": manifest["fingerprint"],
+        **{name: f"{number:,}" for name, number in found.items()},
     }
     return [{"figure": name, "value": value} for name, value in rows.items()]
 

@@ -116,8 +116,12 @@ class Plan:
     def fingerprint(self) -> str:
         """Hash of everything that changes the rows: job version, inputs, cut, model weights, settings, seed."""
         making = {name: value for name, value in self.settings.items() if name not in JUDGING_SETTINGS}
-        pinned = self.prepared and replace(self.prepared, objects=(), summary={})
-        return digest(asdict(replace(self, settings=making, prepared=pinned)))[:16]
+        pinned = asdict(replace(self, settings=making, prepared=None))
+        if self.prepared:
+            pinned["prepared"] = asdict(replace(self.prepared, objects=(), summary={}))
+        else:
+            del pinned["prepared"]
+        return digest(pinned)[:16]
 
     @property
     def prefix(self) -> str:

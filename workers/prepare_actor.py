@@ -16,12 +16,11 @@ from infra.storage import open_storage
 from workers.jobs import find_job
 from workers.models import MODELS
 from workers.plan import Plan
+from workers.prepared_rows import SUMMARY_KEY
 from workers.registry import version_prefix
 from workers.reports import Report, Reporter
 
 log = logging.getLogger("nightshift.prepare")
-SUMMARY_KEY = "nightshift-prepared"
-"""In the footer of prepared rows: their summary as JSON."""
 
 
 class PrepareActor:

@@ -16,6 +16,20 @@ from workers.plan import Plan
 
 Quality = dict[str, float]
 PASSED_SHARE = "passed_share"
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "passed_share": ("share passed", ".1%"),
+    "duplicate_share": ("share of duplicates", ".1%"),
+    "distinct_2": ("distinct-2", ".3f"),
+    "mean_length": ("mean length, words", ".1f"),
+    "lowest_class_share": ("share passed of the class with the fewest", ".1%"),
+    "diversity": ("diversity of pictures", ".3f"),
+    "lowest_diversity": ("diversity of the class with the least", ".3f"),
+    "ndcg_10": ("NDCG@10 of the recommender", ".4f"),
+    "hr_10": ("HR@10 of the recommender", ".4f"),
+    "coverage": ("share of the catalogue that is recommended", ".1%"),
+    "popularity_lift": ("popularity lift", "+.2f"),
+}
+"""Figures of quality: what people call them, and their format."""
 
 
 CHANGES: Mapping[str, Callable[[float, float], float]] = {

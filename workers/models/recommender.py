@@ -31,6 +31,10 @@ def read_histories(storage: Storage, snapshots: list[Snapshot], _: RecommenderSe
     return found
 
 
+def survey(_: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
+    return {"num_events": sum(snapshot.num_rows for snapshot in snapshots)}
+
+
 def train(histories: list[History], folder: Path, **arguments: Any) -> dict[str, float]:
     try:
         return train_recommender(histories, folder, **arguments)
@@ -53,6 +57,7 @@ MODEL = ModelDeclaration(
     tables=("interactions",),
     families=FAMILIES,
     default_settings=default_recommender_settings,
+    survey=survey,
     quick=QUICK,
     read_examples=read_histories,
     train=train,

@@ -14,11 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from infra.parquet import read_rows
 from infra.storage import Storage
+from workers.manifest import model_pins
 from workers.models import MODELS
 from workers.plan import partition_work_prefix
 from workers.registry import ModelVersion, find_version
 from workers.report.charts import draw_curves, read_curves
+from workers.report.people import example_people
 from workers.report.pictures import class_samples
+from workers.report.trend import draw_trend
 
 FINGERPRINT = "nightshift-manifest"
 """Metadata of a page: which manifest it reports on."""
@@ -38,7 +41,8 @@ def has_report(storage: Storage, manifest: Mapping[str, Any]) -> bool:
 
 def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samples: Rows) -> str:
     """Writes the page and returns its key. `figures` are of the partition, `samples` are rows in words."""
-    version = find_version(storage, manifest["model"]["name"], manifest["model"]["version"])
+    versions = [find_version(storage, pin["name"], pin["version"]) for pin in model_pins(manifest)]
+    people = example_people(storage, manifest)
     environment = Environment(
         loader=PackageLoader("workers.report", "."), autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
     )
@@ -47,11 +51,11 @@ def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samp
         date=manifest["date"],
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         figures=figures,
-        samples=[] if manifest["orders"] else samples,
+        samples=[] if manifest["orders"] or people else samples,
+        people=people,
         classes=class_samples(storage, manifest) if manifest["orders"] else [],
-        model=version,
-        metrics=_metrics(version),
-        charts=_charts(storage, version),
+        models=[(version, _metrics(version), _charts(storage, version)) for version in versions],
+        trend=draw_trend(storage, manifest),
         reasons=_reasons(storage, manifest),
         lineage=_lineage(manifest),
     )
@@ -87,18 +91,27 @@ def _reasons(storage: Storage, manifest: Mapping[str, Any]) -> list[tuple[str, i
     return counts.most_common(MAX_REASONS)
 
 
-def _lineage(manifest: Mapping[str, Any]) -> Rows:
+def _lineage(manifest: dict[str, Any]) -> Rows:
+    prepared = manifest.get("prepared")
+    snapshots = [manifest["snapshot"], *(prepared["snapshots"] if prepared else [])]
     inputs = [
         (f"input {item['key']}", f"{sum(item['row_groups']):,} rows, ETag {item['etag']}")
-        for item in manifest["snapshot"]["objects"][:MAX_REASONS]
+        for snapshot in snapshots
+        for item in snapshot["objects"][:MAX_REASONS]
     ]
     settings = [(f"setting {name}", str(value)) for name, value in manifest["settings"].items()]
-    model = manifest["model"]
+    models = [
+        pair
+        for pin in model_pins(manifest)
+        for pair in (
+            (pin["name"], f"{pin['version']}, trained on data through {pin['through']}"),
+            (f"weights of {pin['name']}", f"SHA-256 {pin['weights_sha256']}"),
+        )
+    ]
     return [
         ("fingerprint", manifest["fingerprint"]),
         ("published at", manifest["published_at"]),
-        ("model", f"{model['version']}, trained on data through {model['through']}"),
-        ("weights", f"SHA-256 {model['weights_sha256']}"),
+        *models,
         *inputs,
         *settings,
         ("code", manifest["code"]),

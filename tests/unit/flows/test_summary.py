@@ -7,7 +7,8 @@ MANIFEST = {
     "quality": {"passed_share": 0.996, "duplicate_share": 0.0, "distinct_2": 0.31, "mean_length": 21.5},
     "seconds": 10.0,
     "attempts": 1,
-    "model": {"version": "2026-11-22-gpt-00000000"},
+    "model": {"name": "copywriter", "version": "2026-11-22-gpt-00000000"},
+    "prepared": None,
     "parts": [{}],
     "fingerprint": "0123456789abcdef",
 }

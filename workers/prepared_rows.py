@@ -1,0 +1,25 @@
+"""The file of rows that a job prepares: found by its plan, with its summary in the footer."""
+
+import json
+from dataclasses import replace
+
+from infra.parquet import read_footer
+from infra.storage import Storage
+from workers.plan import InputObject, Plan
+
+SUMMARY_KEY = "nightshift-prepared"
+"""In the footer: `Prepared.summary` as JSON."""
+
+
+def find_prepared(storage: Storage, plan: Plan) -> Plan | None:
+    """The plan with its prepared rows; None where they are not there yet. A job without any is always prepared."""
+    if plan.prepared is None:
+        return plan
+    info = storage.head(plan.prepared_key)
+    if info is None:
+        return None
+    footer = read_footer(storage, info.key)
+    groups = tuple(group.num_rows for group in footer.row_groups)
+    objects = (InputObject(info.key, info.etag, info.size_bytes, groups),) if footer.num_rows else ()
+    summary = json.loads(footer.metadata[SUMMARY_KEY])
+    return replace(plan, prepared=replace(plan.prepared, objects=objects, summary=summary))
