@@ -6,6 +6,7 @@ N items of all histories together, U users, B batch, T positions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -76,12 +77,22 @@ class HeldOut:
     answers_B: Tensor
 
 
-def hold_out(sequences: Sequences, most: int, seed: int) -> tuple[Sequences, HeldOut]:
-    """Takes the last item from at most `most` histories, at most a tenth of those that are long enough for it."""
+def split_keys(histories: Sequence[Sequence[str]]) -> np.ndarray:
+    """A number for each history that stays the same while it grows: a hash of its first items."""
+    digests = (blake2b("\x1f".join(history[: MIN_ITEMS - 1]).encode(), digest_size=8) for history in histories)
+    return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], dtype=np.uint64)
+
+
+def hold_out(sequences: Sequences, keys: np.ndarray, most: int) -> tuple[Sequences, HeldOut]:
+    """Takes the last item from at most `most` histories, at most a tenth of those that are long enough for it: those
+    with the lowest keys.
+
+    With keys that stay, whoever was trained earlier held out the same users: none of their last items is known to it.
+    """
     able = np.flatnonzero(sequences.lengths >= MIN_ITEMS)
     if len(able) < 2:
         raise ItemDataError(f"{len(able)} histories have {MIN_ITEMS} or more items; at least two are needed")
-    chosen = np.random.default_rng(seed).permutation(able)[: max(1, min(most, len(able) // 10))]
+    chosen = able[np.argsort(keys[able], kind="stable")][: max(1, min(most, len(able) // 10))]
     histories = [sequences.of(user)[:-1] for user in chosen]
     answers = [int(sequences.of(user)[-1]) for user in chosen]
     last = sequences.starts[chosen + 1] - 1

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aigc_models.batching import BatchSchedule
 from aigc_models.bert import BERT, choose
 from aigc_models.checkpoint import METRICS, write_json
-from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_out, left_padded, windows
+from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_out, left_padded, split_keys, windows
 from aigc_models.item_knn import ItemKNN
 from aigc_models.item_loss import item_loss
 from aigc_models.item_networks import MASK, NUM_SPECIAL, PAD, build_item_network
@@ -45,13 +45,16 @@ def train_recommender(
 ) -> dict[str, float]:
     """Writes a complete checkpoint folder and returns its metrics, measured on held-out last items.
 
+    What is held out is learned from by nobody, item-kNN included: a later training measures this model by the same
+    users.
+
     `histories`: each user's items, the oldest first. Goes on from `work_dir` if it holds the state of an interrupted
     training of the same histories and settings. Raises `ItemDataError`.
     """
     torch.set_num_threads(settings.num_threads)
     items = Items(tuple(sorted({item for history in histories for item in history})))
     sequences = as_sequences([items.tokens(history) for history in histories])
-    training, held_out = hold_out(sequences, settings.num_scored, settings.seed)
+    training, held_out = hold_out(sequences, split_keys(histories), settings.num_scored)
     torch.manual_seed(settings.seed)
     device = resolve_device(settings.device)
     network = build_item_network(settings.family, len(items), settings.network_options()).to(device)
@@ -74,7 +77,6 @@ def train_recommender(
         "num_items": float(len(items)),
         "num_events": float(len(sequences.tokens_N)),
     }
-    model.knn = ItemKNN.fit(sequences, items.vocab_size)
     model.save(folder)
     write_json(folder / METRICS, metrics)
     shutil.copytree(work_dir / "tensorboard", folder / "tensorboard", dirs_exist_ok=True)
@@ -87,9 +89,8 @@ def evaluate_recommender(
     """Metrics of a trained model on what a training on `histories` with `settings` holds out; a held-out item that the
     model does not know counts as missed."""
     items = Items(tuple(sorted({item for history in histories for item in history})))
-    training, held_out = hold_out(
-        as_sequences([items.tokens(history) for history in histories]), settings.num_scored, settings.seed
-    )
+    sequences = as_sequences([items.tokens(history) for history in histories])
+    training, held_out = hold_out(sequences, split_keys(histories), settings.num_scored)
     token_V = np.array([PAD] * NUM_SPECIAL + [model.items.token_of.get(item, PAD) for item in items.ids])
     known = HeldOut(
         [_known(token_V[history]) for history in held_out.histories], torch.from_numpy(token_V)[held_out.answers_B]

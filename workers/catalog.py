@@ -33,9 +33,13 @@ class Catalog:
         """What each product is like: its attributes and its category, as pairs of a key and a value."""
         columns = (self.table[name].to_pylist() for name in COLUMNS)
         return {
-            product: frozenset((pair["key"], pair["value"]) for pair in attributes) | {("category", category or "")}
+            product: frozenset((pair["key"], pair["value"]) for pair in [*attributes, *_pairs("category", category)])
             for product, _, category, attributes in zip(*columns, strict=True)
         }
+
+
+def _pairs(key: str, value: str | None) -> list[dict[str, str]]:
+    return [{"key": key, "value": value}] if value else []
 
 
 def read_catalog(storage: Storage, snapshot: Snapshot) -> Catalog:

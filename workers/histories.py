@@ -14,10 +14,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.errors import InputError
+from infra.errors import InputError, NightshiftError
 from infra.parquet import iter_batches, open_parquet
 from infra.storage import Storage
 from workers.plan import Snapshot
+from workers.table_rows import Place
 from workers.tables import TIMESTAMP
 
 Engine = Literal["duckdb", "ray"]
@@ -83,7 +84,8 @@ def build_histories(
     open_store: Callable[[], Storage], snapshot: Snapshot, *, max_items: int, engine: Engine = "duckdb"
 ) -> Histories:
     """Each user's `max_items` newest items before the snapshot's cut. The engine `ray` needs a connection to a cluster
-    that has a CPU to spare, and opens the store in its workers. Raises InputError for an unknown engine."""
+    that has a CPU to spare, and opens the store in its workers. Raises InputError for an unknown engine, or an event
+    without user, item, time or type."""
     if engine not in ENGINES:
         raise InputError(f"{engine!r} is no engine for histories: choose {' or '.join(ENGINES)}")
     make = _by_duckdb if engine == "duckdb" else _by_ray
@@ -93,10 +95,17 @@ def build_histories(
 
 
 def _past_events(storage: Storage, key: str, cut: str) -> Iterator[pa.Table]:
-    """The events of one file before the cut, batch by batch."""
+    """The events of one file before the cut, batch by batch; raises InputError for one that lacks something."""
     first_left_out = pa.scalar(datetime.fromisoformat(cut), TIMESTAMP)
+    num_rows = 0
     with open_parquet(storage, key) as file:
         for batch in iter_batches(file, columns=EVENTS.names):
+            for name in EVENTS.names:
+                if batch[name].null_count:
+                    place = batch[name].is_null().index(True).as_py()
+                    expected = "a value (`nightshift inputs put` checks files before it loads them)"
+                    raise Place(key, name, num_rows).refuse(place, "null", expected)
+            num_rows += batch.num_rows
             columns = [batch[field.name].cast(field.type, safe=False) for field in EVENTS]
             rows = pa.table(columns, schema=EVENTS)
             yield rows.filter(pc.less(rows["event_time"], first_left_out))
@@ -104,15 +113,25 @@ def _past_events(storage: Storage, key: str, cut: str) -> Iterator[pa.Table]:
 
 def _by_duckdb(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int) -> pa.Table:
     storage = open_store()
-    batches = (
-        batch
-        for item in snapshot.objects
-        for table in _past_events(storage, item.key, snapshot.cut)
-        for batch in table.to_batches()
-    )
+    failures: list[NightshiftError] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for item in snapshot.objects:
+                for table in _past_events(storage, item.key, snapshot.cut):
+                    yield from table.to_batches()
+        except NightshiftError as exc:  # DuckDB would make it one of its own
+            failures.append(exc)
+            raise
+
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
-        connection.register("events", pa.RecordBatchReader.from_batches(EVENTS, batches))
-        return connection.sql(GROUPED, params={"max_items": max_items}).to_arrow_table()
+        connection.register("events", pa.RecordBatchReader.from_batches(EVENTS, batches()))
+        try:
+            return connection.sql(GROUPED, params={"max_items": max_items}).to_arrow_table()
+        except duckdb.Error:
+            for failure in failures:
+                raise failure from None
+            raise
 
 
 def _by_ray(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int) -> pa.Table:

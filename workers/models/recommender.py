@@ -53,7 +53,7 @@ def score(metrics: Mapping[str, float]) -> float:
 
 MODEL = ModelDeclaration(
     name="recommender",
-    version=1,
+    version=2,
     tables=("interactions",),
     families=FAMILIES,
     default_settings=default_recommender_settings,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aigc_models.item_data import Items, as_sequences, hold_out, left_padded, windows
+from aigc_models.item_data import Items, as_sequences, hold_out, left_padded, split_keys, windows
 from aigc_models.item_loss import item_loss
 from aigc_models.item_networks import FAMILIES, PAD, ItemGRU, build_item_network, item_network_options, next_states
 
@@ -80,12 +80,21 @@ def test_a_sample_that_has_the_target_does_not_count_it_twice() -> None:
     assert float(item_loss(states, targets, table, 1)) in (0.0, pytest.approx(math.log(2)))
 
 
-def test_the_last_item_of_some_histories_is_held_out() -> None:
+def test_the_last_item_of_the_histories_with_the_lowest_keys_is_held_out() -> None:
     sequences = as_sequences([[2, 3, 4, 5]] * 40 + [[6, 7]] * 10)
-    training, held_out = hold_out(sequences, 3, seed=0)
+    keys = np.array([9] * 20 + [1, 2, 3] + [9] * 17 + [0] * 10, dtype=np.uint64)
+    training, held_out = hold_out(sequences, keys, 3)
     assert [history.tolist() for history in held_out.histories] == [[2, 3, 4]] * 3
     assert held_out.answers_B.tolist() == [5, 5, 5]
-    assert sorted(map(len, (training.of(user) for user in range(50)))) == [2] * 10 + [3] * 3 + [4] * 37
+    lengths = [len(training.of(user)) for user in range(50)]
+    assert lengths == [4] * 20 + [3] * 3 + [4] * 17 + [2] * 10
+
+
+def test_users_are_held_out_by_what_does_not_change_while_their_histories_grow() -> None:
+    histories = [[f"i{user}", f"i{user + 1}", "x"] for user in range(200)]
+    grown = [[*history, "y", "z"] for history in histories]
+    assert split_keys(histories).tolist() == split_keys(grown).tolist()
+    assert len(set(split_keys(histories).tolist())) == 200
 
 
 def test_long_histories_become_windows_that_share_their_ends_alone() -> None:

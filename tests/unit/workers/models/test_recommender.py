@@ -53,7 +53,7 @@ def test_it_learns_what_comes_after_what_and_a_rival_is_measured_alike(tmp_path:
     model = MODEL.load(tmp_path / "model", "cpu")
     assert model.recommend([["i1", "i2"]], 1)[0][0].item == "i3"
     rival = MODEL.evaluate(model, histories, training.settings)
-    assert MODEL.score(rival) == pytest.approx(1.0), "it has seen the held-out items by now"
+    assert MODEL.score(rival) == pytest.approx(1.0), "what comes next is plain"
     others = [[f"other{item}" for item in history] for history in histories]
     assert MODEL.score(MODEL.evaluate(model, others, training.settings)) == 0.0, "it knows none of these items"
     beyond = [[*(f"i{place}" for place in range(9)), "new"] for _ in range(60)]
