@@ -47,7 +47,7 @@ class RecommenderSettings(LoopSettings):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "gpt": {"width": 128, "dropout": 0.3, "cpu_budget_s": 600.0},
+    "gpt": {"width": 128, "dropout": 0.3, "cpu_budget_s": 1100.0},
     "gru": {"width": 128, "num_layers": 1},
     "bert": {},
 }
