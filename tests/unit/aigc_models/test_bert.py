@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from aigc_models.acts import TextExample
 from aigc_models.bert import BERT, BERTConfig, choose, corrupt, masked_loss
+from aigc_models.loop import LoopSettings, Task, TrainingLoop
 
 CONFIG = BERTConfig(vocab_size=40, width=16, num_layers=2, num_heads=2, mlp_width=24, dropout=0.0)
 TOKENS = torch.tensor([[0, 0, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14]])
@@ -75,6 +80,36 @@ def test_it_can_learn_one_batch_by_heart() -> None:
         loss.backward()
         optimiser.step()
     assert float(loss.detach()) < 0.05
+
+
+def test_the_shared_loop_teaches_it_to_fill_in_words_of_texts(kettles: list[TextExample], tmp_path: Path) -> None:
+    words = [example.reference.split() for example in kettles]
+    known = sorted({word for text in words for word in text})
+    token_of = {word: 2 + place for place, word in enumerate(known)}
+    rows = [torch.tensor([token_of[word] for word in text]) for text in words]
+    tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    torch.manual_seed(0)
+    network = BERT(
+        BERTConfig(vocab_size=2 + len(known), width=32, num_layers=2, num_heads=2, mlp_width=64, dropout=0.0)
+    )
+
+    def validate(trained: nn.Module) -> float:
+        assert isinstance(trained, BERT)
+        torch.manual_seed(0)
+        return float(masked_loss(trained, tokens[-50:], 0.15)[0].detach())
+
+    def loss(trained: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, int]:
+        assert isinstance(trained, BERT)
+        return masked_loss(trained, batch, 0.15)
+
+    task = Task(batch_at=lambda step: tokens[:550][step % 11 :: 11], loss=loss, validate=validate)
+    settings = LoopSettings(max_steps=300, cpu_budget_s=None, learning_rate=1e-2, ema_decay=0.9, warmup_steps=10)
+    before = validate(network)
+    assert TrainingLoop(network, task, settings, tmp_path).run().val_loss < 0.7 * before
+    text = ["The", "Drift", "7", "kettle", "is", "made", "of", "glass", "and", "holds", "1.5", "l"]
+    asked = torch.tensor([[token_of.get(word, CONFIG.mask_id) for word in text]])
+    asked[0, 4] = CONFIG.mask_id
+    assert known[int(network.eval().logits(network(asked))[0, 4, 2:].argmax())] == "is"
 
 
 def test_a_vocabulary_must_hold_the_special_tokens() -> None:

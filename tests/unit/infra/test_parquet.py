@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from infra.parquet import (
     MAX_GROUP_ROWS,
     encode,
     fit,
+    footer_of,
     iter_batches,
     open_local_parquet,
     open_parquet,
@@ -104,6 +106,19 @@ def test_a_stream_is_written_with_bounded_row_groups_and_read_in_bounded_batches
         read = sum(batch.num_rows for batch in iter_batches(file))
     assert num_rows == read == 200
     assert max(sizes) < 200
+
+
+def test_metadata_of_a_stream_may_depend_on_its_rows(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows(10).to_batches(max_chunksize=3):
+            seen.append(batch.num_rows)
+            yield batch
+
+    write_file(tmp_path / "a.parquet", batches(), rows(1).schema, lambda: {"sizes": str(seen)})
+    with open_local_parquet(tmp_path / "a.parquet") as file:
+        assert footer_of(file).metadata["sizes"] == "[3, 3, 3, 1]"
 
 
 def test_batches_are_small_whatever_the_row_groups_are(tmp_path: Path) -> None:

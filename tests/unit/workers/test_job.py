@@ -2,7 +2,7 @@ import pytest
 
 from infra.errors import InputError
 from workers.job import OUTPUT_COLUMNS
-from workers.jobs import JOBS, find_job
+from workers.jobs import JOBS, find_job, models_of
 from workers.models import MODELS
 from workers.tables import INPUT_TABLES
 
@@ -11,9 +11,12 @@ from workers.tables import INPUT_TABLES
 def test_every_job_declares_what_the_rest_relies_on(name: str) -> None:
     job = find_job(name)
     assert job.name == name
-    assert job.table in INPUT_TABLES
-    assert job.model in MODELS
+    assert set(job.tables) <= INPUT_TABLES.keys()
+    assert set(job.models) <= MODELS.keys()
+    assert job.models[-1] == job.model
+    assert models_of(name) == job.models
     assert job.id_column in job.columns
+    assert job.preparation is None or set(job.columns) <= set(job.preparation.schema.names)
     assert {job.id_column, "passed", "checks", *(field.name for field in OUTPUT_COLUMNS)} <= set(job.schema.names)
 
 
@@ -34,6 +37,12 @@ def test_settings_come_as_text_and_get_their_types() -> None:
 def test_bad_settings_are_named(given: dict[str, str], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         find_job("product_descriptions").parse_settings(given)
+
+
+def test_a_model_may_be_named_in_place_of_a_job() -> None:
+    assert [models_of(name) for name in MODELS] == [(name,) for name in MODELS]
+    with pytest.raises(InputError, match=r"no job or model 'gpt'; there are product_descriptions, .*, recommender"):
+        models_of("gpt")
 
 
 def test_an_unknown_job_is_answered_with_those_there_are() -> None:

@@ -16,6 +16,7 @@ from workers.plan import (
     InputObject,
     ModelPin,
     Plan,
+    Prepared,
     Snapshot,
     end_of_day,
     make_plan,
@@ -80,6 +81,23 @@ def test_each_ingredient_changes_the_fingerprint_and_nothing_else_does() -> None
     fingerprints = {plan.fingerprint, *(other.fingerprint for other in changed)}
     assert len(fingerprints) == len(changed) + 1
     assert plan_of((100,)).fingerprint == plan.fingerprint
+
+
+def test_prepared_rows_follow_from_a_plan_and_are_what_it_generates() -> None:
+    plan = plan_of((100,))
+    bare = replace(plan, prepared=Prepared(snapshots=(plan.snapshot,), model=PIN))
+    assert bare.fingerprint != plan.fingerprint
+    assert bare.num_shards == 0
+    rows = (InputObject(bare.prepared_key, "e", 1, (40, 2)),)
+    full = replace(bare, prepared=Prepared(snapshots=(plan.snapshot,), model=PIN, objects=rows, summary={"counts": {}}))
+    assert full.fingerprint == bare.fingerprint
+    assert (full.num_rows, full.shard(0).source) == (42, rows[0])
+    assert replace(full, attempts=3).prepared_key == full.prepared_key
+    others = [
+        replace(bare, prepared=Prepared(snapshots=(), model=PIN)),
+        replace(bare, prepared=Prepared(snapshots=(plan.snapshot,), model=replace(PIN, version="other"))),
+    ]
+    assert len({bare.fingerprint, *(other.fingerprint for other in others)}) == 3
 
 
 def test_storing_the_same_plan_twice_keeps_one(tmp_path: object) -> None:

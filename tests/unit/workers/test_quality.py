@@ -6,7 +6,7 @@ from infra.settings import Settings
 from infra.storage import open_storage
 from tests.unit.workers.test_plan import plan_of
 from workers.part import QUARANTINE, Receipt, write_part
-from workers.quality import find_breaches, measure_quality
+from workers.quality import Gate, find_breaches, measure_quality
 from workers.text_quality import TEXT_GATES, TextMeter
 
 GOOD = {"passed_share": 0.95, "duplicate_share": 0.0, "distinct_2": 0.2, "mean_length": 20.0}
@@ -54,3 +54,14 @@ def test_each_gate_names_its_value_and_its_limit() -> None:
 def test_where_nothing_passed_only_that_is_told() -> None:
     nothing = {"passed_share": 0.0, "duplicate_share": 0.0, "distinct_2": 0.0, "mean_length": 0.0}
     assert [breach.gate for breach in find_breaches(TEXT_GATES, nothing, GOOD)] == ["passed_share"]
+
+
+def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
+    gates = (Gate("ndcg", "drop", 0.3), Gate("lift", "rise", 1.0))
+    last = {"ndcg": 0.1, "lift": -0.5}
+    kept = [{"ndcg": 0.9, "lift": 0.4}, {"ndcg": 0.071, "lift": -9.0}]
+    assert [find_breaches(gates, {"passed_share": 1.0, **quality}, last) for quality in kept] == [[], []]
+    broken = {"passed_share": 1.0, "ndcg": 0.05, "lift": 1.0}
+    told = [str(breach) for breach in find_breaches(gates, broken, last)]
+    assert told == ["ndcg_drop is 0.5, the limit is 0.3", "lift_rise is 1.5, the limit is 1"]
+    assert find_breaches(gates, broken, None) == find_breaches(gates, broken, {"other": 1.0}) == []

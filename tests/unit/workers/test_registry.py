@@ -11,9 +11,11 @@ from workers.registry import (
     choose_version,
     list_versions,
     name_version,
+    policies,
     promote,
     publish_version,
     read_champion,
+    read_versions,
     roll_back,
 )
 from workers.training import challenge
@@ -69,6 +71,19 @@ def test_policies_choose_champion_as_of_or_a_named_version(storage: Storage, tmp
     assert choose_version(storage, "copywriter", newer.version, "2026-11-22") == newer
     with pytest.raises(InputError, match="has no version 'v9'; there are 2026-11-01-gpt"):
         choose_version(storage, "copywriter", "v9", "2026-11-22")
+
+
+def test_a_version_of_one_of_several_models_leaves_the_others_to_their_champions(
+    storage: Storage, tmp_path: Path
+) -> None:
+    version = add_version(storage, tmp_path, "2026-11-01").version
+    both = [read_versions(storage, name) for name in ("recommender", "copywriter")]
+    assert policies(both, "champion") == ["champion", "champion"]
+    assert policies(both, "as-of") == ["as-of", "as-of"]
+    assert policies(both, version) == ["champion", version]
+    assert policies(both[1:], version) == [version]
+    with pytest.raises(InputError, match="model copywriter has no version 'v9'; there are 2026-11-01-gpt"):
+        policies(both, "v9")
 
 
 def test_only_a_better_challenger_becomes_champion(storage: Storage, tmp_path: Path) -> None:
