@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aigc_models.assortment import KNOWN_ITEMS, Assortment, Attributes, compare
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
 from aigc_models.item_data import Items, left_padded
 from aigc_models.item_knn import MAX_READ, ItemKNN
@@ -22,7 +23,6 @@ from aigc_models.item_networks import (
     item_network_options,
     next_states,
 )
-from aigc_models.new_items import NO_NEW_ITEMS, Attributes, NewItems, find_new_items
 
 BATCH_USERS = 256
 """Histories scored at once."""
@@ -46,17 +46,17 @@ class Recommender:
         network: ItemNetwork,
         knn: ItemKNN,
         items: Items,
+        popularity_V: Tensor,
         *,
         max_items: int,
         knn_share: float = 0.5,
-        new_items: NewItems = NO_NEW_ITEMS,
-        not_sold: Sequence[int] = (),
+        assortment: Assortment = KNOWN_ITEMS,
     ) -> None:
-        """`not_sold`: tokens of items that are learned from and never recommended."""
+        """`popularity_V`: each item's share of all events; `assortment`: what may be recommended."""
         self.family, self.network, self.knn, self.items = family, network.eval(), knn, items
-        self.max_items, self.knn_share, self.new_items = max_items, knn_share, new_items
-        self.all_items = Items((*items.ids, *new_items.ids))
-        self.not_sold_N = torch.tensor(not_sold, dtype=torch.int64)
+        self.popularity_V = popularity_V
+        self.max_items, self.knn_share, self.assortment = max_items, knn_share, assortment
+        self.all_items = Items((*items.ids, *assortment.ids))
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "Recommender":
@@ -68,7 +68,8 @@ class Recommender:
             network.load_state_dict({name.removeprefix("network."): tensors[name] for name in tensors if "." in name})
             knn = ItemKNN(tensors["neighbours_VN"].to(device), tensors["similarities_VN"].to(device))
             sizes = {name: config[name] for name in ("max_items", "knn_share")}
-            return cls(config["family"], network.to(device), knn, items, **sizes)
+            popularity_V = tensors["popularity_V"].to(device)
+            return cls(config["family"], network.to(device), knn, items, popularity_V, **sizes)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{folder}: this is no checkpoint of a recommender: {error}") from error
 
@@ -76,6 +77,7 @@ class Recommender:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {"neighbours_VN": self.knn.neighbours_VN, "similarities_VN": self.knn.similarities_VN}
+        tensors["popularity_V"] = self.popularity_V
         write_tensors(folder / WEIGHTS, tensors)
         config = {
             "family": self.family,
@@ -88,10 +90,9 @@ class Recommender:
 
     def for_catalog(self, attributes: Attributes) -> "Recommender":
         """The same recommender, which recommends the items of `attributes` only: also those that it has not met."""
-        not_sold = [token for item, token in self.items.token_of.items() if item not in attributes]
         return Recommender(
-            self.family, self.network, self.knn, self.items, max_items=self.max_items, knn_share=self.knn_share,
-            new_items=find_new_items(self.items, attributes), not_sold=not_sold,
+            self.family, self.network, self.knn, self.items, self.popularity_V,
+            max_items=self.max_items, knn_share=self.knn_share, assortment=compare(self.items, attributes),
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -99,7 +100,7 @@ class Recommender:
         self, histories: Sequence[Sequence[str]], k: int, *, leave_out_seen: bool = True
     ) -> list[list[Recommendation]]:
         """The `k` best items of each history, the best first; fewer where it leaves no more. Unknown items are passed
-        over; a history without known ones gets what users usually begin with."""
+        over; a history without known ones gets what is popular."""
         tokens = [np.asarray(self.all_items.tokens(history), dtype=np.int64) for history in histories]
         found: list[list[Recommendation]] = [[] for _ in tokens]
         for rows in batches_by_length(tokens):
@@ -118,8 +119,8 @@ class Recommender:
         """Tokens [B, K] of the best items, and their scores; below 0 where there are no more. The tokens of new items
         come after those of the known ones."""
         scores_BV = self.scores(histories, knn_share)
-        scores_BV = torch.cat([scores_BV, self.new_items.scores(scores_BV)], dim=1)
-        scores_BV[:, self.not_sold_N.to(scores_BV.device)] = -1.0
+        scores_BV = torch.cat([scores_BV, self.assortment.scores(scores_BV)], dim=1)
+        scores_BV[:, self.assortment.not_sold_S.to(scores_BV.device)] = -1.0
         if leave_out_seen:
             for row, history in enumerate(histories):
                 scores_BV[row, torch.from_numpy(history).to(scores_BV.device)] = -1.0
@@ -127,7 +128,8 @@ class Recommender:
         return best.indices.cpu(), best.values.cpu()
 
     def scores(self, histories: Sequence[np.ndarray], knn_share: float) -> Tensor:
-        """Probabilities [B, V] that an item comes next; below 0 for special tokens."""
+        """Probabilities [B, V] that an item comes next, of an empty history by popularity alone; below 0 for special
+        tokens."""
         histories = self._known(histories)
         device = self.network.embedding.weight.device
         states_BE = next_states(
@@ -141,6 +143,7 @@ class Recommender:
             total_B1 = near_BV.sum(dim=1, keepdim=True)
             near_BV = torch.where(total_B1 > 0, near_BV / total_B1.clamp_min(1e-12), scores_BV)
             scores_BV = scores_BV.lerp(near_BV, knn_share)
+        scores_BV[[row for row, history in enumerate(histories) if not len(history)]] = self.popularity_V
         scores_BV[:, :NUM_SPECIAL] = -1.0
         return scores_BV
 
@@ -152,7 +155,7 @@ class Recommender:
         else those with the most similar embedding; 0 where there is none."""
         read_BT = left_padded([history[-MAX_READ:] for history in self._known(histories)])
         table_VE = self.network.embedding.weight.cpu()
-        table_VE = torch.nn.functional.normalize(torch.cat([table_VE, self.new_items.embeddings(table_VE)]), dim=1)
+        table_VE = torch.nn.functional.normalize(torch.cat([table_VE, self.assortment.embeddings(table_VE)]), dim=1)
         alike_BTK = table_VE[read_BT] @ table_VE[ranked_BK].transpose(1, 2)
         near_BTK = self.knn.nearness(read_BT, ranked_BK)
         # Cosines lie between -1 and 1: far below any item that was taken before.

@@ -59,7 +59,9 @@ def train_recommender(
     device = resolve_device(settings.device)
     network = build_item_network(settings.family, len(items), settings.network_options()).to(device)
     knn = ItemKNN.fit(training, items.vocab_size)
-    model = Recommender(settings.family, network, knn, items, max_items=settings.max_items)
+    counts_V = torch.from_numpy(np.bincount(training.tokens_N, minlength=items.vocab_size)).float()
+    popularity_V = (counts_V / counts_V.sum()).to(device)
+    model = Recommender(settings.family, network, knn, items, popularity_V, max_items=settings.max_items)
     task = recommender_task(model, training, held_out, settings)
     result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
     if settings.knn_share is None:

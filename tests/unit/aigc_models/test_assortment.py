@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from aigc_models.assortment import compare
 from aigc_models.item_data import Items
-from aigc_models.new_items import find_new_items
 
 KNOWN = Items(("lamp", "kettle", "pot", "?"))
 ATTRIBUTES = {
@@ -17,12 +17,12 @@ ATTRIBUTES = {
 
 
 def test_new_items_are_those_of_the_catalogue_that_are_not_known() -> None:
-    assert find_new_items(KNOWN, ATTRIBUTES).ids == ("pan", "cloud")
-    assert find_new_items(KNOWN, {}).ids == ()
+    assert compare(KNOWN, ATTRIBUTES).ids == ("pan", "cloud")
+    assert compare(KNOWN, {}).ids == ()
 
 
 def test_the_nearest_has_most_in_common_and_rare_things_count_more() -> None:
-    found = find_new_items(KNOWN, ATTRIBUTES)
+    found = compare(KNOWN, ATTRIBUTES)
     assert found.neighbours_CN[0, :2].tolist() == [KNOWN.token_of["pot"], KNOWN.token_of["kettle"]]
     kitchen, blue, red = math.log(4 / 2), math.log(4 / 1), math.log(4 / 2)
     pot = 1.0  # has all that is known of the pan
@@ -32,7 +32,7 @@ def test_the_nearest_has_most_in_common_and_rare_things_count_more() -> None:
 
 
 def test_a_new_item_is_worth_the_mean_of_its_neighbours_and_one_that_is_like_none_nothing() -> None:
-    found = find_new_items(KNOWN, ATTRIBUTES)
+    found = compare(KNOWN, ATTRIBUTES)
     scores_BV = torch.tensor([[-1.0, -1.0, 0.1, 0.2, 0.6, 0.1]])
     pot, kettle = found.weights_CN[0, :2].tolist()
     assert found.scores(scores_BV)[0].tolist() == pytest.approx([0.6 * pot + 0.2 * kettle, 0.0])

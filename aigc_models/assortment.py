@@ -3,7 +3,8 @@
 A new item is worth the mean of the known ones whose attributes are most like its own, by the cosine of their weights;
 an attribute's weight is log(V / number of items that have it) (the mapping by neighbours of Gantner et al. 2010).
 
-C new items, V known items and special tokens, A attributes, N neighbours, B batch, E width.
+C new items, S known ones that are not sold, V known items and special tokens, A attributes, N neighbours, B batch,
+E width.
 """
 
 from collections.abc import Mapping
@@ -22,12 +23,17 @@ COMPARED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class NewItems:
+class Assortment:
+    """What a catalogue has beside the known items, and lacks of them."""
+
     ids: tuple[str, ...]
+    """Of the new items."""
     neighbours_CN: Tensor
     """Tokens of known items, the most similar first."""
     weights_CN: Tensor
     """Their shares in the score; 0 where there are no more, and everywhere for an item that is like none."""
+    not_sold_S: Tensor
+    """Tokens."""
 
     def scores(self, scores_BV: Tensor) -> Tensor:
         """[B, C] from the scores of the known items."""
@@ -46,11 +52,12 @@ class NewItems:
         return weights_CV.to(rows_VX.device) @ rows_VX
 
 
-NO_NEW_ITEMS = NewItems((), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 1))
+KNOWN_ITEMS = Assortment((), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
+"""Just what is known."""
 
 
-def find_new_items(known: Items, attributes: Attributes) -> NewItems:
-    """Those of `attributes` that are not known, in their order there."""
+def compare(known: Items, attributes: Attributes) -> Assortment:
+    """The catalogue of `attributes` beside what is known; new items in their order there."""
     ids = tuple(item for item in attributes if item not in known.token_of)
     names = sorted({name for item in known.ids for name in attributes.get(item, ())})
     column_of = {name: column for column, name in enumerate(names)}
@@ -68,7 +75,8 @@ def find_new_items(known: Items, attributes: Attributes) -> NewItems:
         totals_C1 = nearest.values.sum(dim=1, keepdim=True)
         tokens.append(nearest.indices + NUM_SPECIAL)
         weights.append(nearest.values / totals_C1.clamp_min(1e-12))
-    return NewItems(ids, torch.cat(tokens), torch.cat(weights))
+    not_sold = [token for item, token in known.token_of.items() if item not in attributes]
+    return Assortment(ids, torch.cat(tokens), torch.cat(weights), torch.tensor(not_sold, dtype=torch.int64))
 
 
 def _membership(rows: list[frozenset[str]], column_of: Mapping[str, int]) -> Tensor:
