@@ -12,7 +12,7 @@ from flows.generate import needs_training
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.job import Job
-from workers.manifest import Published, is_current
+from workers.manifest import Published, is_current, snapshots
 from workers.partition import PartitionState, list_partitions
 from workers.plan import ModelPin, Plan, digest, parse_date
 from workers.planning import plan_date
@@ -216,16 +216,11 @@ def _changes(plan: Plan, manifest: dict[str, Any]) -> list[str]:
     settings = [name for name, value in today["settings"].items() if value != before[name]]
     is_other = {
         "the job's code": manifest["job_version"] != plan.job_version,
-        "the inputs": digest(_inputs(manifest)) != digest(_inputs(today)),
+        "the inputs": digest(snapshots(manifest)) != digest(snapshots(today)),
         **_changed_models(plan, manifest),
         f"the settings ({', '.join(settings)})": bool(settings),
     }
     return [name for name, differs in is_other.items() if differs] or ["the fingerprint"]
-
-
-def _inputs(pinned: dict[str, Any]) -> list[Any]:
-    """The snapshots of a manifest or a plan."""
-    return [pinned["snapshot"], *(pinned["prepared"]["snapshots"] if pinned.get("prepared") else [])]
 
 
 def _changed_models(plan: Plan, manifest: dict[str, Any]) -> dict[str, bool]:

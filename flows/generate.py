@@ -20,7 +20,7 @@ from flows.exclusive import publishing_alone
 from flows.parameters import JobName, ModelName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
 from flows.server import ending_with_server, show_in_ui, wait_for_server
-from flows.summary import describe_row, figures, markdown_summary
+from flows.summary import describe_row, figures, how_to_publish, markdown_held, markdown_summary
 from flows.train import train
 from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
 from infra.settings import load_settings
@@ -66,13 +66,14 @@ class PartitionResult:
 
 @flow(name="generate", flow_run_name=lambda: run_name("job"))
 @ending_with_server()
-def generate(
+def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Prefect UI, and that is best flat
     job: JobName,
     date: str = "",
     model_policy: str = "champion",
     settings: str = "",
     force: bool = False,
     retry_quarantined: bool = False,
+    ignore_gates: bool = False,
     num_actors: int = 0,
     background: bool = False,
 ) -> State[PartitionResult]:
@@ -85,6 +86,7 @@ def generate(
         settings: Job settings to change, as key=value separated by blanks or lines.
         force: Generate anew even where the partition is published and nothing changed.
         retry_quarantined: Try the rows that were rejected or raised once more, with new seeds; keep all others.
+        ignore_gates: Publish even if a gate holds the partition back; the manifest then names the gate.
         num_actors: How many actors generate at once. 0: as many as there is room for.
         background: Step aside as long as another run needs the cluster.
     """
@@ -113,12 +115,14 @@ def generate(
     try:
         plan = prepare(storage, plan)
         receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
-        quality = check_partition(storage, declared, plan, receipts)
-        manifest = make_manifest(plan, receipts, quality, time.monotonic() - started, str(flow_run.id), published)
+        quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
+        seconds = time.monotonic() - started
+        manifest = make_manifest(plan, receipts, quality, seconds, str(flow_run.id), published, breaches)
         with nullcontext() if swaps else publishing_alone(plan.job, plan.date):
             is_ours = publish_partition(storage, plan, receipts, manifest, published)
     except PartitionHeld as exc:
         record_outcome(storage, plan, "held", str(exc).split("; "))
+        tell_held(plan, str(exc).split("; "))
         return Failed(name="Held", message=str(exc), data=exc)
     except NightshiftError as exc:
         if type(exc) is StorageError:
@@ -250,15 +254,29 @@ def generate_parts(storage: Storage, plan: Plan, *, num_actors: int, background:
 
 
 @task(name="check", cache_policy=NO_CACHE)
-def check_partition(storage: Storage, job: Job, plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
-    """Measures the partition and compares it with the gates; raises PartitionHeld naming each one that is not kept."""
+def check_partition(
+    storage: Storage, job: Job, plan: Plan, receipts: list[Receipt], *, ignore_gates: bool
+) -> tuple[dict[str, float], list[str]]:
+    """The partition's quality, and the gates that it does not keep; raises PartitionHeld naming each one of these,
+    unless they are to be ignored."""
     if not any(receipt.input_rows for receipt in receipts):
         raise PartitionHeld(f"every row of {job.table} is from after {plan.date}: there is nothing to generate")
     quality = measure_quality(storage, plan, receipts, job.meter())
-    breaches = find_breaches(job.gates, quality, _last_quality(storage, plan))
-    if breaches:
-        raise PartitionHeld("; ".join(str(breach) for breach in breaches))
-    return quality
+    breaches = [str(breach) for breach in find_breaches(job.gates, quality, _last_quality(storage, plan))]
+    if breaches and not ignore_gates:
+        raise PartitionHeld("; ".join(breaches))
+    for breach in breaches:
+        get_run_logger().warning(f"published all the same: {breach}")
+    return quality, breaches
+
+
+def tell_held(plan: Plan, reasons: list[str]) -> None:
+    """Why nothing was published, and what can be done, on the run's page and in its log."""
+    text = markdown_held(plan, reasons)
+    get_run_logger().warning(f"held back: {'; '.join(reasons)}. {how_to_publish(plan)}")
+    show_in_ui(
+        lambda: create_markdown_artifact(text, key=f"{plan.job.replace('_', '-')}-held", description="held back")
+    )
 
 
 def _last_quality(storage: Storage, plan: Plan) -> dict[str, Any] | None:

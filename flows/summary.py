@@ -1,9 +1,10 @@
 """A partition in words and figures, for the run's page and the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.manifest import model_pins
+from workers.plan import Plan
 from workers.quality import FIGURES
 
 MAX_TEXT_CHARS = 300
@@ -20,6 +21,7 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
         "rows quarantined": f"{counts['quarantined']:,}",
         "rows from the future, left out": f"{counts['future']:,}",
         **{FIGURES.get(name, (name, ".3g"))[0]: _show(name, value) for name, value in quality.items()},
+        **({"published though": "; ".join(manifest["breaches"])} if manifest.get("breaches") else {}),
         "seconds": f"{manifest['seconds']:.1f}",
         "rows per second": f"{rate:.1f}",
         **{pin["name"]: pin["version"] for pin in model_pins(manifest)},
@@ -49,6 +51,19 @@ def markdown_summary(manifest: dict[str, Any], samples: list[dict[str, Any]]) ->
     lines += ["", "## Samples", ""]
     lines += [f"- {escape(describe_row(row))}" for row in samples]
     return "\n".join(lines)
+
+
+def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
+    """A partition that was held back, as Markdown."""
+    lines = [f"# {plan.job} · {plan.date} is held back", "", *(f"- {escape(reason)}" for reason in reasons)]
+    return "\n".join([*lines, "", how_to_publish(plan)])
+
+
+def how_to_publish(plan: Plan) -> str:
+    return (
+        f"The rows are kept in {plan.prefix}part-*.parquet. Mend the cause and run the date again, or publish what "
+        f"there is: `nightshift run {plan.job} --date {plan.date} --ignore-gates` with the same settings"
+    )
 
 
 def escape(text: str) -> str:

@@ -1,6 +1,7 @@
 """The manifest of a published partition, `_SUCCESS`: what was published, from what, and what it supersedes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -75,9 +76,16 @@ def part_keys(manifest: dict[str, Any]) -> set[str]:
 
 
 def make_manifest(
-    plan: Plan, receipts: list[Receipt], quality: Quality, seconds: float, run: str, before: Published | None
+    plan: Plan,
+    receipts: list[Receipt],
+    quality: Quality,
+    seconds: float,
+    run: str,
+    before: Published | None,
+    breaches: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The manifest that is to replace `before`, what was published when the run began.
+    """The manifest that is to replace `before`, what was published when the run began. `breaches`: the gates that it is
+    published in spite of.
 
     Raises GenerationError unless every shard has a receipt and every input row is accounted for.
     """
@@ -99,6 +107,7 @@ def make_manifest(
         "generation": generation,
         "counts": counts,
         "quality": quality,
+        "breaches": list(breaches),
         "model": asdict(plan.model),
         "settings": dict(plan.settings),
         "snapshot": asdict(plan.snapshot),
@@ -122,6 +131,12 @@ def make_manifest(
     # Also what `before` superseded itself, should its publisher have died before removing it.
     old = before.part_keys | set(before.manifest["supersedes"]) if before else set()
     return manifest | {"supersedes": sorted(old - part_keys(manifest))}
+
+
+def snapshots(pinned: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of all the tables that a manifest (or a plan, as a dict) pins."""
+    prepared = pinned.get("prepared")
+    return [pinned["snapshot"], *(prepared["snapshots"] if prepared else [])]
 
 
 def model_pins(manifest: dict[str, Any]) -> list[dict[str, Any]]:

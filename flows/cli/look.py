@@ -12,6 +12,7 @@ from infra.errors import InputError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.jobs import JOBS, find_job, models_of
+from workers.manifest import snapshots
 from workers.models import MODELS
 from workers.outputs import export_partition, sample_rows
 from workers.partition import PartitionState, list_partitions
@@ -66,7 +67,7 @@ def show_in_full(storage: Storage, state: PartitionState) -> None:
     if state.manifest is None:
         return
     rows = [(row["figure"], row["value"]) for row in figures(state.manifest)]
-    rows += [(f"input {item['key']}", item["etag"]) for item in state.manifest["snapshot"]["objects"]]
+    rows += [(f"input {item['key']}", item["etag"]) for each in snapshots(state.manifest) for item in each["objects"]]
     rows += [(f"setting {name}", value) for name, value in state.manifest["settings"].items()]
     print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
     console.print("Samples", style="italic")

@@ -93,6 +93,9 @@ def run(
         bool,
         typer.Option("--retry-quarantined", help="Try rows that were rejected or raised once more; keep all others."),
     ] = False,
+    ignore_gates: Annotated[
+        bool, typer.Option("--ignore-gates", help="Publish even if a gate holds the partition back.")
+    ] = False,
     num_actors: ActorsOption = 0,
 ) -> None:
     """Makes and publishes one partition: one job, one date.
@@ -123,6 +126,7 @@ def run(
             settings=settings,
             force=force,
             retry_quarantined=retry_quarantined,
+            ignore_gates=ignore_gates,
             num_actors=num_actors,
             return_state=True,
         )

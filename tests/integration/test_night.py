@@ -132,6 +132,10 @@ def test_a_gate_holds_a_bad_model_back(night: Night) -> None:
     assert not list(night.storage.list(f"outputs/{JOB}/dt={day}/"))
     (state,) = json.loads(night.run("show", JOB, "--date", day, "--json"))
     assert (state["state"], state["reasons"]) == ("held", ["passed_share is 0, the limit is 0.8"])
+    assert f"--date {day} --ignore-gates" in output
+    output = night.run("run", JOB, "--date", day, "--model-policy", bad["version"], "--ignore-gates")
+    assert "published all the same: passed_share is 0, the limit is 0.8" in output
+    assert night.manifest(day)["breaches"] == ["passed_share is 0, the limit is 0.8"]
 
 
 def test_what_the_cluster_can_never_give_fails_at_once(night: Night) -> None:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from infra.parquet import read_rows
 from infra.storage import Storage
-from workers.manifest import model_pins
+from workers.manifest import model_pins, snapshots
 from workers.models import MODELS
 from workers.plan import partition_work_prefix
 from workers.registry import ModelVersion, find_version
@@ -92,11 +92,9 @@ def _reasons(storage: Storage, manifest: Mapping[str, Any]) -> list[tuple[str, i
 
 
 def _lineage(manifest: dict[str, Any]) -> Rows:
-    prepared = manifest.get("prepared")
-    snapshots = [manifest["snapshot"], *(prepared["snapshots"] if prepared else [])]
     inputs = [
         (f"input {item['key']}", f"{sum(item['row_groups']):,} rows, ETag {item['etag']}")
-        for snapshot in snapshots
+        for snapshot in snapshots(manifest)
         for item in snapshot["objects"][:MAX_REASONS]
     ]
     settings = [(f"setting {name}", str(value)) for name, value in manifest["settings"].items()]

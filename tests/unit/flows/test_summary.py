@@ -24,3 +24,9 @@ def test_the_summary_tells_figures_and_samples() -> None:
     assert "| rows published | 1,234 |" in summary
     assert "| rows per second | 123.9 |" in summary
     assert "- The Larch 85 is a &lt;b&gt;bicycle&lt;/b&gt;." in summary
+
+
+def test_what_was_published_in_spite_of_a_gate_says_so() -> None:
+    summary = markdown_summary(MANIFEST | {"breaches": ["distinct_2 is 0, the limit is 0.1", "x"]}, [])
+    assert "| published though | distinct\\_2 is 0, the limit is 0.1; x |" in summary
+    assert "published though" not in markdown_summary(MANIFEST | {"breaches": []}, [])
