@@ -1,0 +1,42 @@
+"""The flows that move a model's champion by hand, from the UI's forms."""
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from flows.parameters import ModelName
+from infra.settings import load_settings
+from infra.storage import open_storage
+from workers.registry import Champion
+from workers.registry import promote as promote_version
+from workers.registry import roll_back
+
+
+def _name() -> str:
+    parameters = flow_run.parameters
+    return f"{parameters.get('model')} · {parameters.get('version', 'the champion before')}"
+
+
+@flow(name="promote", flow_run_name=_name)
+def promote(model: ModelName, version: str) -> Champion:
+    """Makes a version the champion that nights use.
+
+    Args:
+        model: Whose champion to move.
+        version: Its name, as `nightshift models` lists it, such as 2026-11-22-gpt-1a2b3c4d.
+    """
+    champion = promote_version(open_storage(load_settings()), model, version, "promoted by hand")
+    get_run_logger().info(f"{champion.version} is the champion of {model} now (before: {champion.previous})")
+    return champion
+
+
+@flow(name="rollback", flow_run_name=_name)
+def rollback(model: ModelName) -> Champion:
+    """Makes the champion's predecessor champion again.
+
+    Args:
+        model: Whose champion to move.
+    """
+    champion = roll_back(open_storage(load_settings()), model)
+    get_run_logger().info(f"{champion.version} is the champion of {model} again (before: {champion.previous})")
+    return champion

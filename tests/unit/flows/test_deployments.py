@@ -1,0 +1,39 @@
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+
+from workers.jobs import JOBS
+from workers.models import MODELS
+
+DEPLOYMENTS = yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]
+each_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each["name"])
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[Any, Any]:
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_every_job_has_a_deployment_and_every_model_a_schedule() -> None:
+    jobs = {each["name"]: each["parameters"]["job"] for each in DEPLOYMENTS if "job" in each.get("parameters", {})}
+    assert jobs == {name: name for name in JOBS}
+    (train,) = [each for each in DEPLOYMENTS if each["name"] == "train"]
+    assert {schedule["parameters"]["model"] for schedule in train["schedules"]} == set(MODELS)
+
+
+@each_deployment
+def test_a_deployment_gives_parameters_that_its_flow_takes(deployment: dict[str, Any]) -> None:
+    assert set(deployment.get("parameters", {})) <= set(inspect.signature(flow_of(deployment).fn).parameters)
+    assert deployment["description"].endswith(".")
+
+
+@each_deployment
+def test_each_field_of_a_form_is_explained(deployment: dict[str, Any]) -> None:
+    fields = parameter_schema(flow_of(deployment).fn).properties
+    assert [name for name, field in fields.items() if not field.get("description")] == []
