@@ -49,7 +49,7 @@ class RecommenderSettings(LoopSettings):
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt": {"width": 128, "dropout": 0.3, "cpu_budget_s": 1100.0},
     "gru": {"width": 128, "num_layers": 1},
-    "bert": {},
+    "bert": {"cpu_budget_s": 1100.0},
 }
 
 

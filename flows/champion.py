@@ -7,9 +7,8 @@ from prefect.runtime import flow_run
 from flows.parameters import ModelName
 from infra.settings import load_settings
 from infra.storage import open_storage
-from workers.registry import Champion
+from workers.registry import Champion, roll_back
 from workers.registry import promote as promote_version
-from workers.registry import roll_back
 
 
 def _name() -> str:

@@ -166,11 +166,19 @@ def state_of(night: Night, run_id: str) -> dict[str, Any]:
         return api.get(f"flow_runs/{run_id}").json()["state"]
 
 
-def start_deployment(night: Night, name: str, parameters: dict[str, Any]) -> str:
+def start_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> str:
+    """Starts the deployment of that name of a flow, without one that is called alike; returns the flow run's id."""
     with night.api as api:
-        deployment = api.get(f"deployments/name/{name}/{name}").json()
+        deployment = api.get(f"deployments/name/{flow or name}/{name}").json()
         run = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
         return run.raise_for_status().json()["id"]
+
+
+def ended_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> dict[str, Any]:
+    """The state in which a run of a deployment ended."""
+    run_id = start_deployment(night, name, parameters, flow=flow)
+    ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    return wait_until(lambda: (found := state_of(night, run_id))["type"] in ends and found, f"the run of {name}")
 
 
 def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:

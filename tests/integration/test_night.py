@@ -6,13 +6,25 @@ import subprocess
 import sys
 
 import duckdb
+import httpx
 import pandas as pd
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from dotenv import dotenv_values
 
-from tests.integration.night import DAY, JOB, NUM_PRODUCTS, SLOWLY, Night, find_actor, finished, wait_until
+from tests.integration.night import (
+    DAY,
+    JOB,
+    NUM_PRODUCTS,
+    SLOWLY,
+    Night,
+    ended_deployment,
+    find_actor,
+    finished,
+    start_deployment,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -136,6 +148,20 @@ def test_a_gate_holds_a_bad_model_back(night: Night) -> None:
     output = night.run("run", JOB, "--date", day, "--model-policy", bad["version"], "--ignore-gates")
     assert "published all the same: passed_share is 0, the limit is 0.8" in output
     assert night.manifest(day)["breaches"] == ["passed_share is 0, the limit is 0.8"]
+
+
+def test_forms_move_the_champion_and_refuse_what_is_wrong(night: Night) -> None:
+    listed = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]
+    champion = listed["champion"]["version"]
+    other = next(each["version"] for each in listed["versions"] if each["version"] != champion)
+    assert ended_deployment(night, "promote", {"model": "copywriter", "version": other})["type"] == "COMPLETED"
+    refused = ended_deployment(night, "promote", {"model": "copywriter", "version": "v9"})
+    assert "has no version 'v9'; there are" in refused["message"]
+    assert ended_deployment(night, "rollback", {"model": "copywriter"})["type"] == "COMPLETED"
+    listed = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]
+    assert (listed["champion"]["version"], listed["champion"]["previous"]) == (champion, other)
+    with pytest.raises(httpx.HTTPStatusError, match=r"409|422"):
+        start_deployment(night, "promote", {"model": "novelist", "version": other})
 
 
 def test_what_the_cluster_can_never_give_fails_at_once(night: Night) -> None:

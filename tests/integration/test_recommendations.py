@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.night import Night, find_actor, start_deployment, state_of, wait_until
+from tests.integration.night import Night, ended_deployment, find_actor, wait_until
 from workers.histories import EVENTS
 from workers.registry import list_versions, read_champion
 
@@ -76,8 +76,7 @@ def forget(night: Night, day: str) -> None:
 
 def test_the_deployment_trains_recommenders_and_makes_the_best_champion(shop: Night) -> None:
     parameters = {"model": "recommender", "date": TRAINED, "family": "gru,gpt", "settings": SMALL}
-    run_id = start_deployment(shop, "train", parameters)
-    state = wait_until(lambda: (found := state_of(shop, run_id))["type"] in {"COMPLETED", "FAILED"} and found, "it")
+    state = ended_deployment(shop, "train", parameters)
     assert state["type"] == "COMPLETED", state["message"]
     versions = list_versions(shop.storage, "recommender")
     assert {version.family for version in versions} == {"gru", "gpt"}
@@ -122,9 +121,7 @@ def test_what_was_odd_in_the_inputs_is_in_the_report_beside_some_users(shop: Nig
 def test_the_same_night_through_ray_data_and_through_a_deployment_is_the_same(shop: Night) -> None:
     before = shas(shop, DAY)
     settings = "intent=inform num_facts=1 history_engine=ray"
-    parameters = {"job": JOB, "date": DAY, "settings": settings, "force": True}
-    run_id = start_deployment(shop, "generate", parameters)
-    state = wait_until(lambda: (found := state_of(shop, run_id))["type"] in {"COMPLETED", "FAILED"} and found, "it")
+    state = ended_deployment(shop, JOB, {"date": DAY, "settings": settings, "force": True}, flow="generate")
     assert state["type"] == "COMPLETED", state["message"]
     assert shop.manifest(DAY, JOB)["settings"]["history_engine"] == "ray"
     assert shas(shop, DAY) == before
