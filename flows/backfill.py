@@ -17,6 +17,7 @@ from pydantic import Field
 from flows.dates import DateStatus, Mode, Order, examine_dates, parse_range, table_rows, totals
 from flows.interruption import interrupting_threads
 from flows.nightly import RunOutcome, run_partition, summarise
+from flows.overview import renew_overview
 from flows.parameters import JobName, split_assignments
 from flows.progress import Stage
 from flows.server import ending_with_server, show_in_ui
@@ -64,7 +65,8 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     """
     declared, days = find_job(job), parse_range(start, end, order)
     parsed = declared.parse_settings(split_assignments(settings))
-    found = examine_dates(open_storage(load_settings()), declared, days, mode, model_policy, parsed)
+    storage = open_storage(load_settings())
+    found = examine_dates(storage, declared, days, mode, model_policy, parsed)
     due = [item.date for item in found if item.is_due]
     get_run_logger().info(f"{len(due)} of {len(found)} dates are to be made")
     if dry_run:
@@ -72,6 +74,7 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     parallel, share = _share_actors(min(max_parallel, len(due)), num_actors, parsed)
     parameters = {"model_policy": model_policy, "settings": settings, "num_actors": share, "background": True}
     made = _make_dates(job, due, parallel, parameters)
+    renew_overview(storage)
     outcomes = [made.get(item.date) or _left_alone(job, item) for item in found]
     return summarise(outcomes, "backfill-summary")
 

@@ -9,7 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
@@ -17,10 +22,11 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.exclusive import publishing_alone
+from flows.overview import LINK_EXPIRES_S, renew_overview
 from flows.parameters import JobName, ModelName, resolve_date, run_name, split_assignments
 from flows.progress import Stage
 from flows.server import ending_with_server, show_in_ui, wait_for_server
-from flows.summary import describe_row, figures, how_to_publish, markdown_held, markdown_summary
+from flows.summary import describe_row, figures, how_to_publish, markdown_held, markdown_links, markdown_summary
 from flows.train import train
 from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
 from infra.settings import load_settings
@@ -39,15 +45,13 @@ from workers.preparation import prepare_rows
 from workers.publish import publish
 from workers.quality import find_breaches, measure_quality
 from workers.registry import ModelVersion, Versions, choose_version, policies, read_versions
-from workers.report import has_report, write_report
+from workers.report import has_report, write_grid, write_report
 from workers.reports import Watcher
 from workers.snapshot import read_inputs
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
 SAMPLES = 10
-LINK_EXPIRES_S = 7 * 24 * 3600
-"""As long as S3 lets an address live."""
 _TRAINING = threading.Lock()  # dates that a backfill makes side by side need the same model: one of them trains it
 
 
@@ -123,6 +127,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     except PartitionHeld as exc:
         record_outcome(storage, plan, "held", str(exc).split("; "))
         tell_held(plan, str(exc).split("; "))
+        renew_overview(storage)
         return Failed(name="Held", message=str(exc), data=exc)
     except NightshiftError as exc:
         if type(exc) is StorageError:
@@ -132,11 +137,13 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
             clean_up(storage, plan.job, plan.date)
             return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
         record_outcome(storage, plan, "failed", [str(exc)])
+        renew_overview(storage)
         raise
     if not is_ours:
         return _settled("unchanged", plan, manifest, "was published by another run in the meantime")
     record_outcome(storage, plan, "published", [])
     report_partition(storage, manifest)
+    renew_overview(storage)
     return _settled("published", plan, manifest, "")
 
 
@@ -309,18 +316,23 @@ def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
     show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
     show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
     try:
-        page = store_report(storage, manifest, rows, samples)
+        keys = store_report(storage, manifest, rows, samples)
     except NightshiftError as exc:
         get_run_logger().warning(f"the rows are published, but their report is not: {exc}")
         return
-    link = storage.presign(page, LINK_EXPIRES_S)
-    show_in_ui(lambda: create_link_artifact(link, "report", key=f"{key}-report", description=f"{title}: {page}"))
+    links = [storage.presign(each, LINK_EXPIRES_S) for each in keys]
+    show_in_ui(lambda: create_link_artifact(links[0], "report", key=f"{key}-report", description=f"{title}: {keys[0]}"))
+    if len(links) > 1:
+        show_in_ui(lambda: create_image_artifact(links[1], key=f"{key}-pictures", description=title))
+    rows_text = markdown_links(manifest, lambda each: storage.presign(each, LINK_EXPIRES_S))
+    show_in_ui(lambda: create_markdown_artifact(rows_text, key=f"{key}-rows", description=title))
 
 
 @task(name="report", cache_policy=NO_CACHE)
 def store_report(
     storage: Storage, manifest: dict[str, Any], figures: list[dict[str, str]], samples: list[dict[str, Any]]
-) -> str:
-    """Writes the page and returns its key."""
+) -> list[str]:
+    """Writes the page, and a grid of pictures where they are the rows; returns their keys."""
     words = [(str(next(iter(row.values()))), describe_row(row)) for row in samples]
-    return write_report(storage, manifest, [(row["figure"], row["value"]) for row in figures], words)
+    page = write_report(storage, manifest, [(row["figure"], row["value"]) for row in figures], words)
+    return [page, write_grid(storage, manifest)] if manifest["orders"] else [page]

@@ -12,6 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.generate import generate
+from flows.overview import renew_overview
 from flows.parameters import JobName, resolve_date, run_name
 from flows.server import ending_with_server, show_in_ui, wait_for_server
 from infra.errors import NightshiftError, ServiceError
@@ -51,6 +52,7 @@ def nightly(date: str = "") -> State[list[RunOutcome]]:
         else:
             message = f"nothing is loaded into {' and '.join(empty)}"
             outcomes.append(RunOutcome(job=name, date=day, outcome="skipped", message=message))
+    renew_overview(storage)
     return summarise(outcomes, "nightly-summary")
 
 

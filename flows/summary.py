@@ -1,6 +1,6 @@
 """A partition in words and figures, for the run's page and the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workers.manifest import model_pins
@@ -8,6 +8,7 @@ from workers.plan import Plan
 from workers.quality import FIGURES
 
 MAX_TEXT_CHARS = 300
+MAX_LINKS = 10
 
 
 def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
@@ -57,6 +58,17 @@ def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
     """A partition that was held back, as Markdown."""
     lines = [f"# {plan.job} · {plan.date} is held back", "", *(f"- {escape(reason)}" for reason in reasons)]
     return "\n".join([*lines, "", how_to_publish(plan)])
+
+
+def markdown_links(manifest: dict[str, Any], presign: Callable[[str], str]) -> str:
+    """Where the rows are: links to the first parts, which expire, and what reads all of them."""
+    parts = [part for part in manifest["parts"] if part["rows"]]
+    shown = [f"- [{each['key']}]({presign(each['key'])}): {each['rows']:,} rows" for each in parts[:MAX_LINKS]]
+    rest = [f"- and {len(parts) - MAX_LINKS:,} more"] if len(parts) > MAX_LINKS else []
+    command = f"`nightshift export {manifest['job']} --date {manifest['date']} --to rows`"
+    return "\n".join(
+        [f"# Rows of {manifest['job']} · {manifest['date']}", "", *shown, *rest, "", f"All of them: {command}"]
+    )
 
 
 def how_to_publish(plan: Plan) -> str:

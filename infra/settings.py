@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     num_actors: int = Field(0, ge=0, description="generate actors of a partition; 0: as many as there is room for")
     stall_timeout_s: float = Field(600, gt=0, description="an actor without progress for so long is replaced")
     server_wait_s: float = Field(300, ge=0, description="how long runs wait for a Prefect server that went away")
+    price_per_hour: float = Field(
+        0.0, ge=0, description="of one actor, for the costs on the overview; 0: none are shown"
+    )
     stack_dir: Path = Field(Path(STACK_DIR), description="folder of the local stack: data, logs, process ids")
     stack_s3_port: int = Field(8333, ge=1024, le=55535)
     stack_prefect_port: int = Field(4200, ge=1024, le=65535)

@@ -16,7 +16,7 @@ from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.inputs import input_key, list_input_files
 from workers.jobs import JOBS
-from workers.report import report_key
+from workers.report import OVERVIEW, report_key
 
 LINK_EXPIRES_S = 24 * 3600
 DATED = "interactions"
@@ -68,7 +68,7 @@ def demo(
 
 def report_links(storage: Storage, date: str) -> list[tuple[str, str]]:
     """Addresses, for a browser on this machine, of the pages of the night's partitions."""
-    keys = [report_key(job, date) for job in JOBS]
+    keys = [OVERVIEW, *(report_key(job, date) for job in JOBS)]
     present = [key for key in keys if storage.head(key)]
     return [
         ("report" if number == 0 else "", storage.presign(key, LINK_EXPIRES_S)) for number, key in enumerate(present)

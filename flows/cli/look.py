@@ -126,3 +126,19 @@ def export(
     storage = open_storage(load_settings())
     folder = export_partition(storage, find_job(job).name, parse_date(date).isoformat(), to)
     console.print(f"exported to {folder}", markup=False)
+
+
+def reports(
+    to: Annotated[Path, typer.Option(help="An empty folder; open its index.html with a browser.")],
+) -> None:
+    """Downloads the pages of all nights: a calendar of what was published, held back or failed, and a page of each.
+
+    Example: `nightshift reports --to ./reports`
+    """
+    if to.exists() and any(to.iterdir()):
+        raise InputError(f"{to} is not empty; choose another folder or remove it first")
+    storage = open_storage(load_settings())
+    num_files = storage.download("reports/", to)
+    if not num_files:
+        raise InputError("there are no reports yet; `nightshift nightly` makes the first")
+    console.print(f"{num_files} pages are in {to}; begin with {to / 'index.html'}", markup=False, soft_wrap=True)

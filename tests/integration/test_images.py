@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -96,7 +97,18 @@ def test_the_deployment_makes_pictures_too(gallery: Night) -> None:
     assert published(gallery, day).num_rows == 10
     with gallery.api as api:
         artifacts = api.post("artifacts/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}).json()
-    assert f"{JOB.replace('_', '-')}-report" in {artifact["key"] for artifact in artifacts}
+    by_key = {artifact["key"]: artifact for artifact in artifacts}
+    assert {f"product-images-{what}" for what in ("report", "pictures", "rows", "figures")} | {
+        "overview"
+    } <= by_key.keys()
+    grid = httpx.get(by_key["product-images-pictures"]["data"])
+    assert Image.open(io.BytesIO(grid.content)).format == "PNG"
+    link = by_key["product-images-rows"]["data"].partition("](")[2].partition(")")[0]
+    assert pq.read_table(io.BytesIO(httpx.get(link).content)).num_rows > 0
+    assert f"{JOB}/dt={day}/index.html" in gallery.storage.get("reports/index.html").decode()
+    gallery.run("reports", "--to", "pages")
+    assert (gallery.folder / "pages" / JOB / f"dt={day}" / "pictures.png").exists()
+    assert "is not empty" in gallery.run("reports", "--to", "pages", status=2)
 
 
 def test_several_families_compete(gallery: Night) -> None:

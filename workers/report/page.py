@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from infra.parquet import read_rows
 from infra.storage import Storage
@@ -21,7 +21,7 @@ from workers.registry import ModelVersion, find_version
 from workers.report.charts import draw_curves, read_curves
 from workers.report.people import example_people
 from workers.report.pictures import class_samples
-from workers.report.trend import draw_trend
+from workers.report.trend import draw_trend, last_nights
 
 FINGERPRINT = "nightshift-manifest"
 """Metadata of a page: which manifest it reports on."""
@@ -39,14 +39,19 @@ def has_report(storage: Storage, manifest: Mapping[str, Any]) -> bool:
     return info is not None and info.metadata.get(FINGERPRINT) == _identity(manifest)
 
 
+def template(name: str) -> Template:
+    """A page's template; what it is given from data is escaped."""
+    loader = PackageLoader("workers.report", ".")
+    return Environment(loader=loader, autoescape=select_autoescape(["j2"]), undefined=StrictUndefined).get_template(
+        name
+    )
+
+
 def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samples: Rows) -> str:
     """Writes the page and returns its key. `figures` are of the partition, `samples` are rows in words."""
     versions = [find_version(storage, pin["name"], pin["version"]) for pin in model_pins(manifest)]
     people = example_people(storage, manifest)
-    environment = Environment(
-        loader=PackageLoader("workers.report", "."), autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
-    )
-    text = environment.get_template("page.html.j2").render(
+    text = template("page.html.j2").render(
         job=manifest["job"],
         date=manifest["date"],
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -55,7 +60,7 @@ def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samp
         people=people,
         classes=class_samples(storage, manifest) if manifest["orders"] else [],
         models=[(version, _metrics(version), _charts(storage, version)) for version in versions],
-        trend=draw_trend(storage, manifest),
+        trend=draw_trend(last_nights(storage, manifest)),
         reasons=_reasons(storage, manifest),
         lineage=_lineage(manifest),
     )

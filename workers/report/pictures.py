@@ -16,6 +16,8 @@ from workers.pictures import PictureError, open_picture, to_square
 EACH = 10
 """Pictures of a class that are shown, of either kind."""
 MAX_CLASSES = 30
+CELL_PX, GAP_PX = 48, 4
+"""Of the grid: small pictures are shown larger."""
 MAX_ROWS_READ = 20_000
 """Of the inputs: real pictures of a class that begins later are not shown."""
 
@@ -43,6 +45,30 @@ def class_samples(storage: Storage, manifest: dict[str, Any]) -> list[ClassSampl
         )
         for order in orders
     ]
+
+
+def draw_grid(storage: Storage, manifest: dict[str, Any]) -> bytes:
+    """PNG of some published pictures: a row for each class."""
+    wanted = {order["label"] for order in manifest["orders"][:MAX_CLASSES]}
+    found = _first_of_each(storage, [part["key"] for part in manifest["parts"]], wanted)
+    rows = [[Image.open(io.BytesIO(content)) for content in found[label]] for label in sorted(found)]
+    px = rows[0][0].size[0] if rows else 1
+    cell = max(px, CELL_PX) + GAP_PX
+    grid = Image.new("RGB", (EACH * cell + GAP_PX, max(1, len(rows)) * cell + GAP_PX), "white")
+    for down, row in enumerate(rows):
+        for across, image in enumerate(row):
+            shown = image.convert("RGB").resize((cell - GAP_PX, cell - GAP_PX), Image.Resampling.NEAREST)
+            grid.paste(shown, (GAP_PX + across * cell, GAP_PX + down * cell))
+    sink = io.BytesIO()
+    grid.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def write_grid(storage: Storage, manifest: dict[str, Any]) -> str:
+    """Writes the grid beside the partition's page and returns its key."""
+    key = f"reports/{manifest['job']}/dt={manifest['date']}/pictures.png"
+    storage.put(key, draw_grid(storage, manifest), content_type="image/png")
+    return key
 
 
 def _first_of_each(

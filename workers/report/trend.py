@@ -1,5 +1,6 @@
 """How a job's figures moved over its last published nights."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import partial
@@ -23,15 +24,25 @@ def last_nights(storage: Storage, manifest: dict[str, Any]) -> list[dict[str, An
     return [*(published.manifest for published in found if published), manifest]
 
 
-def draw_trend(storage: Storage, manifest: dict[str, Any]) -> str:
-    """A panel for each figure of quality that people have a name for; empty before the second night."""
-    nights = last_nights(storage, manifest)
+def draw_trend(nights: Sequence[dict[str, Any]]) -> str:
+    """A panel for each figure of the manifests of some nights; empty before the second night."""
     if len(nights) < 2:
         return ""
     days = [date.fromisoformat(night["date"]) for night in nights]
-    trends = [Trend("rows published", days, [float(night["counts"]["accepted"]) for night in nights])]
-    for name in manifest["quality"]:
+    figures = {
+        "rows published": [float(night["counts"]["accepted"]) for night in nights],
+        "rows per second": [rows_per_second(night) for night in nights],
+        "actor hours": [actor_hours(night) for night in nights],
+    }
+    for name in nights[-1]["quality"]:
         if name in FIGURES:
-            values = [night["quality"].get(name, float("nan")) for night in nights]
-            trends.append(Trend(FIGURES[name][0], days, values))
-    return draw_trends(trends)
+            figures[FIGURES[name][0]] = [night["quality"].get(name, float("nan")) for night in nights]
+    return draw_trends([Trend(label, days, values) for label, values in figures.items()])
+
+
+def rows_per_second(manifest: dict[str, Any]) -> float:
+    return manifest["counts"]["input_rows"] / manifest["seconds"] if manifest["seconds"] else 0.0
+
+
+def actor_hours(manifest: dict[str, Any]) -> float:
+    return manifest["actor_seconds"] / 3600

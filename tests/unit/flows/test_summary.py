@@ -1,4 +1,4 @@
-from flows.summary import escape, markdown_summary
+from flows.summary import escape, markdown_links, markdown_summary
 
 MANIFEST = {
     "job": "product_descriptions",
@@ -30,3 +30,12 @@ def test_what_was_published_in_spite_of_a_gate_says_so() -> None:
     summary = markdown_summary(MANIFEST | {"breaches": ["distinct_2 is 0, the limit is 0.1", "x"]}, [])
     assert "| published though | distinct\\_2 is 0, the limit is 0.1; x |" in summary
     assert "published though" not in markdown_summary(MANIFEST | {"breaches": []}, [])
+
+
+def test_rows_are_linked_part_by_part_up_to_ten() -> None:
+    parts = [{"key": f"outputs/j/part-{number}.parquet", "rows": number} for number in range(13)]
+    text = markdown_links({"job": "j", "date": "2026-11-22", "parts": parts}, lambda key: f"https://store/{key}?signed")
+    assert text.count("?signed)") == 10
+    assert "[outputs/j/part-1.parquet](https://store/outputs/j/part-1.parquet?signed): 1 rows" in text
+    assert "and 2 more" in text
+    assert "nightshift export j --date 2026-11-22" in text

@@ -1,9 +1,11 @@
+import io
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from infra.parquet import encode
 from infra.storage import Storage
@@ -11,7 +13,7 @@ from tests.unit.workers.conftest import DISC, store_of
 from tests.unit.workers.picture_files import drawings
 from workers.part import QUARANTINE
 from workers.registry import ModelVersion, publish_version
-from workers.report import has_report, report_key, write_report
+from workers.report import has_report, report_key, write_grid, write_report
 
 DAY = "2026-11-22"
 SCRIPT = "<script>alert(1)</script>"
@@ -97,3 +99,13 @@ def test_texts_are_shown_as_samples(storage: Storage) -> None:
     text = storage.get(write_report(storage, manifest, FIGURES, [("p1", f"A {SCRIPT} kettle")])).decode()
     assert "A &lt;script&gt;alert(1)&lt;/script&gt; kettle" in text
     assert "img" not in Elements(text).tags
+
+
+def test_the_grid_has_a_row_for_each_class(storage: Storage) -> None:
+    manifest = manifest_of(storage, with_orders=True)
+    key = write_grid(storage, manifest)
+    assert key == f"reports/product_images/dt={DAY}/pictures.png"
+    grid = Image.open(io.BytesIO(storage.get(key)))
+    assert grid.size == (10 * 52 + 4, 2 * 52 + 4)
+    assert grid.getpixel((2, 2)) == grid.getpixel((300, 30)) == (255, 255, 255)
+    assert len(set(grid.crop((4, 4, 52, 52)).getdata())) > 1

@@ -77,11 +77,11 @@ def test_people_are_shown_with_what_they_have_and_get_and_without_a_name(storage
 
 def test_figures_of_the_last_thirty_nights_are_drawn(storage: Storage) -> None:
     first = published(storage, "2026-11-20")
-    assert draw_trend(storage, first) == ""
+    assert draw_trend(last_nights(storage, first)) == ""
     published(storage, "2026-09-01")
     last = published(storage)
     assert [night["date"] for night in last_nights(storage, last)] == ["2026-11-20", DAY]
-    chart = draw_trend(storage, last)
+    chart = draw_trend(last_nights(storage, last))
     assert chart.startswith("<svg")
     assert "NDCG@10 of the recommender" in chart
     assert "share passed" in chart
