@@ -172,7 +172,7 @@ class RankedItems:
             "users in the interactions": table.num_rows,
             f"users recommended to ({days})": self._active.num_rows,
             "users with one event": int(pc.sum(pc.equal(table["num_events"], 1)).as_py() or 0),
-            f"users of whom only the newest {most:,} events are read": int(
+            f"users of whom only the newest {most:,} events count": int(
                 pc.sum(pc.greater(pc.subtract(table["num_events"], table["num_repeated"]), most)).as_py() or 0
             ),
             "users of whom nothing known is read: they get what is popular": self._num_unguided,

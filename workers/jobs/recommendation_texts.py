@@ -27,8 +27,8 @@ class RecommendationSettings(TextSettings):
     """Users with an event in the last so many days are recommended to; 0: all."""
     leave_out_seen: bool = True
     """Whether products that a user has are never recommended to them."""
-    max_history: int = 200
-    """The newest events of a user that are read."""
+    max_history: int = 10_000
+    """The newest events of a user that count as theirs."""
     num_facts: int = 3
     """Facts that a text states, beside the product's name and kind."""
     facts_per_sentence: int = 3

@@ -133,6 +133,9 @@ def test_odd_users_and_events_are_served_and_counted(storage: Storage, model_fol
     assert "sleeper" in everybody["user_id"].to_pylist()
     again, _ = ranked(storage, model_folder, leave_out_seen=False)
     assert again.num_rows == 15
+    whole, _ = ranked(storage, model_folder)
+    found = [row["item_id"] for row in whole.to_pylist() if row["user_id"] == "busy"]
+    assert found == [NEW], "of ten thousand events the oldest counts, too"
 
 
 def test_what_happens_after_the_night_changes_not_a_byte(storage: Storage, model_folder: Path) -> None:
