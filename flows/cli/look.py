@@ -1,5 +1,10 @@
 """The commands that only look: show, models, export. They need storage, neither Ray nor Prefect."""
 
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +22,7 @@ from workers.models import MODELS
 from workers.outputs import export_partition, sample_rows
 from workers.partition import PartitionState, list_partitions
 from workers.plan import parse_date
-from workers.registry import ModelVersion, list_versions, promote, read_champion, roll_back
+from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion, roll_back
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -82,14 +87,24 @@ def models(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
     ] = False,
+    tensorboard: Annotated[
+        str, typer.Option(help="Opens TensorBoard on the training of this version; Ctrl-C ends it.")
+    ] = "",
     json: JsonOption = False,
 ) -> None:
     """Lists model versions with their held-out metrics; the champion is the one that nights use.
 
-    Example: `nightshift models product_descriptions --promote 2026-11-22-gpt-1a2b3c4d`
+    Examples:
+
+    `nightshift models copywriter --promote 2026-11-22-gpt-1a2b3c4d`
+
+    `nightshift models copywriter --tensorboard 2026-11-22-gpt-1a2b3c4d`
     """
     storage = open_storage(load_settings())
     names = models_of(job) if job else tuple(MODELS)
+    if tensorboard:
+        open_tensorboard(storage, find_any(storage, names, tensorboard))
+        return
     if promote_ or rollback:
         if len(names) > 1 or (promote_ and rollback):
             raise InputError(f"name one model ({', '.join(names)}), and either --promote VERSION or --rollback")
@@ -107,6 +122,22 @@ def models(
         current = holder[0].version if holder else ""
         rows = [("champion" if v.version == current else "", v.version, v.through, *metric_cells(v)) for v in versions]
         print_table(f"Model {name}", ["", "version", "data through", *MODELS[name].figures, "CPU s"], rows)
+
+
+def find_any(storage: Storage, names: Sequence[str], version: str) -> ModelVersion:
+    """The version of that name of one of several models; raises InputError that lists those of the last one."""
+    found = (each for name in names for each in list_versions(storage, name) if each.version == version)
+    return next(found, None) or find_version(storage, names[-1], version)
+
+
+def open_tensorboard(storage: Storage, version: ModelVersion) -> None:
+    """Downloads the event files of a version and serves them on this machine until it is interrupted."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not storage.download(f"{version.prefix}tensorboard/", Path(folder)):
+            raise InputError(f"{version.version} has no event files")
+        words = ("-m", "tensorboard.main", f"--logdir={folder}", "--host=127.0.0.1", "--port=0")
+        with contextlib.suppress(KeyboardInterrupt):
+            subprocess.run([sys.executable, *words], check=False)
 
 
 def metric_cells(version: ModelVersion) -> list[str]:

@@ -2,10 +2,12 @@ import importlib
 import inspect
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 from prefect import Flow
+from prefect.events import AutomationCore, EventTrigger
 from prefect.utilities.callables import parameter_schema
 
 from workers.jobs import JOBS
@@ -37,3 +39,10 @@ def test_a_deployment_gives_parameters_that_its_flow_takes(deployment: dict[str,
 def test_each_field_of_a_form_is_explained(deployment: dict[str, Any]) -> None:
     fields = parameter_schema(flow_of(deployment).fn).properties
     assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
+def test_the_automation_that_notifies_is_one_that_prefect_takes() -> None:
+    text = Path("infra/deploy/notify.yaml").read_text().replace("BLOCK_ID", str(uuid4()))
+    automation = AutomationCore.model_validate(yaml.safe_load(text))
+    assert isinstance(automation.trigger, EventTrigger)
+    assert automation.trigger.expect == {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "Held")}
