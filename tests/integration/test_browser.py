@@ -47,8 +47,11 @@ def artifacts(night: Night, run_id: str) -> dict[str, dict]:
 
 def test_every_job_has_its_deployment_in_the_list(night: Night, page: "playwright.Page") -> None:
     page.goto(f"{ui(night)}/deployments")
-    for name in ("nightly", "backfill", "retry_quarantined", "promote", *JOBS):
-        page.get_by_role("link", name=name, exact=True).first.wait_for()
+    page.get_by_role("link", name="backfill", exact=True).first.wait_for()
+    listed = set(page.get_by_role("link").all_inner_texts())
+    assert listed >= {"nightly", "backfill", "retry_quarantined", "promote", "rollback", "generate", *JOBS}, (
+        "the first page of ten"
+    )
 
 
 def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(night: Night, page: "playwright.Page") -> None:
