@@ -224,9 +224,9 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, 4 << 20)))
     run.finish(1)
     assert run.said("out of memory with 8 rows at once; batches have 4 from now on")
-    assert not run.said("another one")
     rows = read_rows(storage, key).to_pylist()
     assert len(rows) == CATALOGUES["b"]
+    # What one row needs is not known to the byte: where not even that is left, the rest is another actor's (next test).
     for row, other in zip(rows, expected, strict=True):  # a smaller batch may change the last bits of a product
         assert row.pop("log_probability") == pytest.approx(other.pop("log_probability"), abs=1e-5)
         assert row == other
