@@ -50,5 +50,4 @@ def read_catalog(storage: Storage, snapshot: Snapshot) -> Catalog:
         for group in range(len(item.row_groups)):
             rows = read_row_group(storage, snapshot.table, item.key, group, [*COLUMNS, "updated_at"])
             tables.append(rows.filter(pc.fill_null(pc.less(rows["updated_at"], cut), True)).select(COLUMNS))
-    schema = pa.schema([(name, rows.schema.field(name).type) for name in COLUMNS]) if tables else None
-    return Catalog(pa.concat_tables(tables, promote_options="none") if tables else pa.table({}, schema=schema))
+    return Catalog(pa.concat_tables(tables) if tables else pa.table({name: [] for name in COLUMNS}))

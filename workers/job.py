@@ -55,7 +55,11 @@ class Preparer(Protocol):
         ...
 
     def summary(self) -> Mapping[str, Any]:
-        """What `Prepared.summary` holds; asked for after the last batch."""
+        """What `Prepared.summary` holds; asked for after the last batch, like `examples`."""
+        ...
+
+    def examples(self) -> list[dict[str, Any]]:
+        """What the report shows beside some rows; kept in the file of prepared rows only."""
         ...
 
 

@@ -112,7 +112,7 @@ def make_manifest(
         "settings": dict(plan.settings),
         "snapshot": asdict(plan.snapshot),
         "orders": [asdict(order) for order in plan.orders],
-        "prepared": asdict(replace(plan.prepared, summary=_impersonal(plan))) if plan.prepared else None,
+        "prepared": asdict(plan.prepared) if plan.prepared else None,
         "parts": [
             {
                 "key": output_key(plan, receipt.shard, generation),
@@ -143,12 +143,6 @@ def model_pins(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """The models that made the partition, in the order of their use."""
     prepared = manifest.get("prepared")
     return [prepared["model"], manifest["model"]] if prepared else [manifest["model"]]
-
-
-def _impersonal(plan: Plan) -> dict[str, Any]:
-    """The summary of prepared rows without its examples."""
-    assert plan.prepared is not None
-    return {name: value for name, value in plan.prepared.summary.items() if name != "examples"}
 
 
 def output_key(plan: Plan, shard: int, generation: int) -> str:

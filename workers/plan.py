@@ -83,8 +83,7 @@ class Prepared:
     model: ModelPin
     objects: tuple[InputObject, ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
-    """`counts` of what was found in the inputs, by what people call it; `quality`: figures of the prepared rows;
-    `examples` for the report."""
+    """`counts` of what was found in the inputs, by what people call it; `quality`: figures of the prepared rows."""
 
 
 @dataclass(frozen=True, slots=True)

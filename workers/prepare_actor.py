@@ -16,7 +16,7 @@ from infra.storage import open_storage
 from workers.jobs import find_job
 from workers.models import MODELS
 from workers.plan import Plan
-from workers.prepared_rows import SUMMARY_KEY
+from workers.prepared_rows import EXAMPLES_KEY, SUMMARY_KEY
 from workers.registry import version_prefix
 from workers.reports import Report, Reporter
 
@@ -51,7 +51,10 @@ class PrepareActor:
                 path,
                 preparer.batches(),
                 job.preparation.schema,
-                lambda: {SUMMARY_KEY: json.dumps(preparer.summary(), separators=(",", ":"))},
+                lambda: {
+                    SUMMARY_KEY: json.dumps(preparer.summary()),
+                    EXAMPLES_KEY: json.dumps(preparer.examples()),
+                },
             )
             try:
                 storage.put_file(plan.prepared_key, path, if_absent=True)

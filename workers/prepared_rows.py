@@ -1,4 +1,7 @@
-"""The file of rows that a job prepares: found by its plan, with its summary in the footer."""
+"""The file of rows that a job prepares: found by its plan, with its summary in the footer, and examples for the report.
+
+The summary goes on into plan and manifest; examples, which are about people, stay in this file.
+"""
 
 import json
 from dataclasses import replace
@@ -7,8 +10,8 @@ from infra.parquet import read_footer
 from infra.storage import Storage
 from workers.plan import InputObject, Plan
 
-SUMMARY_KEY = "nightshift-prepared"
-"""In the footer: `Prepared.summary` as JSON."""
+SUMMARY_KEY, EXAMPLES_KEY = "nightshift-prepared", "nightshift-examples"
+"""In the footer, as JSON: `Prepared.summary`, and what the job's `Preparer` remembers for the report."""
 
 
 def find_prepared(storage: Storage, plan: Plan) -> Plan | None:

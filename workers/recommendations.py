@@ -160,7 +160,10 @@ class RankedItems:
         return sorted({key for key, _ in facts[one.item] & facts.get(one.because or "", frozenset())})
 
     def summary(self) -> Mapping[str, Any]:
-        return {"counts": self._counts(), "quality": self._quality(), "examples": self._examples}
+        return {"counts": self._counts(), "quality": self._quality()}
+
+    def examples(self) -> list[dict[str, Any]]:
+        return self._examples
 
     def _counts(self) -> dict[str, int]:
         table, catalog, most = self._histories.table, self._catalog, self._settings.max_history

@@ -213,6 +213,10 @@ def starve(cluster: Cluster, spare_bytes: int) -> bool:
 needs_limits = pytest.mark.skipif(not hasattr(psutil, "RLIMIT_DATA"), reason="only Linux limits a running process")
 
 
+ROOM_FOR_SOME_ROWS = 12 << 20
+"""One row needs about 3 MiB, eight need more than 20 (measured): in between, far from both."""
+
+
 @needs_limits
 def test_a_batch_that_does_not_fit_into_memory_is_halved(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
@@ -221,12 +225,12 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     Run(settings, storage, hungry).finish(1)
     key = part_key(hungry, 1)
     expected = read_rows(storage, key).to_pylist()
-    run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, 4 << 20)))
+    run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, ROOM_FOR_SOME_ROWS)))
     run.finish(1)
     assert run.said("out of memory with 8 rows at once; batches have 4 from now on")
+    assert not run.said("another one")
     rows = read_rows(storage, key).to_pylist()
     assert len(rows) == CATALOGUES["b"]
-    # What one row needs is not known to the byte: where not even that is left, the rest is another actor's (next test).
     for row, other in zip(rows, expected, strict=True):  # a smaller batch may change the last bits of a product
         assert row.pop("log_probability") == pytest.approx(other.pop("log_probability"), abs=1e-5)
         assert row == other

@@ -12,7 +12,7 @@ from infra.errors import ObjectNotFound
 from infra.parquet import read_metadata
 from infra.storage import Storage
 from workers.outputs import sample_rows
-from workers.prepared_rows import SUMMARY_KEY
+from workers.prepared_rows import EXAMPLES_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ def example_people(storage: Storage, manifest: dict[str, Any]) -> list[Person]:
     if not manifest.get("prepared") or not manifest["prepared"]["objects"]:
         return []
     try:
-        summary = json.loads(read_metadata(storage, manifest["prepared"]["objects"][0]["key"])[SUMMARY_KEY])
+        examples = json.loads(read_metadata(storage, manifest["prepared"]["objects"][0]["key"])[EXAMPLES_KEY])
     except ObjectNotFound:
         return []
-    rows = sample_rows(storage, manifest, len(summary["examples"]) * manifest["settings"]["num_items"])
-    people = [_person(example, rows) for example in summary["examples"]]
+    rows = sample_rows(storage, manifest, len(examples) * manifest["settings"]["num_items"])
+    people = [_person(example, rows) for example in examples]
     return [person for person in people if person.recommended]
 
 

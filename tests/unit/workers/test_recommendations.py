@@ -84,7 +84,7 @@ def ranked(storage: Storage, model_folder: Path, **settings: Any) -> tuple[pa.Ta
     )
     table = pa.Table.from_batches(preparer.batches(), RANKED)
     assert told
-    return table, dict(preparer.summary())
+    return table, {**preparer.summary(), "examples": preparer.examples()}
 
 
 VERSION = ModelVersion(

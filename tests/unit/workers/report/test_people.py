@@ -10,7 +10,7 @@ from infra.storage import Storage, open_storage
 from workers.manifest import make_manifest, model_pins, output_key
 from workers.part import Receipt
 from workers.plan import InputObject, ModelPin, Plan, Prepared, Snapshot
-from workers.prepared_rows import SUMMARY_KEY, find_prepared
+from workers.prepared_rows import EXAMPLES_KEY, SUMMARY_KEY, find_prepared
 from workers.report.people import Person, Recommended, example_people
 from workers.report.trend import draw_trend, last_nights
 
@@ -20,7 +20,7 @@ EXAMPLES = [
     {"user_id": "u2", "history": [], "num_items": 0, "titles": {"b": "The B"}},
     {"user_id": "u3", "history": ["The A"], "num_items": 1, "titles": {}},
 ]
-SUMMARY = {"counts": {"users": 3}, "quality": {"ndcg_10": 0.1}, "examples": EXAMPLES}
+SUMMARY = {"counts": {"users": 3}, "quality": {"ndcg_10": 0.1}}
 SETTINGS = {"rows_per_shard": 10, "num_items": 1}
 ROWS = pa.table(
     {
@@ -45,7 +45,10 @@ def prepared_plan(storage: Storage, day: str = DAY) -> Plan:
         "recommendation_texts", 1, day, snapshot, writer, SETTINGS, prepared=Prepared(snapshots=(catalog,), model=pin)
     )
     assert find_prepared(storage, bare) is None
-    storage.put(bare.prepared_key, encode(ROWS, ROWS.schema, {SUMMARY_KEY: json.dumps(SUMMARY)}))
+    storage.put(
+        bare.prepared_key,
+        encode(ROWS, ROWS.schema, {SUMMARY_KEY: json.dumps(SUMMARY), EXAMPLES_KEY: json.dumps(EXAMPLES)}),
+    )
     found = find_prepared(storage, bare)
     assert found is not None
     return found
