@@ -117,7 +117,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         parts = [item.key for item in list_parts(storage, plan.prefix).values()]
         storage.delete([*parts, plan.prepared_key] if plan.prepared else parts)
     try:
-        plan = prepare(storage, plan)
+        plan = prepare_partition(storage, plan) if plan.prepared else plan
         receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
         quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
         seconds = time.monotonic() - started
@@ -234,13 +234,9 @@ def plan_partition(storage: Storage, job: Job, day: Day, models: list[ModelVersi
     return plan
 
 
-def prepare(storage: Storage, plan: Plan) -> Plan:
-    """The plan with its rows, for a job that computes them from several tables."""
-    return prepare_partition(storage, plan) if plan.prepared else plan
-
-
 @task(name="prepare rows", cache_policy=NO_CACHE)
 def prepare_partition(storage: Storage, plan: Plan) -> Plan:
+    """The plan with its rows, for a job that computes them from several tables."""
     key = f"{plan.job.replace('_', '-')}-preparation"
     with Stage(f"rows of {plan.job} {plan.date}", 1.0, key, unit="") as stage:
         plan = prepare_rows(load_settings(), storage, plan, Watcher(stage.line, stage.update))

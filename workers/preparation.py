@@ -4,7 +4,7 @@ import logging
 
 from infra.settings import Settings
 from infra.storage import Storage
-from workers.cluster import actor_options, connect, pool_size
+from workers.cluster import connect
 from workers.plan import Plan
 from workers.prepare_actor import PrepareActor
 from workers.prepared_rows import find_prepared
@@ -16,20 +16,17 @@ def prepare_rows(settings: Settings, storage: Storage, plan: Plan, watcher: Watc
     """The plan with its prepared rows, computed now on one actor unless an earlier run has done so."""
     found = find_prepared(storage, plan)
     if found is not None:
-        if plan.prepared is not None:
-            watcher.on_line(LogLine(logging.INFO, f"the {found.num_rows:,} rows were prepared before"))
+        watcher.on_line(LogLine(logging.INFO, f"the {found.num_rows:,} rows were prepared before"))
         return found
     connect(settings)
-    threads, num_gpus = plan.settings["threads"], plan.settings["num_gpus"]
-    pool_size(1, 1, threads, num_gpus)
     run_on_one_actor(
         PrepareActor,
-        actor_options(threads, num_gpus),
         settings,
         plan,
+        num_cpus=plan.settings["threads"],
+        num_gpus=plan.settings["num_gpus"],
         label="preparation",
         watcher=watcher,
-        stall_timeout_s=settings.stall_timeout_s,
         advice="Give the actor a larger node, or lower max_history",
     )
     found = find_prepared(storage, plan)

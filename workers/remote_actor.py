@@ -11,6 +11,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory
+from infra.settings import Settings
+from workers.cluster import actor_options, pool_size
 from workers.reports import LogLine, Report, Watcher
 from workers.rows import is_out_of_memory
 
@@ -116,21 +118,27 @@ class RemoteActor:
 
 def run_on_one_actor(
     actor_class: type,
-    options: dict[str, Any],
-    *arguments: Any,
+    settings: Settings,
+    argument: Any,
+    *,
+    num_cpus: float,
+    num_gpus: float,
     label: str,
     watcher: Watcher,
-    stall_timeout_s: float,
     advice: str,
 ) -> Any:
-    """What the `work` of one actor returns. An actor that dies, or does not move, is replaced.
+    """What the `work` of one actor, made of `settings` and `argument`, returns. One that dies, or does not move, is
+    replaced.
 
-    Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, or what the work raised.
+    Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, what the work raised, or at once
+    ServiceError where no node will ever hold the actor.
     """
+    pool_size(1, 1, num_cpus, num_gpus)
+    options = actor_options(num_cpus, num_gpus)
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        actor = RemoteActor(actor_class, options, *arguments, label=label, watcher=watcher)
+        actor = RemoteActor(actor_class, options, settings, argument, label=label, watcher=watcher)
         try:
-            return _wait_for_work(actor, watcher, stall_timeout_s)
+            return _wait_for_work(actor, watcher, settings.stall_timeout_s)
         except ActorLost as exc:
             if attempt == MAX_ATTEMPTS:
                 raise GenerationError(f"{label} was given up {MAX_ATTEMPTS} times; the last time it {exc}") from exc

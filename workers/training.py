@@ -12,7 +12,7 @@ import ray
 from infra.errors import InputError, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage
-from workers.cluster import actor_options, connect, pool_size
+from workers.cluster import connect
 from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.plan import Snapshot, digest
@@ -66,17 +66,14 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
             watcher.on_line(LogLine(logging.INFO, f"{version.version} was already trained on just this"))
             return version
     connect(settings)
-    threads = training.settings.num_threads
-    num_gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-    pool_size(1, 1, threads, num_gpus)
     trained: ModelVersion = run_on_one_actor(
         TrainActor,
-        actor_options(threads, num_gpus),
         settings,
         training,
+        num_cpus=training.settings.num_threads,
+        num_gpus=1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0,
         label="training",
         watcher=watcher,
-        stall_timeout_s=settings.stall_timeout_s,
         advice="Lower the batch size or the width",
     )
     return trained

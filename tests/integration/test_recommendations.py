@@ -98,7 +98,9 @@ def test_every_user_gets_texts_and_no_line_tells_who(shop: Night) -> None:
     strange = [row for row in rows if row["user_id"] == "shopper-strange"]
     assert [row["because_item_id"] for row in strange] == [None] * len(strange)
     assert all(row["because_item_id"] for row in rows if row not in strange)
-    for text in [output, *(row["text"] for row in rows)]:
+    kept = [item.key for item in shop.storage.list(f"work/{JOB}/dt={DAY}/") if item.key.endswith(".json")]
+    kept += [f"outputs/{JOB}/dt={DAY}/_SUCCESS", "reports/index.html"]
+    for text in [output, *(row["text"] for row in rows), *(shop.storage.get(key).decode() for key in kept)]:
         assert "shopper" not in text
         assert "discontinued" not in text
     assert "nothing changed since" in shop.run("run", JOB, "--date", DAY, *LIKE_DESCRIPTIONS)
