@@ -18,8 +18,11 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from aigc_models.checkpoint import CheckpointError, read_tensors, write_tensors
+from aigc_models.tracing import TRACE_SUFFIX, tracing
 
 STATE = "training.safetensors"
+STEPS_BEFORE_TRACE = 20
+"""The first steps allocate and compile: they say little of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class LoopSettings:
     device: str = "auto"
     """auto: CUDA where there is one."""
     num_threads: int = 1
+    trace_steps: int = 0
+    """Steps that a profiler trace is recorded of, beside the event files; 0: none."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,6 +62,8 @@ class LoopSettings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, not {value}")
+        if self.trace_steps < 0:
+            raise ValueError(f"trace_steps must not be negative, not {self.trace_steps}")
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")
 
@@ -221,17 +228,20 @@ class TrainingLoop:
     def run_steps(self, writer: SummaryWriter) -> None:
         counters, settings = self.counters, self.settings
         clock, saved_at = Clock(counters), time.monotonic()
-        while self.fraction() < 1.0 and counters.num_worse < settings.patience:
-            fraction = self.fraction()
-            losses = self.train_step(fraction)
-            clock.advance()
-            if self.fraction() * settings.num_validations >= counters.num_validated + 1:
-                self.validate(writer)
+        path = self.work_dir / "tensorboard" / f"steps{TRACE_SUFFIX}"
+        with tracing(path, skip=STEPS_BEFORE_TRACE, record=settings.trace_steps) as mark_step:
+            while self.fraction() < 1.0 and counters.num_worse < settings.patience:
+                fraction = self.fraction()
+                losses = self.train_step(fraction)
+                mark_step()
                 clock.advance()
-            self.report(writer, losses, fraction)
-            if time.monotonic() - saved_at >= settings.checkpoint_every_s:
-                self.save()
-                saved_at = time.monotonic()
+                if self.fraction() * settings.num_validations >= counters.num_validated + 1:
+                    self.validate(writer)
+                    clock.advance()
+                self.report(writer, losses, fraction)
+                if time.monotonic() - saved_at >= settings.checkpoint_every_s:
+                    self.save()
+                    saved_at = time.monotonic()
         if counters.num_validated == 0:
             self.validate(writer)
         self.save()

@@ -12,15 +12,14 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
 from flows.dates import DateStatus, Mode, Order, examine_dates, parse_range, table_rows, totals
 from flows.interruption import interrupting_threads
 from flows.nightly import RunOutcome, run_partition, summarise
 from flows.overview import renew_overview
-from flows.parameters import JobName, split_assignments
+from flows.parameters import ActorCount, JobName, PolicyText, SettingsText, split_assignments, titled
 from flows.progress import Stage
-from flows.server import ending_with_server, show_in_ui
+from flows.server import ending_with_server, show_in_ui, tag_run
 from infra.settings import load_settings
 from infra.storage import open_storage
 from workers.cluster import connect, pool_size
@@ -36,16 +35,16 @@ def backfill_name() -> str:
 @flow(name="backfill", flow_run_name=backfill_name)
 @ending_with_server()
 def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Prefect UI, and that is best flat
-    job: JobName,
-    start: str,
-    end: str,
-    mode: Mode = "missing",
-    order: Order = "oldest",
-    max_parallel: Annotated[int, Field(ge=1)] = 1,
-    dry_run: bool = False,
-    model_policy: str = "champion",
-    settings: str = "",
-    num_actors: Annotated[int, Field(ge=0)] = 0,
+    job: Annotated[JobName, titled("Job")],
+    start: Annotated[str, titled("First date")],
+    end: Annotated[str, titled("Last date")],
+    mode: Annotated[Mode, titled("Which dates")] = "missing",
+    order: Annotated[Order, titled("Order")] = "oldest",
+    max_parallel: Annotated[int, titled("Dates at once", ge=1)] = 1,
+    dry_run: Annotated[bool, titled("Only tell what would be done")] = False,
+    model_policy: PolicyText = "champion",
+    settings: SettingsText = "",
+    num_actors: ActorCount = 0,
 ) -> State[list[RunOutcome]]:
     """Makes the partitions of a range of dates, in the background: its actors step aside while a night needs the
     cluster. A date that fails does not stop the others.
@@ -64,6 +63,7 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         num_actors: How many actors generate at once, those of all dates together. 0: as many as there is room for.
     """
     declared, days = find_job(job), parse_range(start, end, order)
+    tag_run("backfill", declared.name)
     parsed = declared.parse_settings(split_assignments(settings))
     storage = open_storage(load_settings())
     found = examine_dates(storage, declared, days, mode, model_policy, parsed)

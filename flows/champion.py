@@ -1,10 +1,12 @@
 """The flows that move a model's champion by hand, from the UI's forms."""
 
+from typing import Annotated
+
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.parameters import ModelName
+from flows.parameters import ModelName, titled
 from infra.settings import load_settings
 from infra.storage import open_storage
 from workers.registry import Champion, roll_back
@@ -17,7 +19,7 @@ def _name() -> str:
 
 
 @flow(name="promote", flow_run_name=_name)
-def promote(model: ModelName, version: str) -> Champion:
+def promote(model: Annotated[ModelName, titled("Model")], version: Annotated[str, titled("Version")]) -> Champion:
     """Makes a version the champion that nights use.
 
     Args:
@@ -30,7 +32,7 @@ def promote(model: ModelName, version: str) -> Champion:
 
 
 @flow(name="rollback", flow_run_name=_name)
-def rollback(model: ModelName) -> Champion:
+def rollback(model: Annotated[ModelName, titled("Model")]) -> Champion:
     """Makes the champion's predecessor champion again.
 
     Args:

@@ -6,15 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date as Day
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, task
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
@@ -22,11 +16,23 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.exclusive import publishing_alone
-from flows.overview import LINK_EXPIRES_S, renew_overview
-from flows.parameters import JobName, ModelName, resolve_date, run_name, split_assignments
+from flows.overview import renew_overview
+from flows.parameters import (
+    ActorCount,
+    DateText,
+    JobName,
+    ModelName,
+    PolicyText,
+    SettingsText,
+    resolve_date,
+    run_name,
+    split_assignments,
+    titled,
+)
 from flows.progress import Stage
-from flows.server import ending_with_server, show_in_ui, wait_for_server
-from flows.summary import describe_row, figures, how_to_publish, markdown_held, markdown_links, markdown_summary
+from flows.report import report_partition, tell_held
+from flows.server import ending_with_server, tag_run, wait_for_server
+from flows.traces import show_traces
 from flows.train import train
 from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
 from infra.settings import load_settings
@@ -36,7 +42,6 @@ from workers.job import Job
 from workers.jobs import find_job
 from workers.leftovers import clean_up
 from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
-from workers.outputs import sample_rows
 from workers.part import Receipt, list_parts
 from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan
@@ -45,13 +50,11 @@ from workers.preparation import prepare_rows
 from workers.publish import publish
 from workers.quality import find_breaches, measure_quality
 from workers.registry import ModelVersion, Versions, choose_version, policies, read_versions
-from workers.report import has_report, write_grid, write_report
 from workers.reports import Watcher
 from workers.snapshot import read_inputs
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
-SAMPLES = 10
 _TRAINING = threading.Lock()  # dates that a backfill makes side by side need the same model: one of them trains it
 
 
@@ -71,15 +74,15 @@ class PartitionResult:
 @flow(name="generate", flow_run_name=lambda: run_name("job"))
 @ending_with_server()
 def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Prefect UI, and that is best flat
-    job: JobName,
-    date: str = "",
-    model_policy: str = "champion",
-    settings: str = "",
-    force: bool = False,
-    retry_quarantined: bool = False,
-    ignore_gates: bool = False,
-    num_actors: int = 0,
-    background: bool = False,
+    job: Annotated[JobName, titled("Job")],
+    date: DateText = "",
+    model_policy: PolicyText = "champion",
+    settings: SettingsText = "",
+    force: Annotated[bool, titled("Generate anew")] = False,
+    retry_quarantined: Annotated[bool, titled("Try rows set aside once more")] = False,
+    ignore_gates: Annotated[bool, titled("Publish in spite of gates")] = False,
+    num_actors: ActorCount = 0,
+    background: Annotated[bool, titled("In the background")] = False,
 ) -> State[PartitionResult]:
     """Makes and publishes one partition. A partition that is published and would come out the same is left alone.
 
@@ -99,6 +102,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         raise InputError("force makes all rows anew, retry_quarantined only those set aside: choose one of the two")
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
     day, declared = resolve_date(date), find_job(job)
+    tag_run(declared.name, day.isoformat())
     parsed = declared.parse_settings(split_assignments(settings))
     swaps = _has_conditional_writes(storage)
     published = read_published(storage, declared.name, day.isoformat())  # first: who publishes later knows more than we
@@ -119,6 +123,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     try:
         plan = prepare_partition(storage, plan) if plan.prepared else plan
         receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
+        show_traces(storage, plan.trace_prefix, f"{plan.job.replace('_', '-')}-traces")
         quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
         seconds = time.monotonic() - started
         manifest = make_manifest(plan, receipts, quality, seconds, str(flow_run.id), published, breaches)
@@ -273,15 +278,6 @@ def check_partition(
     return quality, breaches
 
 
-def tell_held(plan: Plan, reasons: list[str]) -> None:
-    """Why nothing was published, and what can be done, on the run's page and in its log."""
-    text = markdown_held(plan, reasons)
-    get_run_logger().warning(f"held back: {'; '.join(reasons)}. {how_to_publish(plan)}")
-    show_in_ui(
-        lambda: create_markdown_artifact(text, key=f"{plan.job.replace('_', '-')}-held", description="held back")
-    )
-
-
 def _last_quality(storage: Storage, plan: Plan) -> dict[str, Any] | None:
     day = Day.fromisoformat(plan.date)
     for days in range(1, DAYS_LOOKED_BACK + 1):
@@ -297,38 +293,3 @@ def publish_partition(
 ) -> bool:
     """False where another run was first with the same rows."""
     return publish(storage, plan, receipts, manifest, published)
-
-
-def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
-    """The partition's page in the store, and figures, samples and a link to the page on the run's page.
-
-    Does nothing where the page is there already. The rows are published whatever becomes of it.
-    """
-    if has_report(storage, manifest):
-        return
-    key, title = manifest["job"].replace("_", "-"), f"{manifest['job']} · {manifest['date']}"
-    samples = sample_rows(storage, manifest, SAMPLES)
-    rows, text = figures(manifest), markdown_summary(manifest, samples)
-    show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
-    show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
-    try:
-        keys = store_report(storage, manifest, rows, samples)
-    except NightshiftError as exc:
-        get_run_logger().warning(f"the rows are published, but their report is not: {exc}")
-        return
-    links = [storage.presign(each, LINK_EXPIRES_S) for each in keys]
-    show_in_ui(lambda: create_link_artifact(links[0], "report", key=f"{key}-report", description=f"{title}: {keys[0]}"))
-    if len(links) > 1:
-        show_in_ui(lambda: create_image_artifact(links[1], key=f"{key}-pictures", description=title))
-    rows_text = markdown_links(manifest, lambda each: storage.presign(each, LINK_EXPIRES_S))
-    show_in_ui(lambda: create_markdown_artifact(rows_text, key=f"{key}-rows", description=title))
-
-
-@task(name="report", cache_policy=NO_CACHE)
-def store_report(
-    storage: Storage, manifest: dict[str, Any], figures: list[dict[str, str]], samples: list[dict[str, Any]]
-) -> list[str]:
-    """Writes the page, and a grid of pictures where they are the rows; returns their keys."""
-    words = [(str(next(iter(row.values()))), describe_row(row)) for row in samples]
-    page = write_report(storage, manifest, [(row["figure"], row["value"]) for row in figures], words)
-    return [page, write_grid(storage, manifest)] if manifest["orders"] else [page]

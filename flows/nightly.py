@@ -13,8 +13,8 @@ from prefect.states import Completed, Failed
 
 from flows.generate import generate
 from flows.overview import renew_overview
-from flows.parameters import JobName, resolve_date, run_name
-from flows.server import ending_with_server, show_in_ui, wait_for_server
+from flows.parameters import DateText, JobName, resolve_date, run_name
+from flows.server import ending_with_server, show_in_ui, tag_run, wait_for_server
 from infra.errors import NightshiftError, ServiceError
 from infra.settings import load_settings
 from infra.storage import open_storage
@@ -37,13 +37,14 @@ class RunOutcome:
 
 @flow(name="nightly", flow_run_name=lambda: run_name("nightly"))
 @ending_with_server()
-def nightly(date: str = "") -> State[list[RunOutcome]]:
+def nightly(date: DateText = "") -> State[list[RunOutcome]]:
     """Runs every job whose input tables have rows; a job that fails does not stop the others.
 
     Args:
         date: YYYY-MM-DD, the day whose partitions to make. Empty: the day before the scheduled start (UTC).
     """
     storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
+    tag_run("nightly", day)
     outcomes = []
     for name, job in JOBS.items():
         empty = [table for table in job.tables if not has_rows(storage, table)]

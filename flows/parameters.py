@@ -2,8 +2,10 @@
 
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import Annotated, Any
 
 from prefect.runtime import flow_run
+from pydantic import Field
 
 from workers.jobs import JOBS
 from workers.models import MODELS
@@ -12,6 +14,17 @@ from workers.plan import parse_date
 
 JobName = StrEnum("JobName", {name: name for name in JOBS})  # type: ignore[misc]  # the jobs are only known here
 ModelName = StrEnum("ModelName", {name: name for name in MODELS})  # type: ignore[misc]
+
+
+def titled(title: str, **constraints: Any) -> Any:
+    """What a field of a form is called: Prefect gives it the parameter's name otherwise, whatever pydantic is told."""
+    return Field(json_schema_extra={"title": title}, **constraints)
+
+
+DateText = Annotated[str, titled("Date")]
+PolicyText = Annotated[str, titled("Model policy")]
+SettingsText = Annotated[str, titled("Settings")]
+ActorCount = Annotated[int, titled("Actors at once", ge=0)]
 
 
 def resolve_date(text: str) -> date:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workers.manifest import model_pins
-from workers.plan import Plan
+from workers.plan import Plan, partition_work_prefix
 from workers.quality import FIGURES
 
 MAX_TEXT_CHARS = 300
@@ -24,6 +24,8 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
         **{FIGURES.get(name, (name, ".3g"))[0]: _show(name, value) for name, value in quality.items()},
         **({"published though": "; ".join(manifest["breaches"])} if manifest.get("breaches") else {}),
         "seconds": f"{manifest['seconds']:.1f}",
+        "seconds of actors": f"{manifest['actor_seconds']:.1f}",
+        "seconds of actors that were lost": f"{manifest.get('wasted_seconds', 0.0):.1f}",
         "rows per second": f"{rate:.1f}",
         **{pin["name"]: pin["version"] for pin in model_pins(manifest)},
         "attempts at rows set aside": f"{manifest['attempts']:,}",
@@ -57,7 +59,7 @@ def markdown_summary(manifest: dict[str, Any], samples: list[dict[str, Any]]) ->
 def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
     """A partition that was held back, as Markdown."""
     lines = [f"# {plan.job} · {plan.date} is held back", "", *(f"- {escape(reason)}" for reason in reasons)]
-    return "\n".join([*lines, "", how_to_publish(plan)])
+    return "\n".join([*lines, "", how_to_publish(plan.job, plan.date, plan.fingerprint)])
 
 
 def markdown_links(manifest: dict[str, Any], presign: Callable[[str], str]) -> str:
@@ -71,10 +73,12 @@ def markdown_links(manifest: dict[str, Any], presign: Callable[[str], str]) -> s
     )
 
 
-def how_to_publish(plan: Plan) -> str:
+def how_to_publish(job: str, date: str, fingerprint: str) -> str:
+    """What can be done about a partition that a gate holds back."""
     return (
-        f"The rows are kept in {plan.prefix}part-*.parquet. Mend the cause and run the date again, or publish what "
-        f"there is: `nightshift run {plan.job} --date {plan.date} --ignore-gates` with the same settings"
+        f"The rows are kept in {partition_work_prefix(job, date)}{fingerprint}/part-*.parquet. Mend the cause and run "
+        f"the date again, or publish what there is: `nightshift run {job} --date {date} --ignore-gates` with the same "
+        "settings"
     )
 
 

@@ -1,14 +1,17 @@
 """The flow that trains a model and lets it challenge the champion."""
 
+from typing import Annotated
+
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.parameters import ModelName, resolve_date, run_name, split_assignments
+from flows.parameters import DateText, ModelName, SettingsText, resolve_date, run_name, split_assignments, titled
 from flows.progress import Stage
-from flows.server import ending_with_server, show_in_ui
+from flows.server import ending_with_server, show_in_ui, tag_run
+from flows.traces import show_traces
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.registry import ModelVersion
@@ -40,12 +43,12 @@ def challenge_champion(storage: Storage, version: ModelVersion) -> bool:
 @flow(name="train", flow_run_name=lambda: run_name("model"), validate_parameters=True)
 @ending_with_server()
 def train(
-    model: ModelName,
-    date: str = "",
-    family: str = "",
-    settings: str = "",
-    quick: bool = False,
-    force: bool = False,
+    model: Annotated[ModelName, titled("Model")],
+    date: DateText = "",
+    family: Annotated[str, titled("Family")] = "",
+    settings: SettingsText = "",
+    quick: Annotated[bool, titled("Quick and small")] = False,
+    force: Annotated[bool, titled("Train once more")] = False,
 ) -> ModelVersion:
     """Trains on the data up to the end of a date; promotes what beats the champion on held-out data.
 
@@ -62,11 +65,13 @@ def train(
     """
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
     day, changes = resolve_date(date), split_assignments(settings)
+    tag_run("train", model, day.isoformat())
     families = [name.strip() for name in family.split(",")]
     trainings = [plan_training(storage, model, name, day, changes, quick=quick, again=force) for name in families]
     best = None
     for training in trainings:
         version = train_version(storage, training)
+        show_traces(storage, version.prefix, "training-traces")
         is_champion = challenge_champion(storage, version)
         show_version(version, is_champion=is_champion)
         if is_champion or best is None:

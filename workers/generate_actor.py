@@ -3,11 +3,14 @@
 import logging
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
 import torch
 
+from aigc_models.tracing import TRACE_SUFFIX, tracing
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.earlier_attempts import EarlierAttempts
@@ -37,6 +40,7 @@ class GenerateActor:
         self._reporter = Reporter(label, self._node)
         self._settings, self._plan = settings, plan
         self._said_at = -SAY_EVERY_S
+        self._has_traced = False
 
     def load(self) -> str:
         """Opens the store and loads the plan's model; returns the node's address."""
@@ -56,13 +60,22 @@ class GenerateActor:
         log.info("model %s on %s after %.1f s", plan.model.version, device, time.monotonic() - started)
         return self._node
 
-    def generate(self, index: int) -> Receipt:
-        """Generates and writes one shard; its bytes depend on the plan and the kind of hardware only."""
+    def generate(self, index: int, lost_s: float = 0.0) -> Receipt:
+        """Generates and writes one shard; its bytes depend on the plan and the kind of hardware only.
+
+        `lost_s`: what actors that were lost had already spent on it.
+        """
         started = time.monotonic()
         self._tell_progress(index, 0)
         rows, num_future = self._reader.read(self._plan.shard(index))
         result = self._earlier.find(index, rows)
-        self._generator.complete(result, rows, self._plan.attempts, lambda done: self._tell_progress(index, done))
+        with self._tracing_first(index) as mark_batch:
+
+            def tell(done: int) -> None:
+                mark_batch()
+                self._tell_progress(index, done)
+
+            self._generator.complete(result, rows, self._plan.attempts, tell)
         table = result.table()
         receipt = Receipt(
             shard=index,
@@ -73,12 +86,26 @@ class GenerateActor:
             quarantined=result.num_quarantined,
             future=num_future,
             seconds=round(time.monotonic() - started, 3),
+            wasted_seconds=round(lost_s, 3),
             node=self._node,
         )
         receipt = write_part(self._storage, self._plan, receipt, table, result.quarantine())
         self._tell_result(receipt, result.first_error())
         self._reporter.progress(0)
         return receipt
+
+    @contextmanager
+    def _tracing_first(self, index: int) -> Iterator[Callable[[], None]]:
+        """Traces the first shard of this actor, if that is asked for; gives what to call after each batch."""
+        num_batches = 0 if self._has_traced else self._plan.settings["trace_batches"]
+        self._has_traced = True
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"shard-{index:06d}{TRACE_SUFFIX}")
+            with tracing(path, skip=0, record=num_batches) as mark_batch:
+                yield mark_batch
+            if path.exists():
+                self._storage.put_file(f"{self._plan.trace_prefix}{path.name}", path)
+                log.info("traced up to %d batches: %s%s", num_batches, self._plan.trace_prefix, path.name)
 
     def _tell_progress(self, index: int, done: int) -> None:
         self._reporter.progress(done, f"shard {index}")

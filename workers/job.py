@@ -23,7 +23,7 @@ OUTPUT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """What may be set for any job with `--set key=value`; all but the error budget is part of a plan's fingerprint."""
+    """What may be set for any job with `--set key=value`; all that changes rows is part of a plan's fingerprint."""
 
     seed: int = 0
     """The run seed; a row's seed is a hash of it and of the row's id."""
@@ -37,10 +37,14 @@ class JobSettings:
     """GPUs, or a share of one, for one actor."""
     error_budget: float = 0.01
     """Share of rows that may raise before the partition fails; judged once 20 rows were seen."""
+    trace_batches: int = 0
+    """Batches of each actor's first shard that a profiler trace is recorded of; 0: none."""
 
     def __post_init__(self) -> None:
         if self.rows_per_shard < 0 or self.batch_rows < 1 or self.threads < 1:
             raise ValueError("rows_per_shard must be at least 0, batch_rows and threads at least 1")
+        if self.trace_batches < 0:
+            raise ValueError("trace_batches must not be negative")
         if not 0 <= self.error_budget <= 1:
             raise ValueError("error_budget is a share: between 0 and 1")
         if self.num_gpus < 0:

@@ -124,6 +124,7 @@ def make_manifest(
         ],
         "seconds": round(seconds, 3),
         "actor_seconds": round(sum(receipt.seconds for receipt in receipts), 3),
+        "wasted_seconds": round(sum(receipt.wasted_seconds for receipt in receipts), 3),
         "run": run,
         "code": version("nightshift"),
         "published_at": datetime.now(UTC).isoformat(timespec="seconds"),

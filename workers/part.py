@@ -45,6 +45,8 @@ class Receipt:
     size_bytes: int = 0
     sha256: str = ""
     seconds: float = 0.0
+    wasted_seconds: float = 0.0
+    """What actors that were lost on the way had spent on it."""
     node: str = ""
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workers.job import Job
 
 SHARDS_AIMED_FOR = 64
-JUDGING_SETTINGS = frozenset({"error_budget", "history_engine"})
+SETTINGS_WITHOUT_EFFECT = frozenset({"error_budget", "history_engine", "trace_batches"})
 """Settings that make no other rows: changing them does not throw away what is generated."""
 MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 16, 2048
 
@@ -114,7 +114,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that changes the rows: job version, inputs, cut, model weights, settings, seed."""
-        making = {name: value for name, value in self.settings.items() if name not in JUDGING_SETTINGS}
+        making = {name: value for name, value in self.settings.items() if name not in SETTINGS_WITHOUT_EFFECT}
         pinned = asdict(replace(self, settings=making, prepared=None))
         if self.prepared:
             pinned["prepared"] = asdict(replace(self.prepared, objects=(), summary={}))
@@ -126,6 +126,10 @@ class Plan:
     def prefix(self) -> str:
         """Where the plan and its parts are kept until they are published."""
         return f"{partition_work_prefix(self.job, self.date)}{self.fingerprint}/"
+
+    @property
+    def trace_prefix(self) -> str:
+        return f"{self.prefix}traces/"
 
     @property
     def prepared_key(self) -> str:

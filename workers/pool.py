@@ -5,7 +5,7 @@ Plain actors and `ray.wait`; the driver never touches rows. Everything ends with
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ class Place:
     call: Any = None
     shard: int | None = None
     """The shard that the call is about; None while the model is loaded."""
+    called_at: float = 0.0
     failed_starts: int = 0
     """Actors in a row that were lost before their model was loaded."""
 
@@ -53,6 +54,7 @@ class Pool:
         self._places = [Place(number) for number in range(size)]
         self._queue: deque[int] = deque()
         self._losses: Counter[int] = Counter()
+        self._lost_s: dict[int, float] = defaultdict(float)
         self._failed: dict[int, str] = {}
         self._is_aside = False
         self._ticked_at = -REPORT_EVERY_S
@@ -130,7 +132,8 @@ class Pool:
                 place.call = place.actor.handle.load.remote()
             elif place.call is None:
                 place.shard = self._queue.popleft()
-                place.call = place.actor.handle.generate.remote(place.shard)
+                place.call = place.actor.handle.generate.remote(place.shard, self._lost_s[place.shard])
+                place.called_at = time.monotonic()
                 place.actor.stir()
 
     def _start(self, number: int) -> RemoteActor:
@@ -175,6 +178,7 @@ class Pool:
             self._tell(logging.WARNING, f"{actor.label} {why}; another one takes its place")
             return
         self._losses[shard] += 1
+        self._lost_s[shard] += time.monotonic() - place.called_at
         if self._losses[shard] < MAX_ATTEMPTS:
             self._queue.appendleft(shard)
             self._tell(logging.WARNING, f"{actor.label} {why}; shard {shard} goes to another one")

@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.cli import demo, inputs, look, runs, stack
+from flows.cli import demo, inputs, look, runs, show, stack
 
 app = typer.Typer(
     name="nightshift",
@@ -24,7 +24,7 @@ app.command()(runs.train)
 app.command()(runs.run)
 app.command()(runs.nightly)
 app.command()(runs.backfill)
-app.command()(look.show)
+app.command()(show.show)
 app.command()(look.models)
 app.command()(look.export)
 app.command()(look.reports)

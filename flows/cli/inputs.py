@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows.cli.terminal import console, print_json, print_table
+from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.inputs import check_inputs, list_input_files, put_table
@@ -85,7 +85,7 @@ def sample(
 
 
 @app.command(name="list")
-def list_tables(json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+def list_tables(json: JsonOption = False) -> None:
     """Lists what is loaded: files, rows and bytes of each table."""
     storage = open_storage(load_settings())
     rows = [describe(storage, name) for name in INPUT_TABLES]

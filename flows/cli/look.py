@@ -1,4 +1,4 @@
-"""The commands that only look: show, models, export. They need storage, neither Ray nor Prefect."""
+"""The commands that read what nights have left: models, export, reports. They need storage, neither Ray nor Prefect."""
 
 import contextlib
 import subprocess
@@ -11,74 +11,15 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.terminal import console, print_json, print_table, readable_count
-from flows.summary import describe_row, figures
+from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.errors import InputError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
-from workers.jobs import JOBS, find_job, models_of
-from workers.manifest import snapshots
+from workers.jobs import find_job, models_of
 from workers.models import MODELS
-from workers.outputs import export_partition, sample_rows
-from workers.partition import PartitionState, list_partitions
+from workers.outputs import export_partition
 from workers.plan import parse_date
 from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion, roll_back
-
-JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
-
-
-def show(
-    job: Annotated[str, typer.Argument(help="A job; without it all of them.")] = "",
-    date: Annotated[str, typer.Option(help="One date in full: figures, lineage, samples.")] = "",
-    json: JsonOption = False,
-) -> None:
-    """Shows partitions: their states, rows, quality and lineage, from storage alone.
-
-    Example: `nightshift show product_descriptions --date 2026-11-22`
-    """
-    storage = open_storage(load_settings())
-    jobs = [find_job(job).name] if job else list(JOBS)
-    day = parse_date(date).isoformat() if date else ""
-    states = [state for name in jobs for state in list_partitions(storage, name, day)]
-    if json:
-        print_json([asdict(state) for state in states])
-        return
-    if not states:
-        console.print("nothing yet; `nightshift nightly` makes the first partitions")
-        return
-    print_table("Partitions", ["job", "date", "state", "rows", "shards", "model", "at", "why"], map_rows(states))
-    if date:
-        for state in states:
-            show_in_full(storage, state)
-
-
-def map_rows(states: list[PartitionState]) -> list[tuple[str, ...]]:
-    return [
-        (
-            state.job,
-            state.date,
-            state.state,
-            readable_count(state.rows),
-            f"{state.shards_done}/{state.shards}",
-            state.model,
-            state.at,
-            "; ".join(state.reasons),
-        )
-        for state in states
-    ]
-
-
-def show_in_full(storage: Storage, state: PartitionState) -> None:
-    if state.manifest is None:
-        return
-    rows = [(row["figure"], row["value"]) for row in figures(state.manifest)]
-    rows += [(f"input {item['key']}", item["etag"]) for each in snapshots(state.manifest) for item in each["objects"]]
-    rows += [(f"setting {name}", value) for name, value in state.manifest["settings"].items()]
-    print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
-    console.print("Samples", style="italic")
-    for row in sample_rows(storage, state.manifest, 10):
-        console.print(f"  {next(iter(row.values()))}", style="bold", markup=False)
-        console.print(f"    {describe_row(row)}", markup=False, soft_wrap=True)
 
 
 def models(

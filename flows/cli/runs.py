@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from flows.cli.results import end_with, require_server, result_of, server_may_stay_away, tell_page
-from flows.cli.terminal import console, print_json, print_table, readable_seconds
+from flows.cli.terminal import JsonOption, console, print_json, print_table, readable_seconds
 from infra.errors import InputError
 from infra.settings import load_settings
 from infra.storage import open_storage
@@ -168,7 +168,7 @@ def backfill(
     model_policy: PolicyOption = "champion",
     set_: SetOption = None,
     num_actors: ActorsOption = 0,
-    json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Makes the partitions of a range of dates, each its own run; one bad date does not stop the others.
 

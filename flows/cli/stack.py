@@ -2,19 +2,23 @@
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-import typer
-
-from flows.cli.terminal import console, print_json, print_table
+from flows.cli.show import list_states
+from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.errors import GenerationError
 from infra.local import StackStatus
 from infra.local import down as stop_stack
 from infra.local import status as stack_status
 from infra.local import up as start_stack
-from infra.settings import load_settings
+from infra.settings import load_settings, prefect_api_url
+from infra.storage import Storage, open_storage
+from workers.jobs import JOBS
+from workers.partition import PartitionState, list_partitions
 
-JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
+if TYPE_CHECKING:
+    from flows.at_work import AtWork, RunAtWork
 
 
 def say(text: str) -> None:
@@ -40,14 +44,56 @@ def down() -> None:
 
 
 def status(json: JsonOption = False) -> None:
-    """Shows what of the local stack runs, and where. Exit status 1 if any of it does not."""
-    state = stack_status(load_settings())
+    """Shows what runs of the local stack, which runs are at work, late or next, and each job's newest partition.
+
+    Exit status 1 if any of the local stack does not run. Where everything runs elsewhere (PREFECT_API_URL is set, and
+    there is no stack here), it tells of runs and partitions only.
+    """
+    from flows.at_work import look_at_work
+
+    settings = load_settings()
+    state = stack_status(settings)
+    is_elsewhere = not state.env_file.exists() and bool(prefect_api_url())
+    is_up = is_elsewhere or state.is_running
+    work = look_at_work() if is_up else None
+    newest = newest_states(open_storage(settings)) if is_up else []
     if json:
-        print_json(asdict(state))
+        print_json(asdict(state) | {"work": work and asdict(work), "newest": [asdict(each) for each in newest]})
     else:
-        tell(state)
-    if not state.is_running:
+        if not is_elsewhere:
+            tell(state)
+        if work:
+            tell_work(work)
+        if newest:
+            list_states("Newest partitions", newest)
+    if not is_up:
         sys.exit(GenerationError.exit_code)
+
+
+def newest_states(storage: Storage) -> list[PartitionState]:
+    """Of each job the newest partition of the last week."""
+    today = datetime.now(UTC).date()
+    days = [(today - timedelta(days=number)).isoformat() for number in range(8)]
+    found = (next((each for day in days for each in list_partitions(storage, job, day)), None) for job in JOBS)
+    return [state for state in found if state]
+
+
+def tell_work(work: "AtWork") -> None:
+    rows = [
+        (run.name, run.state, run.since and f"{run.since:%m-%d %H:%M}", *done_cells(run), run.page) for run in work.runs
+    ]
+    if rows:
+        print_table("Runs at work", ["run", "state", "since (UTC)", "done", "", "page"], rows)
+    else:
+        say("No run is at work.")
+    if work.late:
+        say("Late: " + ", ".join(f"{number} of {name}" for name, number in work.late.items()))
+    if work.scheduled:
+        say("Next: " + ", ".join(f"{each.name} at {each.at:%Y-%m-%d %H:%M} UTC" for each in work.scheduled if each.at))
+
+
+def done_cells(run: "RunAtWork") -> tuple[str, str]:
+    return "" if run.progress is None else f"{run.progress:.0f} %", run.doing
 
 
 def tell(state: StackStatus) -> None:

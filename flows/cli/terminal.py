@@ -3,12 +3,16 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from math import isnan
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
+SPARKS = "▁▂▃▄▅▆▇█"
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -36,3 +40,11 @@ def readable_seconds(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A bar for each value, between the smallest and the largest; a blank for NaN."""
+    known = [value for value in values if not isnan(value)]
+    low, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    heights = [" " if isnan(v) else SPARKS[round((v - low) / span * (len(SPARKS) - 1)) if span else 0] for v in values]
+    return "".join(heights)

@@ -1,11 +1,13 @@
 """Real S3 servers for the integration tests: SeaweedFS, and rclone, which ignores conditional writes."""
 
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +18,13 @@ from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
 from tests.integration.night import Night, running_night
 
+if TYPE_CHECKING:
+    import playwright.sync_api
+
 ACCESS_KEY = "nightshift-test"
 SECRET_KEY = "nightshift-test-secret"
 FIRST_PORT = 21_000
+BROWSER_TIMEOUT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +150,18 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """One stack for all tests of whole nights: each takes dates of its own and leaves the inputs as they were."""
     with running_night(tmp_path_factory.mktemp("night")) as night:
         yield night
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator["playwright.sync_api.Page"]:
+    """A page of a headless Chromium. While it is open this thread has a running event loop: it is no session's."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium (on Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-quic"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1500})
+        page.set_default_timeout(BROWSER_TIMEOUT_MS)
+        yield page
+        browser.close()

@@ -29,6 +29,9 @@ from workers.tables import ATTRIBUTES
 DAY = "2026-11-22"
 NUM_PRODUCTS = 60
 JOB = "product_descriptions"
+MARKUP = "<script>alert(1)</script>"
+"""The name of the first product."""
+MARKUP_ID = "p0"
 WAIT_S = 240
 SLOWLY = ("--set", "rows_per_shard=3", "--set", "batch_rows=1", "--set", "num_candidates=150")
 """Many shards with much to do for each, so that a run can be met half way."""
@@ -147,6 +150,7 @@ def write_inputs(folder: Path) -> None:
         {"product_id": f"p{number}", "title": row["attributes"][0]["value"], "attributes": row["attributes"]}
         for number, row in enumerate(rows[:NUM_PRODUCTS])
     ]
+    products[0] |= {"title": MARKUP, "attributes": [{"key": "name", "value": MARKUP}, *rows[0]["attributes"][1:]]}
     catalog = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)])
     pq.write_table(pa.Table.from_pylist(products, catalog), folder / "products.parquet")
 

@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -109,3 +110,29 @@ def test_the_past_is_made_without_what_came_later(night: Night) -> None:
     assert (found["state"], found["why"]) == ("stale", "the inputs changed since")
     backfill(night, days[1], days[1], "--mode", "stale", "--model-policy", "as-of")
     assert night.manifest(days[1])["counts"]["input_rows"] == NUM_PRODUCTS
+
+
+def test_nights_that_downtime_missed_run_one_after_the_other_each_for_its_own_day(night: Night) -> None:
+    days = ["2026-09-01", "2026-09-02", "2026-09-03"]
+    with night.api as api:
+        deployment = api.get("deployments/name/nightly/nightly").json()["id"]
+
+        def missed(day: str) -> str:
+            start = datetime.fromisoformat(f"{day}T02:00:00+00:00") + timedelta(days=1)
+            state = {"type": "SCHEDULED", "state_details": {"scheduled_time": start.isoformat()}}
+            answer = api.post(f"deployments/{deployment}/create_flow_run", json={"state": state})
+            return answer.raise_for_status().json()["id"]
+
+        ids = [missed(day) for day in days]
+
+        def runs() -> list[dict[str, Any]]:
+            return [api.get(f"flow_runs/{run_id}").json() for run_id in ids]
+
+        ended = wait_until(
+            lambda: (found := runs()) and all(run["end_time"] for run in found) and found, "the late nights"
+        )
+    assert [run["state"]["type"] for run in ended] == ["COMPLETED"] * 3
+    assert sorted(run["name"] for run in ended) == [f"nightly · {day}" for day in days]
+    times = sorted((run["start_time"], run["end_time"]) for run in ended)
+    assert all(end <= start for (_, end), (start, _) in pairwise(times)), "no two at once"
+    assert [night.manifest(day)["counts"]["input_rows"] for day in days] == [NUM_PRODUCTS] * 3

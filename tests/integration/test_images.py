@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow as pa
@@ -15,6 +15,10 @@ from PIL import Image
 
 from tests.integration.night import Night, start_deployment, state_of, wait_until
 from tests.unit.workers.picture_files import SCHEMA, drawings, picture, write_drawings
+from workers.report import report_key
+
+if TYPE_CHECKING:
+    import playwright.sync_api
 
 pytestmark = pytest.mark.timeout(900)
 JOB = "product_images"
@@ -109,6 +113,22 @@ def test_the_deployment_makes_pictures_too(gallery: Night) -> None:
     gallery.run("reports", "--to", "pages")
     assert (gallery.folder / "pages" / JOB / f"dt={day}" / "pictures.png").exists()
     assert "is not empty" in gallery.run("reports", "--to", "pages", status=2)
+
+
+def test_the_grid_and_the_pictures_of_the_report_load_in_a_browser(
+    gallery: Night, page: "playwright.sync_api.Page"
+) -> None:
+    def sizes() -> list[int]:
+        return page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+
+    page.goto(gallery.storage.presign(report_key(JOB, DAY), 600))
+    assert sizes() == [16] * 40
+    with gallery.api as api:
+        named = {"artifacts": {"key": {"any_": ["product-images-pictures"]}}, "sort": "CREATED_DESC"}
+        artifact = api.post("artifacts/filter", json=named).json()[0]
+    page.goto(f"{gallery.variables['PREFECT_API_URL'].removesuffix('/api')}/artifacts/artifact/{artifact['id']}")
+    page.locator(f"img[src='{artifact['data']}']").first.wait_for()
+    assert min(sizes()) > 0, "a picture that does not load has no width"
 
 
 def test_several_families_compete(gallery: Night) -> None:

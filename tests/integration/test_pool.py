@@ -189,7 +189,10 @@ def test_an_actor_that_does_not_move_is_named_and_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
     run = Run(settings, storage, plan, Once(2, lambda: signal_one(cluster, signal.SIGSTOP)))
-    assert hashes(run.finish()) == undisturbed
+    receipts = run.finish()
+    assert hashes(receipts) == undisturbed
+    (wasted_s,) = [receipt.wasted_seconds for receipt in receipts if receipt.wasted_seconds]
+    assert wasted_s > STALL_TIMEOUT_S
     (warning,) = run.warnings
     node = ray.util.get_node_ip_address()
     assert f"on {node} made no progress for {STALL_TIMEOUT_S} s; shard" in warning

@@ -1,7 +1,22 @@
 """Pages that need nothing but themselves: one of each published partition, and one of all jobs and nights."""
 
-from workers.report.overview import OVERVIEW, write_overview
-from workers.report.page import has_report, report_key, write_report
+from workers.report.overview import OVERVIEW, SIGNS, SUMS, calendar_days, make_day, sum_up, write_overview
+from workers.report.page import has_report, reasons_set_aside, report_key, write_report
 from workers.report.pictures import write_grid
+from workers.report.trend import trend_figures
 
-__all__ = ["OVERVIEW", "has_report", "report_key", "write_grid", "write_overview", "write_report"]
+__all__ = [
+    "OVERVIEW",
+    "SIGNS",
+    "SUMS",
+    "calendar_days",
+    "has_report",
+    "make_day",
+    "reasons_set_aside",
+    "report_key",
+    "sum_up",
+    "trend_figures",
+    "write_grid",
+    "write_overview",
+    "write_report",
+]

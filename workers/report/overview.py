@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from math import isnan
 from statistics import median
 from typing import Any
 
@@ -12,13 +13,14 @@ from infra.storage import Storage
 from workers.jobs import JOBS
 from workers.partition import PartitionState, list_partitions
 from workers.report.page import report_key, template
-from workers.report.trend import actor_hours, draw_trend, rows_per_second
+from workers.report.trend import actor_hours, draw_trend, rows_per_second, share_set_aside
 
 OVERVIEW = "reports/index.html"
 WEEKS = 6
 READS_AT_ONCE = 16
 SIGNS = {"published": "●", "held": "▲", "failed": "✕", "damaged": "!", "unfinished": "○"}
 """Of states, so that nobody has to tell colours."""
+SUMS = ("nights", "rows", "set aside", "rows a second, median", "actor hours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ def write_overview(storage: Storage, last: date, price_per_hour: float = 0.0) ->
 
     `price_per_hour`: of one actor; 0: costs are not shown.
     """
-    first = last - timedelta(days=last.weekday(), weeks=WEEKS - 1)
-    days = [(first + timedelta(days=number)).isoformat() for number in range(7 * WEEKS)]
+    days = calendar_days(last)
     text = template("overview.html.j2").render(
         first=days[0],
         last=last.isoformat(),
@@ -54,24 +55,31 @@ def write_overview(storage: Storage, last: date, price_per_hour: float = 0.0) ->
         signs=SIGNS,
         weeks=WEEKS,
         week_names=[date.fromisoformat(day).strftime("%d %b") for day in days[::7]],
+        sum_names=[*SUMS, *(["cost"] if price_per_hour else [])],
         jobs=[_overview(storage, job, days, price_per_hour) for job in JOBS],
-        price=price_per_hour,
     )
     storage.put(OVERVIEW, text.encode(), content_type="text/html; charset=utf-8")
     return OVERVIEW
+
+
+def calendar_days(last: date) -> list[str]:
+    """The days of the six weeks, from Monday to Sunday, that end with the week of `last`."""
+    first = last - timedelta(days=last.weekday(), weeks=WEEKS - 1)
+    return [(first + timedelta(days=number)).isoformat() for number in range(7 * WEEKS)]
 
 
 def _overview(storage: Storage, job: str, days: Sequence[str], price: float) -> JobOverview:
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         found = list(threads.map(partial(list_partitions, storage, job), days))
     pages = {item.key for item in storage.list(f"reports/{job}/")}
-    cells = [_day(day, states, report_key(job, day), pages) for day, states in zip(days, found, strict=True)]
+    cells = [make_day(day, states, report_key(job, day), pages) for day, states in zip(days, found, strict=True)]
     manifests = [state.manifest for states in found for state in states if state.manifest]
     weeks = [cells[start : start + 7] for start in range(0, len(cells), 7)]
-    return JobOverview(job, weeks, _sums(manifests, price), draw_trend(manifests))
+    return JobOverview(job, weeks, sum_up(manifests, price), draw_trend(manifests))
 
 
-def _day(day: str, states: Sequence[PartitionState], page: str, pages: Collection[str]) -> Day:
+def make_day(day: str, states: Sequence[PartitionState], page: str = "", pages: Collection[str] = ()) -> Day:
+    """A field of the calendar, of the newest state of a date."""
     if not states:
         return Day("missing", "", f"{day}: never run", "")
     newest = states[0]
@@ -81,16 +89,14 @@ def _day(day: str, states: Sequence[PartitionState], page: str, pages: Collectio
     return Day(newest.state, SIGNS[newest.state], f"{day} {newest.state}{rows}{why}", link)
 
 
-def _sums(manifests: Sequence[dict[str, Any]], price: float) -> list[str]:
-    counts = [manifest["counts"] for manifest in manifests]
-    num_rows = sum(each["input_rows"] for each in counts)
-    aside = sum(each["rejected"] + each["quarantined"] for each in counts)
-    hours = sum(map(actor_hours, manifests))
+def sum_up(manifests: Sequence[dict[str, Any]], price_per_hour: float) -> list[str]:
+    """What some nights of a job come to, as SUMS names it, and their cost where there is a price."""
+    aside, hours = share_set_aside(manifests), sum(map(actor_hours, manifests))
     return [
         f"{len(manifests)}",
-        f"{sum(each['accepted'] for each in counts):,}",
-        f"{aside / num_rows:.1%}" if num_rows else "",
+        f"{sum(manifest['counts']['accepted'] for manifest in manifests):,}",
+        "" if isnan(aside) else f"{aside:.1%}",
         f"{median(map(rows_per_second, manifests)):,.1f}" if manifests else "",
         f"{hours:,.2f}",
-        *([f"{hours * price:,.2f}"] if price else []),
+        *([f"{hours * price_per_hour:,.2f}"] if price_per_hour else []),
     ]

@@ -61,7 +61,7 @@ def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samp
         classes=class_samples(storage, manifest) if manifest["orders"] else [],
         models=[(version, _metrics(version), _charts(storage, version)) for version in versions],
         trend=draw_trend(last_nights(storage, manifest)),
-        reasons=_reasons(storage, manifest),
+        reasons=reasons_set_aside(storage, manifest),
         lineage=_lineage(manifest),
     )
     key = report_key(manifest["job"], manifest["date"])
@@ -86,7 +86,7 @@ def _charts(storage: Storage, version: ModelVersion) -> list[str]:
         return [draw_curves(name, curves) for name, curves in read_curves(Path(folder)).items() if curves]
 
 
-def _reasons(storage: Storage, manifest: Mapping[str, Any]) -> list[tuple[str, int]]:
+def reasons_set_aside(storage: Storage, manifest: Mapping[str, Any]) -> list[tuple[str, int]]:
     """What rows were set aside for, without the figures that differ from row to row."""
     prefix = f"{partition_work_prefix(manifest['job'], manifest['date'])}{manifest['fingerprint']}/quarantine-"
     counts: Counter[str] = Counter()

@@ -24,20 +24,33 @@ def last_nights(storage: Storage, manifest: dict[str, Any]) -> list[dict[str, An
     return [*(published.manifest for published in found if published), manifest]
 
 
+def trend_figures(nights: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """What moved from night to night, by what people call it; NaN where a night has no such figure."""
+    figures = {
+        "rows published": [float(night["counts"]["accepted"]) for night in nights],
+        "share set aside": [share_set_aside([night]) for night in nights],
+        "rows per second": [rows_per_second(night) for night in nights],
+        "actor hours": [actor_hours(night) for night in nights],
+    }
+    for name in nights[-1]["quality"] if nights else ():
+        if name in FIGURES:
+            figures[FIGURES[name][0]] = [night["quality"].get(name, float("nan")) for night in nights]
+    return figures
+
+
 def draw_trend(nights: Sequence[dict[str, Any]]) -> str:
     """A panel for each figure of the manifests of some nights; empty before the second night."""
     if len(nights) < 2:
         return ""
     days = [date.fromisoformat(night["date"]) for night in nights]
-    figures = {
-        "rows published": [float(night["counts"]["accepted"]) for night in nights],
-        "rows per second": [rows_per_second(night) for night in nights],
-        "actor hours": [actor_hours(night) for night in nights],
-    }
-    for name in nights[-1]["quality"]:
-        if name in FIGURES:
-            figures[FIGURES[name][0]] = [night["quality"].get(name, float("nan")) for night in nights]
-    return draw_trends([Trend(label, days, values) for label, values in figures.items()])
+    return draw_trends([Trend(label, days, values) for label, values in trend_figures(nights).items()])
+
+
+def share_set_aside(manifests: Sequence[dict[str, Any]]) -> float:
+    """Of all their input rows, those rejected or quarantined; NaN without any."""
+    counts = [manifest["counts"] for manifest in manifests]
+    num_rows = sum(each["input_rows"] for each in counts)
+    return sum(each["rejected"] + each["quarantined"] for each in counts) / num_rows if num_rows else float("nan")
 
 
 def rows_per_second(manifest: dict[str, Any]) -> float:

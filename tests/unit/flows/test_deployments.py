@@ -36,9 +36,10 @@ def test_a_deployment_gives_parameters_that_its_flow_takes(deployment: dict[str,
 
 
 @each_deployment
-def test_each_field_of_a_form_is_explained(deployment: dict[str, Any]) -> None:
+def test_each_field_of_a_form_has_a_title_and_is_explained(deployment: dict[str, Any]) -> None:
     fields = parameter_schema(flow_of(deployment).fn).properties
     assert [name for name, field in fields.items() if not field.get("description")] == []
+    assert [name for name, field in fields.items() if field["title"] == name or not field["title"][0].isupper()] == []
 
 
 def test_the_automation_that_notifies_is_one_that_prefect_takes() -> None:

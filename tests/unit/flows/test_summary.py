@@ -6,6 +6,8 @@ MANIFEST = {
     "counts": {"accepted": 1234, "rejected": 5, "quarantined": 0, "future": 0, "input_rows": 1239},
     "quality": {"passed_share": 0.996, "duplicate_share": 0.0, "distinct_2": 0.31, "mean_length": 21.5},
     "seconds": 10.0,
+    "actor_seconds": 8.0,
+    "wasted_seconds": 1.5,
     "attempts": 1,
     "model": {"name": "copywriter", "version": "2026-11-22-gpt-00000000"},
     "prepared": None,
@@ -23,6 +25,7 @@ def test_the_summary_tells_figures_and_samples() -> None:
     summary = markdown_summary(MANIFEST, [{"text": "The Larch 85 is a <b>bicycle</b>."}])
     assert "| rows published | 1,234 |" in summary
     assert "| rows per second | 123.9 |" in summary
+    assert "| seconds of actors that were lost | 1.5 |" in summary
     assert "- The Larch 85 is a &lt;b&gt;bicycle&lt;/b&gt;." in summary
 
 

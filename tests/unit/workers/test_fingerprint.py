@@ -17,7 +17,7 @@ from infra.storage import Storage, open_storage
 from tests.unit.workers.test_plan import PIN
 from workers.jobs import JOBS
 from workers.manifest import Published, is_current
-from workers.plan import JUDGING_SETTINGS, Plan, make_plan
+from workers.plan import SETTINGS_WITHOUT_EFFECT, Plan, make_plan
 from workers.snapshot import take_snapshot
 from workers.tables import ATTRIBUTES
 
@@ -25,7 +25,7 @@ DAY = date(2026, 11, 22)
 JOB = JOBS["product_descriptions"]
 SCHEMA = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)])
 OTHER_VALUES = {int: lambda value: value + 1, float: lambda value: value + 0.25, str: lambda value: f"{value}x"}
-MAKING_SETTINGS = [field.name for field in fields(JOB.settings) if field.name not in JUDGING_SETTINGS]
+MAKING_SETTINGS = [field.name for field in fields(JOB.settings) if field.name not in SETTINGS_WITHOUT_EFFECT]
 
 
 def product_file(folder: Path, name: str) -> Path:
