@@ -1,7 +1,7 @@
 """The commands of the local stack: up, down, status, doctor."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,10 @@ def status(json: JsonOption = False) -> None:
     work = look_at_work() if is_up else None
     newest = newest_states(open_storage(settings)) if is_up else []
     if json:
-        print_json(asdict(state) | {"work": work and asdict(work), "newest": [asdict(each) for each in newest]})
+        print_json(
+            asdict(state)
+            | {"work": work and asdict(work), "newest": [asdict(replace(each, manifest=None)) for each in newest]}
+        )
     else:
         if not is_elsewhere:
             tell(state)

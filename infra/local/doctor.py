@@ -12,11 +12,13 @@ from typing import Literal
 
 from infra.errors import NightshiftError
 from infra.local.environment import STORAGE_URI, recorded_variables
-from infra.local.prefect_server import online_workers, server_version
+from infra.local.prefect_server import online_workers, scheduled_starts, server_version
 from infra.local.prefect_worker import WORK_POOL
 from infra.settings import Settings, child_environment, prefect_api_url
 from infra.storage import open_storage
 
+NIGHTLY = "nightly"
+"""The deployment whose runs are asked about."""
 _UP = "start the local stack with `nightshift up`"
 _RAY_TIMEOUT_S = 45.0
 _GIB = 1 << 30
@@ -131,6 +133,7 @@ def _check_prefect() -> list[Check]:
         ]
     try:
         server, workers = server_version(url), online_workers(url, WORK_POOL)
+        nights = scheduled_starts(url, NIGHTLY)
     except (OSError, ValueError) as exc:
         return [Check(name="prefect", state="failed", found=f"{url}: {exc}", remedy=_UP)]
     client = version("prefect")
@@ -139,6 +142,7 @@ def _check_prefect() -> list[Check]:
     return [
         Check(name="prefect", state="failed" if is_old else "ok", found=f"{url}: server {server}", remedy=remedy),
         _check_worker(len(workers)),
+        _check_schedule(nights),
     ]
 
 
@@ -151,6 +155,22 @@ def _check_worker(num_online: int) -> Check:
             remedy=f"{_UP}, or `prefect worker start --pool {WORK_POOL}`",
         )
     return Check(name="prefect worker", state="ok", found=f"{num_online} alive in the pool {WORK_POOL}")
+
+
+def _check_schedule(nights: list[str] | None) -> Check:
+    """A server whose scheduler fails answers every question and starts no night."""
+    if nights is None:
+        remedy = f"{_UP}, or `prefect deploy --all`; if it was switched off in the UI on purpose, leave it"
+        found = f"no deployment {NIGHTLY} has an active schedule"
+        return Check(name="schedule", state="warning", found=found, remedy=remedy)
+    if not nights:
+        return Check(
+            name="schedule",
+            state="warning",
+            found=f"the Prefect server has planned no run of {NIGHTLY}",
+            remedy="ask again in a minute; then look for errors of schedule_deployments in the server's log",
+        )
+    return Check(name="schedule", state="ok", found=f"{NIGHTLY} starts next at {nights[0][:16].replace('T', ' ')} UTC")
 
 
 def _release(text: str) -> tuple[int, ...]:

@@ -53,6 +53,18 @@ def online_workers(url: str, pool: str) -> list[dict[str, Any]]:
     return [worker for worker in workers if worker["status"] == "ONLINE"]
 
 
+def scheduled_starts(url: str, deployment: str) -> list[str] | None:
+    """When the scheduled runs of a deployment of that name start (ISO times), the next one first; None where no such
+    deployment has an active schedule."""
+    found = ask(f"{url}/deployments/filter", {"deployments": {"name": {"any_": [deployment]}}})
+    ids = [each["id"] for each in found if any(schedule["active"] for schedule in each["schedules"])]
+    if not ids:
+        return None
+    wanted = {"deployment_id": {"any_": ids}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    runs = ask(f"{url}/flow_runs/filter", {"flow_runs": wanted})
+    return sorted(run["expected_start_time"] for run in runs)
+
+
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
     """GET, or POST when there is a body; the decoded JSON answer. Raises OSError, or ValueError for other content."""
     data = None if body is None else json.dumps(body).encode()

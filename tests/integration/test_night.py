@@ -1,9 +1,12 @@
 """Whole nights on the real stack: S3 server, Prefect server and worker, Ray; driven by the command line."""
 
+import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import duckdb
 import httpx
@@ -100,7 +103,10 @@ def test_of_two_runs_of_one_date_at_once_one_publishes_and_the_other_says_so(nig
 
 
 def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Night) -> None:
-    small = ("width=32", "num_layers=1", "num_heads=2", "max_steps=2000", "patience=100", "checkpoint_every_s=0.2")
+    small = (
+        *("width=32", "num_layers=1", "num_heads=2", "max_steps=2000", "patience=100"),
+        *("checkpoint_every_s=0.2", "trace_steps=2"),
+    )
     run = night.start("train", JOB, "--date", "2026-11-15", *(word for one in small for word in ("--set", one)))
     wait_until(lambda: list(night.storage.list("work/models/")), "a checkpoint")
     wait_until(lambda: find_actor(night, "TrainActor"), "the actor").kill()
@@ -109,6 +115,8 @@ def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Nig
     assert "another actor goes on" in output
     assert "going on from the last checkpoint" in output, "the actor found one"
     assert not list(night.storage.list("work/models/"))
+    version = output.partition(" is ready after")[0].rpartition("· ")[2]
+    assert f"models/copywriter/{version}/tensorboard/steps.pt.trace.json.gz" in output
 
 
 def test_a_deployment_does_the_same_and_its_page_has_the_actors_logs(night: Night) -> None:
@@ -130,6 +138,40 @@ def test_a_deployment_does_the_same_and_its_page_has_the_actors_logs(night: Nigh
         artifacts = api.post("artifacts/filter", json={"flow_runs": {"id": {"any_": [run["id"]]}}}).json()
         assert {artifact["type"] for artifact in artifacts} >= {"progress", "table", "markdown"}
     assert night.manifest(day)["counts"]["accepted"] == NUM_PRODUCTS
+
+
+def test_a_trace_is_asked_for_with_a_setting_that_changes_no_row(night: Night) -> None:
+    day = "2026-11-12"
+    output = night.run("run", JOB, "--date", day, "--set", "trace_batches=1")
+    assert "for https://ui.perfetto.dev" in output
+    fingerprint = night.manifest(day)["fingerprint"]
+    traces = [item.key for item in night.storage.list(f"work/{JOB}/dt={day}/{fingerprint}/traces/")]
+    assert traces
+    events = json.loads(gzip.decompress(night.storage.get(traces[0])))["traceEvents"]
+    assert sum(event.get("name", "").startswith("ProfilerStep") for event in events) == 1
+    assert "nothing changed since" in night.run("run", JOB, "--date", day)
+
+
+def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night) -> None:
+    day = "2026-11-13"
+    run = night.start("run", JOB, "--date", day, *SLOWLY[:-1], "num_candidates=1000")
+
+    def work() -> dict[str, Any]:
+        return json.loads(night.run("status", "--json"))["work"]
+
+    def progress() -> dict[str, Any] | None:
+        return next((each for each in work()["runs"] if each["name"] == f"{JOB} · {day}" and each["progress"]), None)
+
+    found = wait_until(progress, "progress")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert "rows/s" in found["doing"]
+    assert "s left" in found["doing"]
+    scheduled = wait_until(lambda: {each["name"]: each["at"] for each in work()["scheduled"]}, "the scheduler")
+    assert scheduled["nightly"].partition(" ")[2].startswith("02:00:00")
+    checks = {check["name"]: check for check in json.loads(night.run("doctor", "--json"))}
+    assert {check["state"] for name, check in checks.items() if name != "disk"} == {"ok"}, checks
+    assert checks["schedule"]["found"] == f"nightly starts next at {scheduled['nightly'][:16]} UTC"
 
 
 def test_a_gate_holds_a_bad_model_back(night: Night) -> None:

@@ -1,0 +1,193 @@
+"""Decoding against Hugging Face `generate` with identical weights, and against what this machine could multiply.
+
+    python -m tests.bench.decoding_speed [--train A.parquet] [--rows 512] [--rounds 3] [--train-s 60]
+
+Trains a GPT of the default size without the coverage that only our networks have, copies its weights into
+transformers' Llama, checks that both give the same logits, and lets both draw eight candidates of each of the same
+acts, in turns, on one thread. Hugging Face gets the batch size that suits it best. Without texts it makes up a shop.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from aigc_models.corpus import build_corpus
+from aigc_models.decoding import Candidate, Sampling, decode
+from aigc_models.gpt import GPT, GPTConfig
+from aigc_models.loop import TrainingLoop
+from aigc_models.text import left_padded
+from aigc_models.tokenizer import TextTokenizer
+from aigc_models.training import build_tokenizer, default_settings, text_task
+from tests.bench.text_quality_table import read_examples, sample_tables
+
+NUM_CANDIDATES = 8
+TEMPERATURE = 0.5
+MAX_TOKENS = 80
+SAMPLING = Sampling(num_candidates=NUM_CANDIDATES, temperature=TEMPERATURE, greedy=False, max_tokens=MAX_TOKENS)
+BATCHES = (16, 64, 128)
+"""Rows at once; eight sequences each."""
+
+
+def train(path: Path, folder: Path, cpu_budget_s: float) -> tuple[GPT, TextTokenizer, list[list[int]]]:
+    """A GPT of the default size without coverage, and the acts of its training texts."""
+    settings = default_settings("gpt", cpu_budget_s=cpu_budget_s)
+    corpus = build_corpus(read_examples(path), settings.validation_share)
+    tokenizer = build_tokenizer(corpus, settings)
+    torch.manual_seed(0)
+    options = settings.network_options()
+    network = GPT(
+        GPTConfig(vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, end_id=tokenizer.eos_id, **options)
+    )
+    for parameter in network.coverage.parameters():
+        parameter.requires_grad_(False).zero_()
+    TrainingLoop(network, text_task(corpus, tokenizer, settings, torch.device("cpu")), settings, folder).run()
+    acts = [tokenizer.prefix(text.act) for text in corpus.training]
+    return network.eval(), tokenizer, acts
+
+
+def as_llama(network: GPT) -> LlamaForCausalLM:
+    """The same function in transformers' classes."""
+    config = network.config
+    llama = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.width,
+            intermediate_size=config.mlp_width,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            rms_norm_eps=1e-6,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rotary_base},
+            tie_word_embeddings=True,
+            pad_token_id=config.pad_id,
+            eos_token_id=config.end_id,
+            bos_token_id=None,
+        )
+    ).eval()
+    weights = {"model.embed_tokens.weight": network.embedding.table(), "model.norm.weight": network.norm.weight}
+    for number, block in enumerate(network.blocks):
+        at = f"model.layers.{number}."
+        q, k, v = block.attention.qkv.weight.chunk(3)
+        gate, up = block.gate_up.weight.chunk(2)
+        weights |= {
+            f"{at}self_attn.q_proj.weight": q,
+            f"{at}self_attn.k_proj.weight": k,
+            f"{at}self_attn.v_proj.weight": v,
+            f"{at}self_attn.o_proj.weight": block.attention.out.weight,
+            f"{at}mlp.gate_proj.weight": gate,
+            f"{at}mlp.up_proj.weight": up,
+            f"{at}mlp.down_proj.weight": block.down.weight,
+            f"{at}input_layernorm.weight": block.attention_norm.weight,
+            f"{at}post_attention_layernorm.weight": block.mlp_norm.weight,
+        }
+    missing, unexpected = llama.load_state_dict({name: w.detach() for name, w in weights.items()}, strict=False)
+    assert set(missing) <= {"lm_head.weight"}, missing
+    assert not unexpected, unexpected
+    return llama
+
+
+@torch.inference_mode()
+def check_same(network: GPT, llama: LlamaForCausalLM, prefix_BP: Tensor) -> None:
+    """Raises unless both give the same logits."""
+    ours, _ = network.start(prefix_BP)
+    theirs = llama(prefix_BP, attention_mask=prefix_BP != network.config.pad_id).logits[:, -1]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def ours(network: GPT, acts: list[list[int]], rows_at_once: int) -> int:
+    """Returns how many tokens were made, like `theirs`."""
+    num_tokens = 0
+    for prefix_BP, seeds in batches(network, acts, rows_at_once):
+        allowed_BV = torch.ones(len(seeds), network.config.vocab_size, dtype=torch.bool)
+        rows: list[list[Candidate]] = decode(network, prefix_BP, allowed_BV, seeds, SAMPLING, network.config.end_id)
+        num_tokens += sum(len(each.tokens) + each.is_finished for row in rows for each in row)
+    return num_tokens
+
+
+@torch.inference_mode()
+def theirs(network: GPT, llama: LlamaForCausalLM, acts: list[list[int]], rows_at_once: int) -> int:
+    num_tokens, end = 0, network.config.end_id
+    for prefix_BP, _ in batches(network, acts, rows_at_once):
+        made = llama.generate(
+            prefix_BP,
+            attention_mask=(prefix_BP != network.config.pad_id).long(),
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_k=0,
+            num_return_sequences=NUM_CANDIDATES,
+            max_new_tokens=MAX_TOKENS,
+        )[:, prefix_BP.shape[1] :]
+        ends = (made == end).int()
+        num_tokens += int(torch.where(ends.any(1), ends.argmax(1) + 1, made.shape[1]).sum())
+    return num_tokens
+
+
+def batches(network: GPT, acts: list[list[int]], rows_at_once: int) -> list[tuple[Tensor, list[int]]]:
+    """Prefixes of about equal length together, as in a shard; and a seed for each row."""
+    order = sorted(range(len(acts)), key=lambda i: len(acts[i]))
+    chosen = [order[start : start + rows_at_once] for start in range(0, len(order), rows_at_once)]
+    return [(left_padded([acts[i] for i in rows], network.config.pad_id), rows) for rows in chosen]
+
+
+def timed(work: Callable[[], int]) -> tuple[float, int]:
+    started = time.monotonic()
+    num_tokens = work()
+    return time.monotonic() - started, num_tokens
+
+
+def gemm_rate() -> float:
+    """Multiply-adds a second times two, of float32 products of 1024 x 1024 matrices on one thread."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    seconds = median(timed(lambda: int((a @ b).shape[0]))[0] for _ in range(20))
+    return 2 * 1024**3 / seconds
+
+
+def flops_per_token(network: GPT) -> float:
+    """Of matrix products with weights: what any way of decoding must do for a token."""
+    config = network.config
+    block = 4 * config.width**2 + 3 * config.width * config.mlp_width
+    return 2.0 * (config.num_layers * block + config.vocab_size * config.width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path)
+    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train-s", type=float, default=60)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.train or sample_tables(Path(folder))[0]
+        network, _, acts = train(path, Path(folder), args.train_s)
+    acts = (acts * (1 + args.rows // len(acts)))[: args.rows]
+    llama = as_llama(network)
+    check_same(network, llama, batches(network, acts, 32)[0][0])
+    best = min(BATCHES, key=lambda rows: timed(lambda: theirs(network, llama, acts[:256], rows))[0])
+    rounds = []
+    for _ in range(args.rounds):
+        rounds.append((timed(lambda: ours(network, acts, 128)), timed(lambda: theirs(network, llama, acts, best))))
+    table = Table("", "seconds", "rows/s", "candidate tokens/s")
+    for number, name in enumerate(("decode", f"Hugging Face generate, {best} rows at once")):
+        seconds, tokens = (median(each[number][part] for each in rounds) for part in (0, 1))
+        table.add_row(name, f"{seconds:.1f}", f"{args.rows / seconds:.1f}", f"{tokens / seconds:,.0f}")
+    ratio = median(them / us for (us, _), (them, _) in rounds)
+    share = median(tokens / us * flops_per_token(network) for (us, tokens), _ in rounds) / gemm_rate()
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        f"decode / Hugging Face: {ratio:.2f} (rounds: {', '.join(f'{t / o:.2f}' for (o, _), (t, _) in rounds)})"
+    )
+    console.print(f"of the arithmetic bound (float32 products, one thread): {share:.1%}")
+
+
+if __name__ == "__main__":
+    main()
