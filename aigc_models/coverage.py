@@ -55,10 +55,10 @@ class Coverage(nn.Module):
         return projected_BTE
 
     def adjust(self, logits_BTV: Tensor, prefix_BP: Tensor, remaining_BTP: Tensor) -> Tensor:
+        """Changes the logits in place, and returns them."""
         is_slot_B1P = self.is_slot_V[prefix_BP][:, None, :]
         bias_BTP = torch.where(remaining_BTP, self.unstated, self.stated) * is_slot_B1P
-        logits_BTV = logits_BTV.scatter_add(2, prefix_BP[:, None, :].expand_as(bias_BTP), bias_BTP.to(logits_BTV.dtype))
+        logits_BTV.scatter_add_(2, prefix_BP[:, None, :].expand_as(bias_BTP), bias_BTP.to(logits_BTV.dtype))
         num_missing_BT = (remaining_BTP & (self.fact_of_V[prefix_BP] > 0)[:, None, :]).sum(-1)
-        ends_V = torch.zeros_like(logits_BTV[0, 0])
-        ends_V[self.end_id] = 1.0
-        return logits_BTV + (self.end * num_missing_BT)[:, :, None].to(logits_BTV.dtype) * ends_V
+        logits_BTV[:, :, self.end_id] += (self.end * num_missing_BT).to(logits_BTV.dtype)
+        return logits_BTV

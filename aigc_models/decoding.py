@@ -1,6 +1,6 @@
 """Sampling with a cache: each row's candidates share one pass over the prefix, finished candidates leave the batch.
 
-B rows, N candidates of all rows, C candidates a row, P prefix positions, V vocabulary.
+B rows, N candidates of all rows, C candidates a row, P prefix positions, V vocabulary, K blocks of W tokens.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from aigc_models.noise import derive_seeds, uniforms
 
 COMPACTION_SHARE = 0.85
 """The batch is made smaller when no more than this share of it is unfinished."""
-CERTAIN = 1e9
-"""A logit beside which every other one has probability zero."""
+BLOCK = 32
+"""Tokens that are summed up before one of them is drawn."""
 GREEDY = -1
 """Number of the candidate that always takes the likeliest token."""
 
@@ -73,12 +73,18 @@ def decode(
     finished_N = torch.zeros(len(rows_N), dtype=torch.bool, device=device)
     logits_BV, state = network.start(prefix_BP)
     logits, state = logits_BV[rows_N], state.select(rows_N)
-    forbidden_BV = ~allowed_BV
-    active = torch.arange(len(rows_N), device=device)
+    restricted, forbidden_BR = restrictions(allowed_BV)
+    active, forbidden_NR = torch.arange(len(rows_N), device=device), forbidden_BR[rows_N]
     for step in range(sampling.max_tokens):
-        logits = logits.float().masked_fill(forbidden_BV[rows_N[active]], float("-inf"))
-        chosen = choose(logits, seeds_N[active], numbers_N[active] == GREEDY, step, sampling.temperature)
-        log_probability_N[active] += logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].double()
+        logits = logits.float()
+        logits[:, restricted].masked_fill_(forbidden_NR, float("-inf"))
+        chosen, chosen_log_probability = choose(
+            logits, seeds_N[active], numbers_N[active] == GREEDY, step, sampling.temperature
+        )
+        # A finished candidate that is still in the batch writes ends after its end, which changes nothing.
+        is_over = finished_N[active]
+        chosen = torch.where(is_over, end_id, chosen)
+        log_probability_N[active] += torch.where(is_over, 0.0, chosen_log_probability)
         tokens_NT[active, step] = chosen
         finished_N[active] |= chosen == end_id
         going_on = ~finished_N[active]
@@ -87,20 +93,46 @@ def decode(
             break
         if num_active <= COMPACTION_SHARE * len(active):
             kept = going_on.nonzero()[:, 0]
-            active, chosen, state = active[kept], chosen[kept], state.select(kept)
-        # A finished candidate that is still in the batch writes ends after its end, which changes nothing.
+            active, chosen, state, forbidden_NR = active[kept], chosen[kept], state.select(kept), forbidden_NR[kept]
         logits, state = network.step(chosen, state)
-        if num_active < len(active):
-            logits[finished_N[active]] = 0.0
-            logits[finished_N[active], end_id] = CERTAIN
     return collect(tokens_NT, log_probability_N, finished_N, end_id, len(candidates))
 
 
-def choose(logits_NV: Tensor, seeds_N: Tensor, greedy_N: Tensor, step: int, temperature: float) -> Tensor:
-    cumulative_NV = torch.softmax(logits_NV / temperature, dim=-1).double().cumsum(-1)
-    target_N1 = uniforms(seeds_N, step)[:, None] * cumulative_NV[:, -1:]
-    sampled_N = torch.searchsorted(cumulative_NV, target_N1, right=True)[:, 0]
-    return torch.where(greedy_N, logits_NV.argmax(-1), sampled_N.clamp(max=logits_NV.shape[1] - 1))
+def restrictions(allowed_BV: Tensor) -> tuple[slice, Tensor]:
+    """The stretch of the vocabulary that holds all that is forbidden to some row, and what of it is: [B, R]."""
+    places = (~allowed_BV).any(0).nonzero()[:, 0]
+    stretch = slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+    return stretch, ~allowed_BV[:, stretch]
+
+
+def choose(
+    logits_NV: Tensor, seeds_N: Tensor, greedy_N: Tensor, step: int, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """A token for each sequence, and its log-probability at temperature 1 in float64. Overwrites the logits.
+
+    Tokens are drawn by inverting the cumulative distribution in two steps, among blocks of tokens and within one:
+    sums over the whole vocabulary are needed once, in float32, and cumulative ones of a few numbers, in float64.
+    """
+    num_tokens = logits_NV.shape[1]
+    logits_NV -= logits_NV.amax(-1, keepdim=True)
+    log_total_N = torch.exp(logits_NV).sum(-1).log()
+    num_blocks = -(-num_tokens // BLOCK)
+    weights_NV = logits_NV.new_empty(len(logits_NV), num_blocks * BLOCK)
+    weights_NV[:, num_tokens:] = 0.0
+    torch.mul(logits_NV, 1 / temperature, out=weights_NV[:, :num_tokens]).exp_()
+    weights_NKW = weights_NV.unflatten(1, (num_blocks, BLOCK))
+    cumulative_NK = weights_NKW.sum(-1).double().cumsum(-1)
+    target_N1 = uniforms(seeds_N, step).clamp(max=1 - 2.0**-40)[:, None] * cumulative_NK[:, -1:]
+    block_N1 = torch.searchsorted(cumulative_NK, target_N1, right=True)
+    before_N1 = torch.where(block_N1 > 0, cumulative_NK.gather(1, (block_N1 - 1).clamp(min=0)), 0.0)
+    counted_N = torch.arange(len(logits_NV), device=logits_NV.device)
+    cumulative_NW = weights_NKW[counted_N, block_N1[:, 0]].double().cumsum(-1)
+    # Rounded sums of blocks may reach a little beyond the sums within: the token found must have a weight.
+    rest_N1 = torch.minimum(target_N1 - before_N1, cumulative_NW[:, -1:] * (1 - 2.0**-40)).clamp(min=0.0)
+    chosen_N = (block_N1 * BLOCK + torch.searchsorted(cumulative_NW, rest_N1, right=True))[:, 0]
+    greedy = greedy_N.nonzero()[:, 0]
+    chosen_N[greedy] = logits_NV[greedy].argmax(-1)
+    return chosen_N, (logits_NV[counted_N, chosen_N] - log_total_N).double()
 
 
 def collect(

@@ -37,3 +37,18 @@ class TokenEmbedding(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         return F.linear(x, self.table())
+
+    def frozen(self) -> "FrozenEmbedding":
+        """The same for weights that stay as they are: the table is put together once, not at each use."""
+        return FrozenEmbedding(self.table().detach())
+
+
+class FrozenEmbedding:
+    def __init__(self, table_VE: Tensor) -> None:
+        self._table_VE = table_VE
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self._table_VE)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return F.linear(x, self._table_VE)

@@ -2,7 +2,8 @@
 
 Tied embeddings. Prefixes are padded on the left: rotary positions are relative, so padding moves nothing.
 
-B batch, P prefix, T text, S all positions so far, E model width, V vocabulary.
+B batch, N sequences of all rows, P prefix, T text, S all positions so far, E model width, H heads, D head width,
+V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,8 @@ from torch import Tensor
 
 from aigc_models.coverage import Coverage
 from aigc_models.embedding import TokenEmbedding
-from aigc_models.transformer import STD, Block, Transformer, TransformerConfig
-
-CACHE_CHUNK = 16
-"""Positions by which a cache grows when it is full."""
-
+from aigc_models.gpt_state import GPTState
+from aigc_models.transformer import STD, Block, Transformer, TransformerConfig, rotate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GPTConfig(TransformerConfig):
@@ -31,32 +29,6 @@ class GPTConfig(TransformerConfig):
         TransformerConfig.__post_init__(self)
         if self.vocab_size < 1:
             raise ValueError("vocab_size must be positive")
-
-
-@dataclass(slots=True)
-class GPTState:
-    """Keys and values of the positions so far, and which of them are padding."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    visible_BS: Tensor
-    num_positions: int
-    prefix_BP: Tensor
-    act_BPE: Tensor
-    remaining_BP: Tensor
-    """Of the prefix, what the text does not state yet."""
-
-    def select(self, rows: Tensor) -> "GPTState":
-        """The state of the given rows, which may repeat."""
-        return GPTState(
-            [keys[rows] for keys in self.keys],
-            [values[rows] for values in self.values],
-            self.visible_BS[rows],
-            self.num_positions,
-            self.prefix_BP[rows],
-            self.act_BPE[rows],
-            self.remaining_BP[rows],
-        )
 
 
 class GPT(Transformer):
@@ -81,31 +53,30 @@ class GPT(Transformer):
     def start(self, prefix_BP: Tensor) -> tuple[Tensor, GPTState]:
         """Logits [B, V] of the first text token, and the state to go on from."""
         visible_BP = prefix_BP != self.config.pad_id
-        act_BPE = self.embedding(prefix_BP)
+        embedding = self.embedding.frozen()
+        act_BPE = embedding(prefix_BP)
         summary_B1E = self.coverage.summary(act_BPE, visible_BP[:, None])
         summed_BPE = act_BPE + F.pad(summary_B1E, (0, 0, prefix_BP.shape[1] - 1, 0))
         x_BPE, cache = self.trunk(summed_BPE, visible_BP, is_causal=True)
-        keys, values = [k for k, _ in cache], [v for _, v in cache]
-        state = GPTState(keys, values, visible_BP, prefix_BP.shape[1], prefix_BP, act_BPE, visible_BP)
+        state = GPTState.after_prefix(prefix_BP, visible_BP, act_BPE, cache, embedding)
         return self.state_logits(x_BPE[:, -1], state), state
 
-    def state_logits(self, x_BE: Tensor, state: GPTState) -> Tensor:
-        logits_B1V = self.embedding.logits(x_BE)[:, None]
-        return self.coverage.adjust(logits_B1V, state.prefix_BP, state.remaining_BP[:, None])[:, 0]
+    def state_logits(self, x_NE: Tensor, state: GPTState) -> Tensor:
+        logits_N1V = state.embedding.logits(x_NE)[:, None]
+        return self.coverage.adjust(logits_N1V, state.prefix_NP, state.remaining_NP[:, None])[:, 0]
 
-    def step(self, tokens_B: Tensor, state: GPTState) -> tuple[Tensor, GPTState]:
-        """Logits [B, V] of what follows the given tokens. Writes into `state` and returns it grown by a position."""
-        if state.num_positions == state.keys[0].shape[2]:
-            state.keys = [F.pad(keys, (0, 0, 0, CACHE_CHUNK)) for keys in state.keys]
-            state.values = [F.pad(values, (0, 0, 0, CACHE_CHUNK)) for values in state.values]
-        state.visible_BS = F.pad(state.visible_BS, (0, 1), value=True)
-        state.num_positions += 1
-        rotary = self.rotary(torch.tensor([state.num_positions - 1], device=tokens_B.device))
-        state.remaining_BP = state.remaining_BP & ~self.coverage.says(state.prefix_BP, tokens_B[:, None])[:, 0]
-        summary_B1E = self.coverage.summary(state.act_BPE, state.remaining_BP[:, None])
-        x_BTE = self.embedding(tokens_B)[:, None] + summary_B1E
-        mask = state.visible_BS[:, None, None, :]
+    def step(self, tokens_N: Tensor, state: GPTState) -> tuple[Tensor, GPTState]:
+        """Logits [N, V] of what follows the given tokens. Writes into `state` and returns it grown by a position."""
+        state.remaining_NP &= ~self.coverage.says(state.prefix_NP, tokens_N[:, None])[:, 0]
+        x_NE = state.embedding(tokens_N) + self.coverage.project(state.mean_of_remaining())
+        rotary = self.rotary(state.next_position())
+        state.grow()
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            x_BTE = block.step(x_BTE, rotary, state.keys[layer], state.values[layer], state.num_positions, mask)
-        return self.state_logits(self.norm(x_BTE[:, 0]), state), state
+            attention = block.attention
+            qkv_N3HD = attention.qkv(block.attention_norm(x_NE)).unflatten(1, (3, attention.num_heads, -1))
+            rotated_N2HD = rotate(qkv_N3HD[:, :2], rotary)
+            mixed_NHD = state.attend(layer, rotated_N2HD[:, 0], rotated_N2HD[:, 1], qkv_N3HD[:, 2])
+            x_NE = x_NE + attention.out(mixed_NHD.flatten(1))
+            x_NE = x_NE + block.mlp(block.mlp_norm(x_NE))
+        return self.state_logits(self.norm(x_NE), state), state

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.coverage import Coverage
-from aigc_models.embedding import TokenEmbedding
+from aigc_models.embedding import FrozenEmbedding, TokenEmbedding
 
 CellName = Literal["rnn", "lstm", "gru"]
 
@@ -116,11 +116,16 @@ class RNNState:
     prefix_BP: Tensor
     remaining_BP: Tensor
     """Of the prefix, what the text does not state yet."""
+    embedding: TokenEmbedding | FrozenEmbedding
 
     def select(self, rows: Tensor) -> "RNNState":
         """The state of the given rows, which may repeat."""
         return RNNState(
-            [state[rows] for state in self.layers], self.act_BPE[rows], self.prefix_BP[rows], self.remaining_BP[rows]
+            [state[rows] for state in self.layers],
+            self.act_BPE[rows],
+            self.prefix_BP[rows],
+            self.remaining_BP[rows],
+            self.embedding,
         )
 
 
@@ -140,9 +145,9 @@ class RNN(nn.Module):
         self.combine = nn.Linear(2 * width, width)
         self.drop = nn.Dropout(config.dropout)
 
-    def encode(self, prefix_BP: Tensor) -> RNNState:
+    def encode(self, prefix_BP: Tensor, embedding: TokenEmbedding | FrozenEmbedding) -> RNNState:
         visible_BP = prefix_BP != self.config.pad_id
-        embedded_BPE = x_BPE = self.drop(self.embedding(prefix_BP))
+        embedded_BPE = x_BPE = self.drop(embedding(prefix_BP))
         layers = []
         for cell in self.encoder:
             assert isinstance(cell, Cell)
@@ -156,14 +161,14 @@ class RNN(nn.Module):
         )
         # The embeddings beside the states: what is attended to must tell which symbol it is.
         act_BPE = self.join(torch.cat([x_BPE, backward.flip(1)], dim=-1)) + embedded_BPE
-        return RNNState(layers, act_BPE, prefix_BP, visible_BP)
+        return RNNState(layers, act_BPE, prefix_BP, visible_BP, embedding)
 
     def zeros(self, cell: Cell, tokens_BP: Tensor) -> Tensor:
         return self.embedding.own.new_zeros(tokens_BP.shape[0], cell.num_states, self.config.width)
 
     def decode(self, tokens_BT: Tensor, state: RNNState, remaining_BTP: Tensor) -> Tensor:
         """Logits [B, T, V] of what follows each token; the state's layers are replaced by the last ones."""
-        embedded_BTE = self.drop(self.embedding(tokens_BT))
+        embedded_BTE = self.drop(state.embedding(tokens_BT))
         summary_BTE = self.coverage.summary(state.act_BPE, remaining_BTP)
         x_BTE = torch.cat([embedded_BTE, summary_BTE], dim=-1)
         for layer, cell in enumerate(self.decoder):
@@ -174,16 +179,17 @@ class RNN(nn.Module):
         scores_BTP = scores_BTP.masked_fill((state.prefix_BP == self.config.pad_id)[:, None, :], float("-inf"))
         context_BTE = torch.softmax(scores_BTP, dim=-1) @ state.act_BPE
         attended_BTE = self.drop(torch.tanh(self.combine(torch.cat([context_BTE, x_BTE], dim=-1))))
-        return self.coverage.adjust(self.embedding.logits(attended_BTE), state.prefix_BP, remaining_BTP)
+        return self.coverage.adjust(state.embedding.logits(attended_BTE), state.prefix_BP, remaining_BTP)
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
         """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
         remaining_BTP = self.coverage.remaining(prefix_BP, text_BT)
-        return self.decode(torch.cat([prefix_BP[:, -1:], text_BT], dim=1), self.encode(prefix_BP), remaining_BTP)
+        state = self.encode(prefix_BP, self.embedding)
+        return self.decode(torch.cat([prefix_BP[:, -1:], text_BT], dim=1), state, remaining_BTP)
 
     def start(self, prefix_BP: Tensor) -> tuple[Tensor, RNNState]:
         """Logits [B, V] of the first text token, and the state to go on from."""
-        state = self.encode(prefix_BP)
+        state = self.encode(prefix_BP, self.embedding.frozen())
         return self.decode(prefix_BP[:, -1:], state, state.remaining_BP[:, None])[:, 0], state
 
     def step(self, tokens_B: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:

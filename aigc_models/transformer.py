@@ -87,16 +87,6 @@ class Block(nn.Module):
         x_BTE = x_BTE + self.drop(self.attention.attend(q, k, v, mask))
         return x_BTE + self.mlp(self.mlp_norm(x_BTE)), k, v
 
-    def step(
-        self, x_BTE: Tensor, rotary: tuple[Tensor, Tensor], keys: Tensor, values: Tensor, end: int, mask: Tensor
-    ) -> Tensor:
-        """One further position, the last of `end`; its key and value are written into `keys` and `values`."""
-        q, k, v = self.attention.project(self.attention_norm(x_BTE), rotary)
-        keys[:, :, end - 1] = k[:, :, 0]
-        values[:, :, end - 1] = v[:, :, 0]
-        x_BTE = x_BTE + self.attention.attend(q, keys[:, :, :end], values[:, :, :end], mask)
-        return x_BTE + self.mlp(self.mlp_norm(x_BTE))
-
 
 class Transformer(nn.Module):
     """Blocks above embeddings that a subclass makes."""
