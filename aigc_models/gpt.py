@@ -17,6 +17,7 @@ from aigc_models.embedding import TokenEmbedding
 from aigc_models.gpt_state import GPTState
 from aigc_models.transformer import STD, Block, Transformer, TransformerConfig, rotate
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GPTConfig(TransformerConfig):
     vocab_size: int

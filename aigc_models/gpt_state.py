@@ -134,7 +134,7 @@ class GPTState:
         self.num_said += 1
 
     def attend(self, layer: int, query_NHD: Tensor, key_NHD: Tensor, value_NHD: Tensor) -> Tensor:
-        """softmax(QKᵀ/√d)V [N, H, D] over the row's act and the sequence's own text, of which this is the last token."""
+        """softmax(QKᵀ/√d)V [N, H, D] over the row's act and the sequence's own text, this token included."""
         last, num_hidden = self.num_said - 1, self.acts.hidden_BP.shape[1]
         keys_TNHD, values_TNHD = self.keys[layer], self.values[layer]
         keys_TNHD[last], values_TNHD[last] = key_NHD, value_NHD

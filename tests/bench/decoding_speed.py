@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from aigc_models.corpus import build_corpus
 from aigc_models.decoding import Candidate, Sampling, decode
@@ -28,6 +28,7 @@ from aigc_models.text import left_padded
 from aigc_models.tokenizer import TextTokenizer
 from aigc_models.training import build_tokenizer, default_settings, text_task
 from tests.bench.text_quality_table import read_examples, sample_tables
+from tests.unit.aigc_models.test_gpt import llama_like
 
 NUM_CANDIDATES = 8
 TEMPERATURE = 0.5
@@ -52,46 +53,6 @@ def train(path: Path, folder: Path, cpu_budget_s: float) -> tuple[GPT, TextToken
     TrainingLoop(network, text_task(corpus, tokenizer, settings, torch.device("cpu")), settings, folder).run()
     acts = [tokenizer.prefix(text.act) for text in corpus.training]
     return network.eval(), tokenizer, acts
-
-
-def as_llama(network: GPT) -> LlamaForCausalLM:
-    """The same function in transformers' classes."""
-    config = network.config
-    llama = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.width,
-            intermediate_size=config.mlp_width,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            rms_norm_eps=1e-6,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rotary_base},
-            tie_word_embeddings=True,
-            pad_token_id=config.pad_id,
-            eos_token_id=config.end_id,
-            bos_token_id=None,
-        )
-    ).eval()
-    weights = {"model.embed_tokens.weight": network.embedding.table(), "model.norm.weight": network.norm.weight}
-    for number, block in enumerate(network.blocks):
-        at = f"model.layers.{number}."
-        q, k, v = block.attention.qkv.weight.chunk(3)
-        gate, up = block.gate_up.weight.chunk(2)
-        weights |= {
-            f"{at}self_attn.q_proj.weight": q,
-            f"{at}self_attn.k_proj.weight": k,
-            f"{at}self_attn.v_proj.weight": v,
-            f"{at}self_attn.o_proj.weight": block.attention.out.weight,
-            f"{at}mlp.gate_proj.weight": gate,
-            f"{at}mlp.up_proj.weight": up,
-            f"{at}mlp.down_proj.weight": block.down.weight,
-            f"{at}input_layernorm.weight": block.attention_norm.weight,
-            f"{at}post_attention_layernorm.weight": block.mlp_norm.weight,
-        }
-    missing, unexpected = llama.load_state_dict({name: w.detach() for name, w in weights.items()}, strict=False)
-    assert set(missing) <= {"lm_head.weight"}, missing
-    assert not unexpected, unexpected
-    return llama
 
 
 @torch.inference_mode()
@@ -169,7 +130,7 @@ def main() -> None:
         path = args.train or sample_tables(Path(folder))[0]
         network, _, acts = train(path, Path(folder), args.train_s)
     acts = (acts * (1 + args.rows // len(acts)))[: args.rows]
-    llama = as_llama(network)
+    llama = llama_like(network)
     check_same(network, llama, batches(network, acts, 32)[0][0])
     best = min(BATCHES, key=lambda rows: timed(lambda: theirs(network, llama, acts[:256], rows))[0])
     rounds = []

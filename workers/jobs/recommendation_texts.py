@@ -86,7 +86,7 @@ RECOMMENDED = pa.schema(
 )
 JOB = Job(
     name="recommendation_texts",
-    version=1,
+    version=2,
     table="interactions",
     id_column="recommendation_id",
     columns=tuple(RANKED.names),

@@ -16,15 +16,20 @@ def network() -> GPT:
 
 
 def llama_like(network: GPT) -> LlamaForCausalLM:
+    """The same function in transformers' classes, for a network without shared embeddings and coverage."""
+    ours = network.config
     config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        vocab_size=ours.vocab_size,
+        hidden_size=ours.width,
+        intermediate_size=ours.mlp_width,
+        num_hidden_layers=ours.num_layers,
+        num_attention_heads=ours.num_heads,
         rms_norm_eps=1e-6,
-        rope_theta=CONFIG.rotary_base,
+        rope_theta=ours.rotary_base,
         tie_word_embeddings=True,
+        pad_token_id=ours.pad_id,
+        eos_token_id=ours.end_id,
+        bos_token_id=None,
     )
     model = LlamaForCausalLM(config).eval()
     weights = {"model.embed_tokens.weight": network.embedding.own, "model.norm.weight": network.norm.weight}
