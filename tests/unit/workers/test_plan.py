@@ -71,7 +71,7 @@ def test_each_ingredient_changes_the_fingerprint_and_nothing_else_does() -> None
     plan = plan_of((100,))
     item = plan.snapshot.objects[0]
     changed = [
-        replace(plan, job_version=2),
+        replace(plan, job_version=plan.job_version + 1),
         replace(plan, model=replace(PIN, weights_sha256="1" * 64)),
         replace(plan, settings={**plan.settings, "temperature": 0.51}),
         replace(plan, settings={**plan.settings, "seed": 1}),
