@@ -97,6 +97,6 @@ def sum_up(manifests: Sequence[dict[str, Any]], price_per_hour: float) -> list[s
         f"{sum(manifest['counts']['accepted'] for manifest in manifests):,}",
         "" if isnan(aside) else f"{aside:.1%}",
         f"{median(map(rows_per_second, manifests)):,.1f}" if manifests else "",
-        f"{hours:,.2f}",
+        f"{hours:,.3f}",
         *([f"{hours * price_per_hour:,.2f}"] if price_per_hour else []),
     ]

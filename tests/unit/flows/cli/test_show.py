@@ -50,7 +50,7 @@ def test_six_weeks_are_seen_at_a_glance(storage: Storage) -> None:
     assert line.count("●") >= 2
     assert line.count("▲") >= 1
     assert "● published, ▲ held, ✕ failed, ! damaged, ○ unfinished" in text
-    assert f"{JOB} 2 4 0.0% 2.0 0.00 0.00" in text, "nights, rows, set aside, rows a second, hours, cost"
+    assert f"{JOB} 2 4 0.0% 2.0 0.000 0.00" in text, "nights, rows, set aside, rows a second, hours, cost"
 
 
 def test_one_job_shows_how_its_figures_moved(storage: Storage) -> None:

@@ -58,7 +58,7 @@ def test_sums_are_of_published_nights_and_cost_what_an_hour_costs(storage: Stora
     publish(storage, "2026-11-20")
     publish(storage, "2026-11-21")
     text = page(storage, price_per_hour=2.0)
-    assert "<td>2</td><td>4</td><td>0.0%</td><td>2.0</td><td>0.00</td><td>0.00</td>" in text
+    assert "<td>2</td><td>4</td><td>0.0%</td><td>2.0</td><td>0.000</td><td>0.00</td>" in text
     assert "rows per second" in text
     assert "<th>cost</th>" in text
     assert "<th>cost</th>" not in page(storage)
