@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from math import isnan
 from typing import Annotated, Any
 
 import typer
@@ -100,12 +101,15 @@ def show_trend(states: Sequence[PartitionState]) -> None:
     days = set(calendar_days(today()))
     manifests = [state.manifest for state in reversed(states) if state.manifest and state.date in days]
     if len(manifests) > 1:
-        moved = trend_figures(manifests)
-        rows = [
-            (name, sparkline(values), f"{values[-1]:,.4g}", f"{min(values):,.4g}", f"{max(values):,.4g}")
-            for name, values in moved.items()
-        ]
+        rows = [(name, sparkline(values), *span_cells(values)) for name, values in trend_figures(manifests).items()]
         print_table("How figures moved", ["figure", "night by night", "last", "least", "most"], rows)
+
+
+def span_cells(values: Sequence[float]) -> list[str]:
+    """The last value, the least and the most; empty where none is known."""
+    known = [value for value in values if not isnan(value)]
+    shown = [values[-1], min(known), max(known)] if known else []
+    return ["" if isnan(value) else f"{value:,.4g}" for value in shown] or [""] * 3
 
 
 def today() -> date:
