@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aigc_models.embedding import FrozenEmbedding
 
-TEXT_CHUNK = 32
+TEXT_CHUNK = 16
 """Positions by which the texts' cache grows when it is full."""
 
 

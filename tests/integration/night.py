@@ -174,8 +174,13 @@ def start_deployment(night: Night, name: str, parameters: dict[str, Any], *, flo
     """Starts the deployment of that name of a flow, without one that is called alike; returns the flow run's id."""
     with night.api as api:
         deployment = api.get(f"deployments/name/{flow or name}/{name}").json()
-        run = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        return run.raise_for_status().json()["id"]
+        address = f"deployments/{deployment['id']}/create_flow_run"
+
+        def answer() -> httpx.Response | None:  # Prefect's own client, too, asks again while the database is locked
+            answer = api.post(address, json={"parameters": parameters})
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+        return wait_until(answer, f"a run of {name}").raise_for_status().json()["id"]
 
 
 def ended_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from workers.report import report_key
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 pytestmark = pytest.mark.timeout(600)
-DAYS = ["2026-10-01", "2026-10-02"]
+DAYS = ["2026-08-21", "2026-08-22"]
 
 
 def ui(night: Night) -> str:
@@ -81,7 +81,7 @@ def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(night: Nig
 
 
 def test_a_title_that_is_markup_is_shown_as_text_wherever_people_look(night: Night, page: "playwright.Page") -> None:
-    day, opened = "2026-10-04", []
+    day, opened = "2026-08-24", []
     page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
     run_id = start_deployment(night, JOB, {"date": day}, flow="generate")
     wait_until(lambda: state_of(night, run_id)["name"] == "Published", "the run")
@@ -101,7 +101,7 @@ def test_a_title_that_is_markup_is_shown_as_text_wherever_people_look(night: Nig
 
 def test_cancelling_in_the_ui_frees_the_actors(night: Night, page: "playwright.Page") -> None:
     settings = "rows_per_shard=3 batch_rows=1 num_candidates=1000"
-    run_id = start_deployment(night, JOB, {"date": "2026-10-03", "settings": settings}, flow="generate")
+    run_id = start_deployment(night, JOB, {"date": "2026-08-23", "settings": settings}, flow="generate")
     wait_until(lambda: find_actor(night, "GenerateActor"), "an actor")
     page.goto(f"{ui(night)}/runs/flow-run/{run_id}")
     page.get_by_text("Running").first.wait_for()
@@ -109,4 +109,4 @@ def test_cancelling_in_the_ui_frees_the_actors(night: Night, page: "playwright.P
     page.get_by_role("button", name="Confirm").click()
     wait_until(lambda: state_of(night, run_id)["type"] == "CANCELLED", "the run is cancelled")
     wait_until(lambda: find_actor(night, "GenerateActor") is None, "the actors are gone")
-    assert json.loads(night.run("show", JOB, "--date", "2026-10-03", "--json"))[0]["state"] == "unfinished"
+    assert json.loads(night.run("show", JOB, "--date", "2026-08-23", "--json"))[0]["state"] == "unfinished"
