@@ -23,6 +23,7 @@ from flows.server import ending_with_server, show_in_ui, tag_run
 from infra.settings import load_settings
 from infra.storage import open_storage
 from workers.cluster import connect, pool_size
+from workers.idle_actors import IDLE_ACTORS
 from workers.job import JobSettings
 from workers.jobs import find_job
 
@@ -93,6 +94,7 @@ def _make_dates(job: str, days: list[str], parallel: int, parameters: dict[str, 
     runner: ThreadPoolTaskRunner[RunOutcome] = ThreadPoolTaskRunner(max_workers=parallel)
     with (
         Stage(f"backfill of {job}", len(days), "backfill-progress", "dates") as stage,
+        IDLE_ACTORS.kept(),
         runner,
         interrupting_threads(),
     ):

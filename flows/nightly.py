@@ -18,6 +18,7 @@ from flows.server import ending_with_server, show_in_ui, tag_run, wait_for_serve
 from infra.errors import NightshiftError, ServiceError
 from infra.settings import load_settings
 from infra.storage import open_storage
+from workers.idle_actors import IDLE_ACTORS
 from workers.jobs import JOBS
 from workers.snapshot import has_rows
 
@@ -46,13 +47,14 @@ def nightly(date: DateText = "") -> State[list[RunOutcome]]:
     storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
     tag_run("nightly", day)
     outcomes = []
-    for name, job in JOBS.items():
-        empty = [table for table in job.tables if not has_rows(storage, table)]
-        if not empty:
-            outcomes.append(run_partition(name, day))
-        else:
-            message = f"nothing is loaded into {' and '.join(empty)}"
-            outcomes.append(RunOutcome(job=name, date=day, outcome="skipped", message=message))
+    with IDLE_ACTORS.kept():
+        for name, job in JOBS.items():
+            empty = [table for table in job.tables if not has_rows(storage, table)]
+            if not empty:
+                outcomes.append(run_partition(name, day))
+            else:
+                message = f"nothing is loaded into {' and '.join(empty)}"
+                outcomes.append(RunOutcome(job=name, date=day, outcome="skipped", message=message))
     renew_overview(storage)
     return summarise(outcomes, "nightly-summary")
 

@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,6 @@ from ray.exceptions import AuthenticationError, RaySystemError
 from infra.errors import ServiceError, SettingsError
 from infra.settings import Settings
 
-# Returned big tensors would be handed back to the system at every step and fetched again: measured 2x on CPU training.
-ACTOR_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 CONNECT_TIMEOUT_S = 10.0
 ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"
 """What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no cost."""
@@ -56,21 +54,26 @@ def _keeping_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
-def actor_options(num_cpus: float, num_gpus: float, *, is_background: bool = False) -> dict[str, Any]:
-    """Ray's options for an actor of ours; a second thread answers `report` while the first works."""
+def actor_options(
+    num_cpus: float, num_gpus: float, *, calls_at_once: int = 1, is_background: bool = False
+) -> dict[str, Any]:
+    """Ray's options for an actor of ours; one more thread answers `report` while others work.
+
+    No environment of its own: Ray would not give it a worker that has started already.
+    """
     return {
         "name": f"{BACKGROUND if is_background else ORDINARY}{uuid.uuid4().hex}",
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
-        "max_concurrency": 2,
+        "max_concurrency": calls_at_once + 1,
         "max_restarts": 0,
-        "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
     }
 
 
-def is_wanted_by_others() -> bool:
-    """Whether any ordinary actor of Nightshift, of whatever driver, is on the cluster or waits for it."""
-    return any(actor["name"].startswith(ORDINARY) for actor in ray.util.list_named_actors(all_namespaces=True))
+def is_wanted_by_others(own: Collection[str] = ()) -> bool:
+    """Whether any ordinary actor of Nightshift but our `own`, of whatever driver, is on the cluster or waits for it."""
+    names = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
+    return any(name.startswith(ORDINARY) for name in names.difference(own))
 
 
 def pool_size(wanted: int, num_shards: int, num_cpus: float, num_gpus: float) -> int:

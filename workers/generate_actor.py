@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
+import pyarrow as pa
 import ray
 import torch
 
@@ -14,13 +17,13 @@ from aigc_models.tracing import TRACE_SUFFIX, tracing
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.earlier_attempts import EarlierAttempts
+from workers.freed_memory import keep_freed_memory
 from workers.jobs import find_job
-from workers.models import MODELS
+from workers.model_files import ModelFiles, load_model
 from workers.part import Receipt, write_part
-from workers.plan import Plan
-from workers.registry import version_prefix
+from workers.plan import ModelPin, Plan
 from workers.reports import Report, Reporter
-from workers.rows import RowGenerator
+from workers.rows import RowGenerator, ShardRows
 from workers.shard_reader import ShardReader
 
 log = logging.getLogger("nightshift.generate")
@@ -30,34 +33,39 @@ SAY_EVERY_S = 10.0
 
 
 class GenerateActor:
-    """Call `load` once, then `generate` for each shard.
+    """Call `load` for a plan, then `generate` for each of its shards; then `load` for the next plan.
 
+    Several calls of `generate` may be at work: one generates, others read their rows or write their part meanwhile.
     Nothing that may fail happens before `load`: what a constructor raises looks to Ray like an actor that died.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, label: str) -> None:
+    def __init__(self, settings: Settings, label: str) -> None:
+        keep_freed_memory()
         self._node = ray.util.get_node_ip_address()
         self._reporter = Reporter(label, self._node)
-        self._settings, self._plan = settings, plan
+        self._settings = settings
+        self._reading, self._generating = Lock(), Lock()
         self._said_at = -SAY_EVERY_S
-        self._has_traced = False
+        self._model: tuple[ModelPin, str, Any] | None = None
 
-    def load(self) -> str:
-        """Opens the store and loads the plan's model; returns the node's address."""
+    def load(self, plan: Plan, files: ModelFiles) -> str:
+        """Opens the store and loads the plan's model, if it is another one; returns the node's address."""
         started = time.monotonic()
         self._reporter.progress(0, "loading the model")
-        plan = self._plan
+        self._plan, self._has_traced = plan, False
+        self._done: dict[int, int] = {}
         self._storage, self._job = open_storage(self._settings, is_in_use=True), find_job(plan.job)
         settings = self._job.parse_settings(plan.settings)
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
-        with tempfile.TemporaryDirectory() as folder:
-            self._storage.download(version_prefix(plan.model.name, plan.model.version), Path(folder))
-            model = MODELS[plan.model.name].load(Path(folder), device)
+        if self._model is None or self._model[:2] != (plan.model, device):
+            self._model = None  # two at once might not fit
+            self._model = (plan.model, device, load_model(plan.model.name, files, device))
+            log.info("model %s on %s after %.1f s", plan.model.version, device, time.monotonic() - started)
         self._reader = ShardReader(self._storage, plan, self._job)
         self._earlier = EarlierAttempts(self._storage, plan, self._job)
-        self._generator = RowGenerator(self._job, model, plan.model.version, settings)
-        log.info("model %s on %s after %.1f s", plan.model.version, device, time.monotonic() - started)
+        self._generator = RowGenerator(self._job, self._model[2], plan.model.version, settings)
+        self._accounted_until = time.monotonic()
         return self._node
 
     def generate(self, index: int, lost_s: float = 0.0) -> Receipt:
@@ -66,33 +74,46 @@ class GenerateActor:
         `lost_s`: what actors that were lost had already spent on it.
         """
         started = time.monotonic()
-        self._tell_progress(index, 0)
-        rows, num_future = self._reader.read(self._plan.shard(index))
-        result = self._earlier.find(index, rows)
+        with self._reading:
+            rows, num_future = self._reader.read(self._plan.shard(index))
+            result = self._earlier.find(index, rows)
+        with self._generating:
+            self._complete(index, result, rows)
+            table, now = result.table(), time.monotonic()
+            receipt = Receipt(
+                shard=index,
+                fingerprint=self._plan.fingerprint,
+                input_rows=rows.num_rows,
+                accepted=table.num_rows,
+                rejected=result.num_rejected,
+                quarantined=result.num_quarantined,
+                future=num_future,
+                seconds=round(now - max(started, self._accounted_until), 3),
+                wasted_seconds=round(lost_s, 3),
+                node=self._node,
+            )
+            self._accounted_until = now
+        receipt = write_part(self._storage, self._plan, receipt, table, result.quarantine())
+        self._tell_result(receipt, result.first_error())
+        del self._done[index]
+        self._tell_progress()
+        return receipt
+
+    def _complete(self, index: int, result: ShardRows, rows: pa.Table) -> None:
+        self._shard, self._done[index] = index, 0
+        self._tell_progress()
         with self._tracing_first(index) as mark_batch:
 
             def tell(done: int) -> None:
                 mark_batch()
-                self._tell_progress(index, done)
+                self._done[index] = done
+                self._tell_progress()
 
             self._generator.complete(result, rows, self._plan.attempts, tell)
-        table = result.table()
-        receipt = Receipt(
-            shard=index,
-            fingerprint=self._plan.fingerprint,
-            input_rows=rows.num_rows,
-            accepted=table.num_rows,
-            rejected=result.num_rejected,
-            quarantined=result.num_quarantined,
-            future=num_future,
-            seconds=round(time.monotonic() - started, 3),
-            wasted_seconds=round(lost_s, 3),
-            node=self._node,
-        )
-        receipt = write_part(self._storage, self._plan, receipt, table, result.quarantine())
-        self._tell_result(receipt, result.first_error())
-        self._reporter.progress(0)
-        return receipt
+
+    def _tell_progress(self) -> None:
+        """Of all shards whose receipt the driver does not have yet."""
+        self._reporter.progress(sum(tuple(self._done.values())), f"shard {self._shard}")
 
     @contextmanager
     def _tracing_first(self, index: int) -> Iterator[Callable[[], None]]:
@@ -106,9 +127,6 @@ class GenerateActor:
             if path.exists():
                 self._storage.put_file(f"{self._plan.trace_prefix}{path.name}", path)
                 log.info("traced up to %d batches: %s%s", num_batches, self._plan.trace_prefix, path.name)
-
-    def _tell_progress(self, index: int, done: int) -> None:
-        self._reporter.progress(done, f"shard {index}")
 
     def _tell_result(self, receipt: Receipt, error: str) -> None:
         if receipt.quarantined:

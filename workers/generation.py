@@ -8,6 +8,7 @@ from infra.errors import GenerationError
 from infra.settings import Settings
 from infra.storage import Storage
 from workers.cluster import connect, pool_size
+from workers.model_files import fetch_model
 from workers.part import Receipt, list_parts, read_receipts
 from workers.plan import Plan
 from workers.pool import Pool
@@ -79,7 +80,8 @@ def generate_shards(
         size = pool_size(wanted, len(missing), plan.settings["threads"], plan.settings["num_gpus"])
         on_line(LogLine(logging.INFO, f"{len(missing)} shards on {size} actors"))
         watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
-        with Pool(settings, plan, size, watcher, is_background=background) as pool:
+        model = fetch_model(storage, plan.model.name, plan.model.version)
+        with Pool(settings, plan, model, size, watcher, is_background=background) as pool:
             for receipt in pool.run(missing):
                 tally.add(receipt)
                 on_progress(tally.progress())

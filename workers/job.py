@@ -28,7 +28,7 @@ class JobSettings:
     seed: int = 0
     """The run seed; a row's seed is a hash of it and of the row's id."""
     rows_per_shard: int = 0
-    """0: from the number of rows alone, about 64 shards of 16 to 2,048 rows."""
+    """0: from the number of rows, about 64 shards of whole batches, of 2,048 rows at the most."""
     batch_rows: int = 32
     """Rows that go through the model together; batches never cross a shard."""
     threads: int = 1

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 SHARDS_AIMED_FOR = 64
 SETTINGS_WITHOUT_EFFECT = frozenset({"error_budget", "history_engine", "trace_batches"})
 """Settings that make no other rows: changing them does not throw away what is generated."""
-MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 16, 2048
+MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 64, 2048
+"""Or a single batch, where that is smaller than the minimum."""
+SHARD_LAYOUT = 2
+"""To be raised by whoever changes how rows are divided into shards: parts of one plan must never mix two layouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +116,14 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that changes the rows: job version, inputs, cut, model weights, settings, seed."""
+        """Hash of everything that changes rows or parts: job version, inputs, cut, model weights, settings, layout."""
         making = {name: value for name, value in self.settings.items() if name not in SETTINGS_WITHOUT_EFFECT}
         pinned = asdict(replace(self, settings=making, prepared=None))
         if self.prepared:
             pinned["prepared"] = asdict(replace(self.prepared, objects=(), summary={}))
         else:
             del pinned["prepared"]
-        return digest(pinned)[:16]
+        return digest(pinned | {"layout": SHARD_LAYOUT})[:16]
 
     @property
     def prefix(self) -> str:
@@ -149,8 +152,9 @@ class Plan:
     def rows_per_shard(self) -> int:
         if self.settings["rows_per_shard"]:
             return int(self.settings["rows_per_shard"])
+        whole = min(int(self.settings["batch_rows"]), MIN_ROWS_PER_SHARD)  # batches that are not full cost more a row
         share = -(-self.num_rows // SHARDS_AIMED_FOR)
-        return min(MAX_ROWS_PER_SHARD, max(MIN_ROWS_PER_SHARD, share))
+        return min(MAX_ROWS_PER_SHARD, max(1, -(-share // whole)) * whole)
 
     @cached_property
     def _last_shards(self) -> list[int]:

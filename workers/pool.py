@@ -5,9 +5,9 @@ Plain actors and `ray.wait`; the driver never touches rows. Everything ends with
 
 import logging
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -16,6 +16,8 @@ from infra.errors import GenerationError, OutOfMemory
 from infra.settings import Settings
 from workers.cluster import actor_options, is_wanted_by_others
 from workers.generate_actor import GenerateActor
+from workers.idle_actors import IDLE_ACTORS, ActorKind
+from workers.model_files import ModelFiles
 from workers.part import Receipt
 from workers.plan import Plan
 from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor
@@ -23,38 +25,56 @@ from workers.reports import LogLine, Watcher
 
 MAX_FAILED_SHARDS = 3
 """So many failed shards are no accident any more: the run stops at once."""
+SHARDS_IN_HAND = 2
+"""Shards of one actor: while it generates the rows of one, it writes the last one's or reads the next one's."""
 
 
 @dataclass(slots=True)
 class Place:
-    """One place in the pool, and the actor that fills it now with the call that it works on."""
+    """One place in the pool, and the actor that fills it now with the calls that it works on."""
 
     number: int
     actor: RemoteActor | None = None
-    call: Any = None
-    shard: int | None = None
-    """The shard that the call is about; None while the model is loaded."""
-    called_at: float = 0.0
+    calls: dict[Any, int | None] = field(default_factory=dict)
+    """The shard of each call, the oldest first; None while the model is loaded."""
+    heard_at: float = 0.0
+    """When the actor last had nothing in hand that is not told by a receipt."""
     failed_starts: int = 0
     """Actors in a row that were lost before their model was loaded."""
 
+    @property
+    def shards(self) -> list[int]:
+        return [shard for shard in self.calls.values() if shard is not None]
+
+    @property
+    def is_loading(self) -> bool:
+        return None in self.calls.values()
+
 
 class Pool:
-    """Use as a context manager: leaving it ends the actors.
+    """Use as a context manager: leaving it ends the actors, unless they are kept for the run's next partition.
 
     A background pool steps aside while ordinary actors are on the cluster or wait for it: its actors end after their
     shards and come back when those are gone.
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, size: int, watcher: Watcher, *, is_background: bool = False
+        self,
+        settings: Settings,
+        plan: Plan,
+        model: ModelFiles,
+        size: int,
+        watcher: Watcher,
+        *,
+        is_background: bool = False,
     ) -> None:
-        self._settings, self._plan, self._watcher, self._is_background = settings, plan, watcher, is_background
-        self._plan_ref = ray.put(plan)
+        self._settings, self._plan, self._watcher = settings, plan, watcher
+        self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
+        self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
         self._places = [Place(number) for number in range(size)]
         self._queue: deque[int] = deque()
         self._losses: Counter[int] = Counter()
-        self._lost_s: dict[int, float] = defaultdict(float)
+        self._lost_s: dict[int, float] = {}
         self._failed: dict[int, str] = {}
         self._is_aside = False
         self._ticked_at = -REPORT_EVERY_S
@@ -63,9 +83,13 @@ class Pool:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for place in self._places:
-            if place.actor:
-                place.actor.end()
+        actors = [(place.actor, bool(place.calls)) for place in self._places if place.actor]
+        is_wanted = is_wanted_by_others([actor.name for actor, _ in actors])
+        for actor, is_at_work in actors:
+            if is_at_work or is_wanted:
+                actor.end()
+            else:
+                IDLE_ACTORS.put(self._kind, actor)
 
     def run(self, shards: Iterable[int]) -> Iterator[Receipt]:
         """Yields one receipt for each shard, as they end.
@@ -79,8 +103,7 @@ class Pool:
             self._tick()
             if not self._is_aside:
                 self._hand_out()
-            receipt = self._next_receipt()
-            if receipt is not None:
+            for receipt in self._next_receipts():
                 left -= 1
                 yield receipt
         self._hear_last_words()
@@ -92,12 +115,12 @@ class Pool:
         if time.monotonic() - self._ticked_at < REPORT_EVERY_S:
             return
         self._ticked_at = time.monotonic()
-        if self._is_background:
+        if self._kind.is_background:
             self._step_aside_or_back()
         self._listen()
         timeout_s = self._settings.stall_timeout_s
         for place in self._places:
-            if place.call and place.actor and place.actor.is_stalled(timeout_s):
+            if place.calls and place.actor and place.actor.is_stalled(timeout_s):
                 self._give_up(place, place.actor, f"made no progress for {timeout_s:g} s")
 
     def _step_aside_or_back(self) -> None:
@@ -106,10 +129,13 @@ class Pool:
             self._tell(logging.INFO, "another run needs the cluster: actors end after their shards")
         elif was_aside and not self._is_aside:
             self._tell(logging.INFO, f"the cluster is free again: {len(self._places)} actors start")
+        if self._is_aside:
+            IDLE_ACTORS.end_all()
         for place in self._places:
-            if self._is_aside and place.actor and place.shard is None:
+            if self._is_aside and place.actor and not place.shards:
                 place.actor.end()
-                place.actor = place.call = None
+                place.actor = None
+                place.calls.clear()
 
     def _listen(self) -> None:
         actors = [place.actor for place in self._places if place.actor]
@@ -123,69 +149,100 @@ class Pool:
                 place.actor.hear_last_words()
 
     def _hand_out(self) -> None:
-        """Gives shards to the actors that are idle, and actors to the places that are empty."""
-        for place in self._places:
-            if not self._queue:
-                return
-            if place.actor is None:
-                place.actor = self._start(place.number)
-                place.call = place.actor.handle.load.remote()
-            elif place.call is None:
-                place.shard = self._queue.popleft()
-                place.call = place.actor.handle.generate.remote(place.shard, self._lost_s[place.shard])
-                place.called_at = time.monotonic()
-                place.actor.stir()
+        """Gives actors to the places that are empty, and shards to the actors that have none, then to the others."""
+        for num_in_hand in range(SHARDS_IN_HAND):
+            for place in self._places:
+                if not self._queue:
+                    return
+                if place.actor is None:
+                    place.actor = self._start(place.number)
+                    place.calls[place.actor.handle.load.remote(self._plan_ref, self._model_ref)] = None
+                elif len(place.calls) == num_in_hand and self._may_hand_out(place):
+                    self._give_shard(place, place.actor)
+
+    def _may_hand_out(self, place: Place) -> bool:
+        """Whether the actor may have one more shard.
+
+        One that has already lost an actor is worked on alone, so that it is known which one is to blame; and the last
+        shards are not handed out ahead, while other actors may have nothing to do.
+        """
+        if not place.calls:
+            return True
+        is_suspect = any(self._losses[shard] for shard in [*place.shards, self._queue[0]])
+        return not place.is_loading and not is_suspect and len(self._queue) > len(self._places)
+
+    def _give_shard(self, place: Place, actor: RemoteActor) -> None:
+        shard = self._queue.popleft()
+        if not place.calls:
+            place.heard_at = time.monotonic()
+        place.calls[actor.handle.generate.remote(shard, self._lost_s.get(shard, 0.0))] = shard
+        actor.stir()
 
     def _start(self, number: int) -> RemoteActor:
-        needs = self._plan.settings
-        options = actor_options(needs["threads"], needs["num_gpus"], is_background=self._is_background)
-        label = f"actor {number}"
-        return RemoteActor(
-            GenerateActor, options, self._settings, self._plan_ref, label, label=label, watcher=self._watcher
+        waiting = IDLE_ACTORS.take(self._kind)
+        if waiting:
+            waiting.watcher = self._watcher
+            return waiting
+        kind = self._kind
+        options = actor_options(
+            kind.num_cpus, kind.num_gpus, calls_at_once=SHARDS_IN_HAND, is_background=kind.is_background
         )
+        label = f"actor {number}"
+        return RemoteActor(GenerateActor, options, self._settings, label, label=label, watcher=self._watcher)
 
-    def _next_receipt(self) -> Receipt | None:
-        """The next shard's; None where a second went by, or something else came to an end."""
-        at_work = {place.call: (place, place.actor) for place in self._places if place.call and place.actor}
+    def _next_receipts(self) -> Iterator[Receipt]:
+        """Of all shards that have ended; none where a second went by, or something else came to an end."""
+        at_work = {call: (place, place.actor) for place in self._places for call in place.calls if place.actor}
         if not at_work:
             time.sleep(REPORT_EVERY_S)  # everybody has stepped aside
-            return None
-        ready, _ = ray.wait(list(at_work), timeout=REPORT_EVERY_S)
-        return self._collect(*at_work[ready[0]]) if ready else None
+            return
+        calls = list(at_work)
+        ready, _ = ray.wait(calls, timeout=REPORT_EVERY_S)
+        if ready:
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+        for call in ready:
+            place, actor = at_work[call]
+            receipt = self._collect(call, place, actor) if call in place.calls else None
+            if receipt is not None:
+                yield receipt
 
-    def _collect(self, place: Place, actor: RemoteActor) -> Receipt | None:
+    def _collect(self, call: Any, place: Place, actor: RemoteActor) -> Receipt | None:
         try:
-            answer: Receipt | str = actor.result(place.call)
+            answer: Receipt | str = actor.result(call)
         except (ActorLost, OutOfMemory) as exc:
             self._give_up(place, actor, str(exc))
             return None
-        place.call = place.shard = None
+        del place.calls[call]
         if isinstance(answer, Receipt):
-            actor.stir()
+            place.heard_at = time.monotonic()
+            actor.stir(answer.input_rows)
             return answer
         actor.node, place.failed_starts = answer, 0
         return None
 
     def _give_up(self, place: Place, actor: RemoteActor, why: str) -> None:
-        """Ends an actor; its shard goes back to the front of the queue, or has failed."""
-        shard = place.shard
-        place.actor = place.call = place.shard = None
+        """Ends an actor; its shards go back to the front of the queue, or have failed."""
+        shards = place.shards
+        place.actor = None
+        place.calls.clear()
         actor.end()
-        if shard is None:
+        if not shards:
             place.failed_starts += 1
             if place.failed_starts == MAX_ATTEMPTS:
                 raise GenerationError(f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {why}")
             self._tell(logging.WARNING, f"{actor.label} {why}; another one takes its place")
             return
-        self._losses[shard] += 1
-        self._lost_s[shard] += time.monotonic() - place.called_at
-        if self._losses[shard] < MAX_ATTEMPTS:
-            self._queue.appendleft(shard)
-            self._tell(logging.WARNING, f"{actor.label} {why}; shard {shard} goes to another one")
-            return
-        self._failed[shard] = f"{actor.label} {why}"
-        self._tell(logging.ERROR, f"shard {shard} failed: {self._failed[shard]}")
-        if len(self._failed) == MAX_FAILED_SHARDS:
+        self._lost_s[shards[0]] = self._lost_s.get(shards[0], 0.0) + time.monotonic() - place.heard_at
+        self._losses.update(shards)
+        again = [shard for shard in shards if self._losses[shard] < MAX_ATTEMPTS]
+        self._queue.extendleft(reversed(again))
+        if again:
+            which = f"shard {again[0]} goes" if len(again) == 1 else f"shards {again[0]} and {again[1]} go"
+            self._tell(logging.WARNING, f"{actor.label} {why}; {which} to another one")
+        for shard in set(shards).difference(again):
+            self._failed[shard] = f"{actor.label} {why}"
+            self._tell(logging.ERROR, f"shard {shard} failed: {self._failed[shard]}")
+        if len(self._failed) >= MAX_FAILED_SHARDS:
             raise self._failure()
 
     def _failure(self) -> GenerationError:

@@ -8,8 +8,8 @@ from workers.cluster import connect
 from workers.plan import Plan
 from workers.prepare_actor import PrepareActor
 from workers.prepared_rows import find_prepared
-from workers.remote_actor import run_on_one_actor
 from workers.reports import LogLine, Watcher
+from workers.single_actor import run_on_one_actor
 
 
 def prepare_rows(settings: Settings, storage: Storage, plan: Plan, watcher: Watcher) -> Plan:

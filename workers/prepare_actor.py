@@ -13,11 +13,11 @@ from infra.errors import PreconditionFailed
 from infra.parquet import write_file
 from infra.settings import Settings
 from infra.storage import open_storage
+from workers.freed_memory import keep_freed_memory
 from workers.jobs import find_job
-from workers.models import MODELS
+from workers.model_files import fetch_model, load_model
 from workers.plan import Plan
 from workers.prepared_rows import EXAMPLES_KEY, SUMMARY_KEY
-from workers.registry import version_prefix
 from workers.reports import Report, Reporter
 
 log = logging.getLogger("nightshift.prepare")
@@ -27,6 +27,7 @@ class PrepareActor:
     """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
     def __init__(self, settings: Settings, plan: Plan) -> None:
+        keep_freed_memory()
         self._reporter = Reporter("preparation", ray.util.get_node_ip_address())
         self._settings, self._plan = settings, plan
 
@@ -40,10 +41,8 @@ class PrepareActor:
         storage, settings = open_store(), job.parse_settings(plan.settings)
         torch.set_num_threads(settings.threads)
         device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
-        with tempfile.TemporaryDirectory() as folder:
-            pin = plan.prepared.model
-            storage.download(version_prefix(pin.name, pin.version), Path(folder))
-            model = MODELS[pin.name].load(Path(folder), device)
+        pin = plan.prepared.model
+        model = load_model(pin.name, fetch_model(storage, pin.name, pin.version), device)
         preparer = job.preparation.start(open_store, plan, model, settings, self._reporter.progress)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "prepared.parquet")

@@ -11,8 +11,6 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory
-from infra.settings import Settings
-from workers.cluster import actor_options, pool_size
 from workers.reports import LogLine, Report, Watcher
 from workers.rows import is_out_of_memory
 
@@ -36,13 +34,19 @@ class RemoteActor:
     ) -> None:
         self.handle: Any = ray.remote(actor_class).options(**options).remote(*arguments)
         self.done = 0.0
-        self._label, self._options, self._watcher = label, options, watcher
+        self.watcher = watcher
+        self._label, self._options = label, options
         self.node = ""
         self._doing = ""
         self._report: Any = None
         self._quiet_s = 0.0
         self._heard_at = time.monotonic()
         self._is_warned = False
+
+    @property
+    def name(self) -> str:
+        """What Ray knows it by."""
+        return str(self._options["name"])
 
     @property
     def label(self) -> str:
@@ -52,9 +56,9 @@ class RemoteActor:
         """Whether it runs and has not moved for so long. One that waits for room on the cluster does not run."""
         return bool(self.node) and self._quiet_s > timeout_s
 
-    def stir(self) -> None:
-        """Counts as a sign of life: it was given work, or has done some."""
-        self.done, self._quiet_s = 0.0, 0.0
+    def stir(self, num_rows: int = 0) -> None:
+        """Counts as a sign of life: it was given work, or has handed in so many rows."""
+        self.done, self._quiet_s = max(0.0, self.done - num_rows), 0.0
 
     def listen(self, wait_s: float = 0.0) -> None:
         """Takes the report that is there, or comes within `wait_s`, and asks for the next one."""
@@ -69,7 +73,7 @@ class RemoteActor:
         elif not self.node and self._quiet_s > PENDING_WARNING_S and not self._is_warned:
             self._is_warned = True
             need = f"{self._options['num_cpus']:g} CPUs and {self._options['num_gpus']:g} GPUs"
-            self._watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {need} on the cluster"))
+            self.watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {need} on the cluster"))
 
     def hear_last_words(self) -> None:
         """Takes what it has to say before it is ended."""
@@ -86,7 +90,7 @@ class RemoteActor:
             self._quiet_s = 0.0
         self.done, self._doing, self.node = report.done, report.doing, report.node
         for line in report.lines:
-            self._watcher.on_line(line)
+            self.watcher.on_line(line)
 
     def result(self, ref: Any) -> Any:
         """What a call returned. Raises ActorLost, or what the call raised: itself if it is an error of ours.
@@ -114,54 +118,6 @@ class RemoteActor:
     def end(self) -> None:
         """Frees what it holds, at once; a process that is stopped and cannot answer is killed by Ray after 5 s."""
         ray.kill(self.handle)
-
-
-def run_on_one_actor(
-    actor_class: type,
-    settings: Settings,
-    argument: Any,
-    *,
-    num_cpus: float,
-    num_gpus: float,
-    label: str,
-    watcher: Watcher,
-    advice: str,
-) -> Any:
-    """What the `work` of one actor, made of `settings` and `argument`, returns. One that dies, or does not move, is
-    replaced.
-
-    Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, what the work raised, or at once
-    ServiceError where no node will ever hold the actor.
-    """
-    pool_size(1, 1, num_cpus, num_gpus)
-    options = actor_options(num_cpus, num_gpus)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        actor = RemoteActor(actor_class, options, settings, argument, label=label, watcher=watcher)
-        try:
-            return _wait_for_work(actor, watcher, settings.stall_timeout_s)
-        except ActorLost as exc:
-            if attempt == MAX_ATTEMPTS:
-                raise GenerationError(f"{label} was given up {MAX_ATTEMPTS} times; the last time it {exc}") from exc
-            text = f"{actor.label} {exc}; another actor goes on from what is there"
-            watcher.on_line(LogLine(logging.WARNING, text))
-        except OutOfMemory as exc:
-            raise OutOfMemory(f"{actor.label} {exc}. {advice}") from exc
-        finally:
-            actor.end()
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> Any:
-    call = actor.handle.work.remote()
-    finished: list[Any] = []
-    while not finished:
-        finished, _ = ray.wait([call], timeout=REPORT_EVERY_S)
-        actor.listen()
-        watcher.on_progress(actor.done)
-        if not finished and actor.is_stalled(stall_timeout_s):
-            raise ActorLost(f"made no progress for {stall_timeout_s:g} s")
-    actor.hear_last_words()
-    return actor.result(call)
 
 
 def _reason(exc: RayError) -> str:

@@ -26,12 +26,11 @@ class ShardReader:
         """(the shard's rows before the plan's cut, the number of rows left out as future)."""
         if isinstance(shard.source, Order):
             return _ordered_rows(self._plan.date, shard.source, shard.start, shard.stop), 0
-        self._require_unchanged(shard.source)
         slices, first = [], 0
         for index, num_rows in enumerate(shard.source.row_groups):
             start, stop = max(shard.start - first, 0), min(shard.stop - first, num_rows)
             if start < stop:
-                slices.append(self._row_group(shard.source.key, index).slice(start, stop - start))
+                slices.append(self._row_group(shard.source, index).slice(start, stop - start))
             first += num_rows
         rows = pa.concat_tables(slices)
         past = self._past(rows)
@@ -44,9 +43,10 @@ class ShardReader:
                 f"{item.key} was {'changed' if info else 'removed'} since the run was planned; run it again"
             )
 
-    def _row_group(self, key: str, index: int) -> pa.Table:
-        if self._kept is None or self._kept[0] != (key, index):
-            self._kept = ((key, index), self._read(key, index))
+    def _row_group(self, item: InputObject, index: int) -> pa.Table:
+        if self._kept is None or self._kept[0] != (item.key, index):
+            self._require_unchanged(item)
+            self._kept = ((item.key, index), self._read(item.key, index))
         return self._kept[1]
 
     def _read(self, key: str, index: int) -> pa.Table:

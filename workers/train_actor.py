@@ -13,9 +13,11 @@ from aigc_models.checkpoint import CheckpointError
 from aigc_models.loop import TrainingProgress, resolve_device
 from infra.settings import Settings
 from infra.storage import open_storage
+from workers.freed_memory import keep_freed_memory
+from workers.model_files import fetch_model, load_model
 from workers.models import MODELS
 from workers.plan import Snapshot
-from workers.registry import ModelVersion, name_version, publish_version, read_champion, version_prefix
+from workers.registry import ModelVersion, name_version, publish_version, read_champion
 from workers.reports import Report, Reporter
 
 log = logging.getLogger("nightshift.train")
@@ -41,6 +43,7 @@ class TrainActor:
     """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
     def __init__(self, settings: Settings, training: Training) -> None:
+        keep_freed_memory()
         self._reporter = Reporter("training", ray.util.get_node_ip_address())
         self._settings, self._training = settings, training
         self._told: float | None = None
@@ -87,15 +90,14 @@ class TrainActor:
         found = read_champion(self._storage, self._training.name)
         if found is None:
             return {}
-        champion, declaration = found[0].version, MODELS[self._training.name]
-        with tempfile.TemporaryDirectory() as folder:
-            self._storage.download(version_prefix(self._training.name, champion), Path(folder))
-            try:
-                model = declaration.load(Path(folder), str(resolve_device(self._training.settings.device)))
-            except (CheckpointError, KeyError, RuntimeError) as exc:
-                log.warning("the champion %s cannot be read by this version of the code: %s", champion, exc)
-                return {champion: {}}
-        return {champion: declaration.evaluate(model, examples, self._training.settings)}
+        name, champion = self._training.name, found[0].version
+        files = fetch_model(self._storage, name, champion)
+        try:
+            model = load_model(name, files, str(resolve_device(self._training.settings.device)))
+        except (CheckpointError, KeyError, RuntimeError) as exc:
+            log.warning("the champion %s cannot be read by this version of the code: %s", champion, exc)
+            return {champion: {}}
+        return {champion: MODELS[name].evaluate(model, examples, self._training.settings)}
 
     def _tell(self, progress: TrainingProgress) -> None:
         doing = f"step {progress.step}, loss {progress.loss:.3f}"

@@ -17,8 +17,8 @@ from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.plan import Snapshot, digest
 from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
-from workers.remote_actor import run_on_one_actor
 from workers.reports import LogLine, Watcher
+from workers.single_actor import run_on_one_actor
 from workers.snapshot import take_snapshot
 from workers.train_actor import TrainActor, Training
 

@@ -24,6 +24,7 @@ from tests.integration.ray_cluster import HEAD_CPUS, Cluster, running_cluster
 from tests.unit.workers.kettle_texts import examples
 from workers.cluster import BACKGROUND, pool_size
 from workers.generation import Progress, generate_shards
+from workers.idle_actors import IDLE_ACTORS
 from workers.jobs import JOBS
 from workers.part import Receipt, list_parts, part_key
 from workers.plan import Plan, make_plan
@@ -182,7 +183,7 @@ def test_a_killed_actor_is_replaced(
     assert hashes(run.finish()) == undisturbed
     (warning,) = run.warnings
     assert "died" in warning
-    assert "goes to another one" in warning
+    assert "to another one" in warning
 
 
 def test_an_actor_that_does_not_move_is_named_and_replaced(
@@ -286,6 +287,22 @@ def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     assert list(list_parts(storage, deadly.prefix)) == [0]
 
 
+def test_actors_are_kept_for_the_next_partition_and_make_room_for_a_training(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, model: ModelVersion, undisturbed: list[str]
+) -> None:
+    other, same = Run(settings, storage, make(storage, model, "b", rows_per_shard=4)), Run(settings, storage, plan)
+    hungry = plan_training(storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": 10, "num_threads": HEAD_CPUS})
+    with IDLE_ACTORS.kept():
+        other.finish(2)
+        first = {process.pid for process in cluster.actor_processes("GenerateActor")}
+        assert hashes(same.finish(2)) == undisturbed
+        assert {process.pid for process in cluster.actor_processes("GenerateActor")} == first
+        train(settings, storage, hungry, Watcher())
+        assert not cluster.actor_processes("GenerateActor")
+    assert len(other.said(f"model {model.version} on cpu")) == 2
+    assert not same.said("model")
+
+
 @contextmanager
 def occupied(num_cpus: int) -> Iterator[None]:
     """Other work holds so many CPUs of the head node, the only node there is so far."""
@@ -329,7 +346,7 @@ def test_a_node_that_dies_takes_no_shard_with_it(
         assert hashes(ended.result()) == undisturbed
     (warning,) = run.warnings
     assert "died" in warning
-    assert "goes to another one" in warning
+    assert "to another one" in warning
 
 
 def test_a_background_run_steps_aside_and_comes_back(

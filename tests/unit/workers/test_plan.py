@@ -54,10 +54,12 @@ def test_every_row_is_in_exactly_one_shard(files: list[tuple[int, ...]], rows_pe
         assert edges[-1] == item.num_rows
 
 
-def test_shard_sizes_follow_from_the_number_of_rows_alone() -> None:
-    assert plan_of((100,)).rows_per_shard == MIN_ROWS_PER_SHARD
-    assert plan_of((6400,)).rows_per_shard == 100
+def test_shards_are_of_whole_batches_and_follow_from_the_number_of_rows() -> None:
+    assert plan_of((100,), batch_rows=32).rows_per_shard == 32
+    assert plan_of((100,), batch_rows=2048).rows_per_shard == MIN_ROWS_PER_SHARD
+    assert plan_of((6400,), batch_rows=32).rows_per_shard == 128
     assert plan_of((65536,) * 16).rows_per_shard == MAX_ROWS_PER_SHARD
+    assert plan_of().rows_per_shard > 0
 
 
 def test_a_plan_of_a_billion_rows_is_small_and_finds_any_shard() -> None:

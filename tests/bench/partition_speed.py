@@ -1,0 +1,254 @@
+"""A whole partition of texts against the same generate function in a bare torch loop and in Ray Data, S3 included.
+
+    python -m tests.bench.partition_speed [--seconds 10 120] [--rounds 3] [--train-s 60] [--shards 10000]
+
+One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie on SeaweedFS. The
+partition is planned, generated, checked and published; Ray Data reads the same files, maps batches with an actor that
+holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing. They take
+turns. Then shards without any rows: how many a second, and what it takes to go on where one of them is missing.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from infra.local import supervised
+from infra.settings import Settings
+from infra.storage import Storage, open_storage
+from tests.integration.conftest import ACCESS_KEY, FIRST_PORT, SECRET_KEY, seaweedfs_below
+from tests.integration.ray_cluster import Cluster, running_cluster
+from workers.generation import generate_shards
+from workers.inputs import put_table
+from workers.jobs import JOBS
+from workers.manifest import make_manifest
+from workers.models import MODELS
+from workers.plan import Plan, make_plan
+from workers.publish import publish
+from workers.quality import measure_quality
+from workers.registry import ModelVersion, name_version, publish_version
+from workers.rows import RowGenerator, ShardRows
+from workers.samples import write_samples
+from workers.snapshot import take_snapshot
+
+DAY = date(2026, 11, 22)
+JOB = JOBS["product_descriptions"]
+MODEL = MODELS[JOB.model]
+MIB = 1 << 20
+
+
+@dataclass(slots=True)
+class Peaks:
+    """The most memory that processes took, in MiB, seen once for each report of progress."""
+
+    cluster: Cluster
+    driver: float = 0.0
+    actor: float = 0.0
+
+    def look(self) -> None:
+        self.driver = max(self.driver, psutil.Process().memory_info().rss / MIB)
+        for process in self.cluster.actor_processes("GenerateActor"):
+            self.actor = max(self.actor, process.memory_info().rss / MIB)
+
+
+def train(storage: Storage, folder: Path, texts: Path, cpu_budget_s: float) -> ModelVersion:
+    put_table(storage, "copy_examples", [texts])
+    settings = MODEL.parse_settings("gpt", {"cpu_budget_s": cpu_budget_s, "num_scored": 50})
+    examples = MODEL.read_examples(storage, [take_snapshot(storage, "copy_examples", DAY)], settings)
+    metrics = MODEL.train(
+        examples,
+        folder / "model",
+        settings=settings,
+        work_dir=folder / "work",
+        on_progress=lambda progress: None,
+        on_checkpoint=lambda path: None,
+    )
+    name, sha256 = name_version(folder / "model", "gpt", DAY.isoformat())
+    version = ModelVersion(
+        name=MODEL.name, version=name, family="gpt", through=DAY.isoformat(), weights_sha256=sha256, training="",
+        trained_on={}, metrics=metrics,
+    )  # fmt: skip
+    publish_version(storage, folder / "model", version)
+    return version
+
+
+def plan_of(storage: Storage, version: ModelVersion, **settings: Any) -> Plan:
+    return make_plan(JOB, DAY, take_snapshot(storage, JOB.table, DAY), version.pin, JOB.parse_settings(settings))
+
+
+def bare_loop(folder: Path, rows: pa.Table) -> float:
+    """Seconds of the same batches with everything in memory, the model's loading not counted."""
+    model, settings = MODEL.load(folder / "model", "cpu"), JOB.parse_settings({})
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    result = ShardRows(JOB)
+    RowGenerator(JOB, model, "bare", settings).complete(result, rows, 1, lambda done: None)
+    result.table()
+    return time.monotonic() - started
+
+
+def whole_partition(settings: Settings, storage: Storage, version: ModelVersion, seed: int, peaks: Peaks) -> float:
+    """Seconds from planning to a partition that can be read."""
+    started = time.monotonic()
+    plan = plan_of(storage, version, seed=seed)
+    receipts = generate_shards(
+        settings, storage, plan, lambda line: None, lambda progress: peaks.look(), num_actors=1
+    )  # fmt: skip
+    quality = measure_quality(storage, plan, receipts, JOB.meter())
+    assert publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None)
+    spent = time.monotonic() - started
+    storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
+    return spent
+
+
+class Mapped:
+    """What Ray Data maps batches with: the model and the generate function, in an actor."""
+
+    def __init__(self, folder: str, seed: int) -> None:
+        torch.set_num_threads(1)
+        model, settings = MODEL.load(Path(folder, "model"), "cpu"), JOB.parse_settings({"seed": seed})
+        self._generator = RowGenerator(JOB, model, "ray data", settings)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        result = ShardRows(JOB)
+        self._generator.complete(result, batch, 1, lambda done: None)
+        return result.table()
+
+
+def ray_data(storage: Storage, folder: Path, seed: int) -> float:
+    """Seconds from reading to Parquet files on the store."""
+    filesystem, root = storage.filesystem()
+    started = time.monotonic()
+    rows = ray.data.read_parquet(f"{root}/inputs/{JOB.table}/", filesystem=filesystem, columns=list(JOB.columns))
+    batch_rows = JOB.parse_settings({}).batch_rows
+    made = rows.map_batches(
+        Mapped,
+        fn_constructor_args=(str(folder), seed),
+        batch_format="pyarrow",
+        batch_size=batch_rows,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(size=1),
+    )
+    made.write_parquet(f"{root}/ray-data/{seed}/", filesystem=filesystem)
+    return time.monotonic() - started
+
+
+@contextmanager
+def running_store(folder: Path) -> Iterator[tuple[Settings, Storage]]:
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        spec, server = seaweedfs_below(folder, (ACCESS_KEY, SECRET_KEY), FIRST_PORT + 40)
+        supervised.start(spec, folder)
+        try:
+            settings = server.settings("bench")
+            yield settings, open_storage(settings)
+        finally:
+            supervised.stop(spec.name, folder, timeout_s=0)
+
+
+def products(folder: Path, num_products: int, seed: int) -> pa.Table:
+    numbers = {"num_examples": 0, "num_requests": 0, "num_interactions": 0, "num_images": 0}
+    return pq.read_table(write_samples(folder, num_products=num_products, seed=seed, **numbers)["catalog"])
+
+
+def put_products(storage: Storage, folder: Path, rows: pa.Table) -> None:
+    pq.write_table(rows, folder / "products.parquet")
+    put_table(storage, JOB.table, [folder / "products.parquet"], replace=True)
+
+
+def empty_shards(settings: Settings, storage: Storage, version: ModelVersion, folder: Path, number: int) -> list[float]:
+    """Shards with nothing to generate: how many a second once the first is there, and the seconds of a run that finds
+    one of them missing."""
+    rows = products(folder / "empty", 100, 1).slice(0, 1)
+    noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
+    times = pa.array([noon, *[noon + timedelta(days=2)] * (number - 1)], pa.timestamp("us", "UTC"))
+    columns = {"product_id": [f"p{i}" for i in range(number)], "title": rows["title"].to_pylist() * number}
+    table = pa.table(columns | {"attributes": pa.concat_arrays([rows["attributes"].combine_chunks()] * number)})
+    put_products(storage, folder, table.append_column("updated_at", times))
+    plan = plan_of(storage, version, rows_per_shard=1, batch_rows=1)
+    assert plan.num_shards == number, "all but one row are from the future, which keeps the file in the snapshot"
+    found: list[float] = []
+    for _ in range(2):
+        started, first = time.monotonic(), []
+
+        def tell(_: object, first: list[float] = first) -> None:
+            first.append(time.monotonic())
+
+        generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=2)
+        ended = time.monotonic()
+        found += [number / (ended - first[0]), ended - started]
+        storage.delete([f"{plan.prefix}part-{number // 2:06d}.parquet"])
+    storage.delete([item.key for item in storage.list("work/")])
+    return [found[0], found[3]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[10, 120], help="of generating alone, about")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train-s", type=float, default=60)
+    parser.add_argument("--shards", type=int, default=10_000)
+    args = parser.parse_args()
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory(prefix="partition-speed-") as name:
+        folder = Path(name)
+        numbers = {"num_products": 20, "num_requests": 0, "num_interactions": 0, "num_images": 0}
+        texts = write_samples(folder / "shop", num_examples=3000, seed=0, **numbers)["copy_examples"]
+        with running_store(folder / "s3") as (stored, storage), running_cluster(folder / "ray") as cluster:
+            settings = stored.model_copy(update={"ray_address": cluster.address})
+            version = train(storage, folder, texts, args.train_s)
+            probe = products(folder / "probe", 100, 0)
+            rate = len(probe) / bare_loop(folder, probe)
+            ray.data.DataContext.get_current().enable_progress_bars = False
+            peaks = Peaks(cluster)
+            table = Table("rows", "bare loop", "partition", "Ray Data", "partition / bare loop", "partition / Ray Data")
+            for seconds in args.seconds:
+                rows = products(folder / f"{seconds}", max(20, int(rate * seconds)), 0)
+                put_products(storage, folder, rows)
+                rounds = []
+                for number in range(args.rounds):
+                    rounds.append(
+                        (
+                            bare_loop(folder, rows),
+                            whole_partition(settings, storage, version, number, peaks),
+                            ray_data(storage, folder, number),
+                        )
+                    )
+                    console.print(
+                        f"{len(rows)} rows, round {number + 1}: {', '.join(f'{s:.1f} s' for s in rounds[-1])}"
+                    )
+                bare, ours, theirs = (median(each) for each in zip(*rounds, strict=True))
+                ratios = [median(one[0] / one[1] for one in rounds), median(one[2] / one[1] for one in rounds)]
+                speeds = [f"{len(rows) / spent:.1f} rows/s" for spent in (bare, ours, theirs)]
+                table.add_row(f"{len(rows):,}", *speeds, *(f"{ratio:.2f}" for ratio in ratios))
+            console.print(table)
+            console.print(
+                f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (torch and Ray imported)"
+            )
+            if args.shards:
+                a_second, resumed_s = empty_shards(settings, storage, version, folder, args.shards)
+                console.print(
+                    f"{args.shards:,} shards without rows, two actors: {a_second:,.0f} a second; one of them missing: "
+                    f"{resumed_s:.1f} s, start of an actor included"
+                )
+
+
+if __name__ == "__main__":
+    main()

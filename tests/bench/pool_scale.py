@@ -1,0 +1,82 @@
+"""What the pool itself costs: shards without any work a second, and the driver's memory over many of them.
+
+    python -m tests.bench.pool_scale [--shards 100000] [--actors 2]
+
+A real Ray cluster and the real pool; its actors return receipts at once, without a store.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import psutil
+import ray
+from rich.console import Console
+from rich.progress import track
+
+from infra.settings import Settings
+from tests.integration.ray_cluster import running_cluster
+from tests.unit.workers.test_plan import plan_of
+from workers import pool
+from workers.part import Receipt
+from workers.plan import Plan
+from workers.reports import Report, Watcher
+
+MIB = 1 << 20
+LOOK_EVERY = 10_000
+
+
+class IdleWorker:
+    """Answers like a GenerateActor, with nothing done."""
+
+    def __init__(self, settings: Settings, label: str) -> None:
+        self._node = ray.util.get_node_ip_address()
+
+    def load(self, plan: Plan, files: object) -> str:
+        self._fingerprint = plan.fingerprint
+        return self._node
+
+    def generate(self, index: int, lost_s: float) -> Receipt:
+        return Receipt(
+            shard=index, fingerprint=self._fingerprint, input_rows=1, accepted=1, rejected=0, quarantined=0, future=0,
+            size_bytes=1, sha256=f"{index:064x}", node=self._node,
+        )  # fmt: skip
+
+    def report(self) -> Report:
+        return Report(node=self._node)
+
+
+@contextmanager
+def idle_workers() -> Iterator[None]:
+    with patch.object(pool, "GenerateActor", IdleWorker):
+        yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, default=100_000)
+    parser.add_argument("--actors", type=int, default=2)
+    args = parser.parse_args()
+    console, process = Console(width=110), psutil.Process()
+    plan = plan_of((args.shards,), rows_per_shard=1)
+    with tempfile.TemporaryDirectory(prefix="pool-scale-") as folder, running_cluster(Path(folder, "ray")) as cluster:
+        settings = Settings(ray_address=cluster.address)
+        with idle_workers(), pool.Pool(settings, plan, {}, args.actors, Watcher()) as workers:
+            receipts, sizes, started = [], [], 0.0
+            for receipt in track(workers.run(range(args.shards)), total=args.shards, console=console):
+                if not receipts:
+                    started = time.monotonic()
+                receipts.append(receipt)
+                if len(receipts) % LOOK_EVERY == 0:
+                    sizes.append(process.memory_info().rss / MIB)
+            seconds = time.monotonic() - started
+    console.print(f"{args.shards:,} shards on {args.actors} actors: {args.shards / seconds:,.0f} a second")
+    console.print(f"driver after each {LOOK_EVERY:,}: {', '.join(f'{size:.0f}' for size in sizes)} MiB")
+
+
+if __name__ == "__main__":
+    main()
