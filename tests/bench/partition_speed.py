@@ -5,7 +5,8 @@
 One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie on SeaweedFS. The
 partition is planned, generated, checked and published; Ray Data reads the same files, maps batches with an actor that
 holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing. They take
-turns. Then shards without any rows: how many a second, and what it takes to go on where one of them is missing.
+turns. A second partition meets actors that were kept from the one before. Then shards without any rows: how many a
+second, and what it takes to go on where one of them is missing.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.integration.conftest import ACCESS_KEY, FIRST_PORT, SECRET_KEY, seaweedfs_below
 from tests.integration.ray_cluster import Cluster, running_cluster
-from workers.generation import generate_shards
+from workers.generation import Progress, generate_shards
+from workers.idle_actors import IDLE_ACTORS
 from workers.inputs import put_table
 from workers.jobs import JOBS
 from workers.manifest import make_manifest
@@ -102,18 +104,29 @@ def bare_loop(folder: Path, rows: pa.Table) -> float:
     return time.monotonic() - started
 
 
-def whole_partition(settings: Settings, storage: Storage, version: ModelVersion, seed: int, peaks: Peaks) -> float:
-    """Seconds from planning to a partition that can be read."""
-    started = time.monotonic()
+@dataclass(slots=True)
+class Timing:
+    """Seconds of a partition from planning until it can be read, and until its first shard began."""
+
+    whole: float
+    start: float
+
+
+def whole_partition(settings: Settings, storage: Storage, version: ModelVersion, seed: int, peaks: Peaks) -> Timing:
+    started, first = time.monotonic(), []
+
+    def tell(progress: Progress) -> None:
+        peaks.look()
+        if progress.done_shards and not first:
+            first.append(time.monotonic())
+
     plan = plan_of(storage, version, seed=seed)
-    receipts = generate_shards(
-        settings, storage, plan, lambda line: None, lambda progress: peaks.look(), num_actors=1
-    )  # fmt: skip
+    receipts = generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=1)
     quality = measure_quality(storage, plan, receipts, JOB.meter())
     assert publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None)
-    spent = time.monotonic() - started
+    timing = Timing(time.monotonic() - started, first[0] - receipts[0].seconds - started)
     storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
-    return spent
+    return timing
 
 
 class Mapped:
@@ -134,9 +147,9 @@ def ray_data(storage: Storage, folder: Path, seed: int) -> float:
     """Seconds from reading to Parquet files on the store."""
     filesystem, root = storage.filesystem()
     started = time.monotonic()
-    rows = ray.data.read_parquet(f"{root}/inputs/{JOB.table}/", filesystem=filesystem, columns=list(JOB.columns))
+    rows = ray.data.read_parquet(f"{root}/inputs/{JOB.table}/", filesystem=filesystem)
     batch_rows = JOB.parse_settings({}).batch_rows
-    made = rows.map_batches(
+    made = rows.select_columns(list(JOB.columns)).map_batches(
         Mapped,
         fn_constructor_args=(str(folder), seed),
         batch_format="pyarrow",
@@ -199,6 +212,50 @@ def empty_shards(settings: Settings, storage: Storage, version: ModelVersion, fo
     return [found[0], found[3]]
 
 
+@dataclass(slots=True)
+class Round:
+    bare_s: float
+    ours: Timing
+    kept: Timing
+    """With actors kept from another partition."""
+    ray_data_s: float
+
+
+def take_turns(
+    settings: Settings, storage: Storage, version: ModelVersion, folder: Path, rows: pa.Table, peaks: Peaks, number: int
+) -> Round:
+    bare_s = bare_loop(folder, rows)
+    with IDLE_ACTORS.kept():
+        ours = whole_partition(settings, storage, version, number, peaks)
+        kept = whole_partition(settings, storage, version, number + 1000, peaks)
+    return Round(bare_s, ours, kept, ray_data(storage, folder, number))
+
+
+def row_of(num_rows: int, rounds: list[Round]) -> list[str]:
+    speeds = [
+        median(num_rows / seconds for seconds in each)
+        for each in zip(*((one.bare_s, one.ours.whole, one.kept.whole, one.ray_data_s) for one in rounds), strict=True)
+    ]
+    ratios = [
+        median(one.bare_s / one.ours.whole for one in rounds),
+        median(one.bare_s / one.kept.whole for one in rounds),
+        median(one.ray_data_s / one.ours.whole for one in rounds),
+    ]
+    starts = [median(one.ours.start for one in rounds), median(one.kept.start for one in rounds)]
+    return [
+        f"{num_rows:,}",
+        *(f"{x:.1f}" for x in speeds),
+        *(f"{x:.2f}" for x in ratios),
+        *(f"{x:.1f}" for x in starts),
+    ]
+
+
+COLUMNS = (
+    "rows", "bare loop, rows/s", "partition", "kept actors", "Ray Data",
+    "partition / bare", "kept / bare", "partition / Ray Data", "start, s", "kept start, s",
+)  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, nargs="+", default=[10, 120], help="of generating alone, about")
@@ -206,42 +263,27 @@ def main() -> None:
     parser.add_argument("--train-s", type=float, default=60)
     parser.add_argument("--shards", type=int, default=10_000)
     args = parser.parse_args()
-    console = Console(width=120)
+    console, table = Console(width=140), Table(*COLUMNS)
     with tempfile.TemporaryDirectory(prefix="partition-speed-") as name:
         folder = Path(name)
         numbers = {"num_products": 20, "num_requests": 0, "num_interactions": 0, "num_images": 0}
         texts = write_samples(folder / "shop", num_examples=3000, seed=0, **numbers)["copy_examples"]
         with running_store(folder / "s3") as (stored, storage), running_cluster(folder / "ray") as cluster:
-            settings = stored.model_copy(update={"ray_address": cluster.address})
+            settings, peaks = stored.model_copy(update={"ray_address": cluster.address}), Peaks(cluster)
             version = train(storage, folder, texts, args.train_s)
-            probe = products(folder / "probe", 100, 0)
+            probe = products(folder / "probe", 300, 0)
             rate = len(probe) / bare_loop(folder, probe)
             ray.data.DataContext.get_current().enable_progress_bars = False
-            peaks = Peaks(cluster)
-            table = Table("rows", "bare loop", "partition", "Ray Data", "partition / bare loop", "partition / Ray Data")
             for seconds in args.seconds:
                 rows = products(folder / f"{seconds}", max(20, int(rate * seconds)), 0)
                 put_products(storage, folder, rows)
                 rounds = []
                 for number in range(args.rounds):
-                    rounds.append(
-                        (
-                            bare_loop(folder, rows),
-                            whole_partition(settings, storage, version, number, peaks),
-                            ray_data(storage, folder, number),
-                        )
-                    )
-                    console.print(
-                        f"{len(rows)} rows, round {number + 1}: {', '.join(f'{s:.1f} s' for s in rounds[-1])}"
-                    )
-                bare, ours, theirs = (median(each) for each in zip(*rounds, strict=True))
-                ratios = [median(one[0] / one[1] for one in rounds), median(one[2] / one[1] for one in rounds)]
-                speeds = [f"{len(rows) / spent:.1f} rows/s" for spent in (bare, ours, theirs)]
-                table.add_row(f"{len(rows):,}", *speeds, *(f"{ratio:.2f}" for ratio in ratios))
+                    rounds.append(take_turns(settings, storage, version, folder, rows, peaks, number))
+                    console.print(f"{len(rows)} rows, round {number + 1}: {rounds[-1]}")
+                table.add_row(*row_of(len(rows), rounds))
             console.print(table)
-            console.print(
-                f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (torch and Ray imported)"
-            )
+            console.print(f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (with Ray Data)")
             if args.shards:
                 a_second, resumed_s = empty_shards(settings, storage, version, folder, args.shards)
                 console.print(
