@@ -29,7 +29,9 @@ bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parq
 	@$(BIN)/python tests/bench/plan_scale.py
 	@$(BIN)/python tests/bench/text_quality_table.py $(BENCH)
 	@$(BIN)/python tests/bench/image_quality_table.py
+	@$(BIN)/python -m tests.bench.pool_scale
 	@$(BIN)/python -m tests.bench.decoding_speed
+	@$(BIN)/python -m tests.bench.partition_speed
 	@$(BIN)/python -m tests.bench.image_throughput
 	@$(BIN)/python tests/bench/recommender_table.py
 
