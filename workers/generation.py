@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from infra.errors import GenerationError
 from infra.settings import Settings
@@ -77,8 +78,9 @@ def generate_shards(
     if missing:
         connect(settings)
         wanted = num_actors or settings.num_actors
-        size = pool_size(wanted, len(missing), plan.settings["threads"], plan.settings["num_gpus"])
-        on_line(LogLine(logging.INFO, f"{len(missing)} shards on {size} actors"))
+        needs = plan.settings
+        size = partial(pool_size, wanted, len(missing), needs["threads"], needs["num_gpus"])
+        on_line(LogLine(logging.INFO, f"{len(missing)} shards on {size()} actors"))
         watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
         model = fetch_model(storage, plan.model.name, plan.model.version)
         with Pool(settings, plan, model, size, watcher, is_background=background) as pool:

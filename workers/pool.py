@@ -6,13 +6,14 @@ Plain actors and `ray.wait`; the driver never touches rows. Everything ends with
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
-from infra.errors import GenerationError, OutOfMemory
+from infra.errors import GenerationError, OutOfMemory, ServiceError
 from infra.settings import Settings
 from workers.cluster import actor_options, is_wanted_by_others
 from workers.generate_actor import GenerateActor
@@ -25,6 +26,8 @@ from workers.reports import LogLine, Watcher
 
 MAX_FAILED_SHARDS = 3
 """So many failed shards are no accident any more: the run stops at once."""
+GROW_EVERY_S = 5.0
+"""How often the cluster is asked whether it has room for more actors: nodes may join."""
 SHARDS_IN_HAND = 2
 """Shards of one actor: while it generates the rows of one, it writes the last one's or reads the next one's."""
 
@@ -63,21 +66,24 @@ class Pool:
         settings: Settings,
         plan: Plan,
         model: ModelFiles,
-        size: int,
+        size: Callable[[], int],
         watcher: Watcher,
         *,
         is_background: bool = False,
     ) -> None:
+        """`size`: for how many actors there is room now; asked again, and the pool grows with it."""
         self._settings, self._plan, self._watcher = settings, plan, watcher
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
-        self._places = [Place(number) for number in range(size)]
+        self._size = size
+        self._places = [Place(number) for number in range(size())]
         self._queue: deque[int] = deque()
         self._losses: Counter[int] = Counter()
         self._lost_s: dict[int, float] = {}
         self._failed: dict[int, str] = {}
         self._is_aside = False
         self._ticked_at = -REPORT_EVERY_S
+        self._grown_at = time.monotonic()
 
     def __enter__(self) -> "Pool":
         return self
@@ -111,12 +117,13 @@ class Pool:
             raise self._failure()
 
     def _tick(self) -> None:
-        """Once a second: steps aside or comes back, takes reports, gives up actors that do not move."""
+        """Once a second: steps aside or comes back, grows, takes reports, gives up actors that do not move."""
         if time.monotonic() - self._ticked_at < REPORT_EVERY_S:
             return
         self._ticked_at = time.monotonic()
         if self._kind.is_background:
             self._step_aside_or_back()
+        self._grow()
         self._listen()
         timeout_s = self._settings.stall_timeout_s
         for place in self._places:
@@ -136,6 +143,15 @@ class Pool:
                 place.actor.end()
                 place.actor = None
                 place.calls.clear()
+
+    def _grow(self) -> None:
+        if self._ticked_at - self._grown_at < GROW_EVERY_S:
+            return
+        self._grown_at, size = self._ticked_at, len(self._places)
+        with suppress(ServiceError):  # the node with all the room has just been lost: actors wait until it is back
+            self._places += [Place(number) for number in range(size, self._size())]
+        if len(self._places) > size:
+            self._tell(logging.INFO, f"the cluster has grown: {len(self._places)} actors from now on")
 
     def _listen(self) -> None:
         actors = [place.actor for place in self._places if place.actor]

@@ -65,7 +65,7 @@ def main() -> None:
     plan = plan_of((args.shards,), rows_per_shard=1)
     with tempfile.TemporaryDirectory(prefix="pool-scale-") as folder, running_cluster(Path(folder, "ray")) as cluster:
         settings = Settings(ray_address=cluster.address)
-        with idle_workers(), pool.Pool(settings, plan, {}, args.actors, Watcher()) as workers:
+        with idle_workers(), pool.Pool(settings, plan, {}, lambda: args.actors, Watcher()) as workers:
             receipts, sizes, started = [], [], 0.0
             for receipt in track(workers.run(range(args.shards)), total=args.shards, console=console):
                 if not receipts:

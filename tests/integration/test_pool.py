@@ -349,6 +349,26 @@ def test_a_node_that_dies_takes_no_shard_with_it(
     assert "to another one" in warning
 
 
+def test_a_node_that_joins_is_used(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+) -> None:
+    patient = settings.model_copy(update={"stall_timeout_s": 600, "num_actors": 0})
+    run = Run(patient, storage, plan)
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(run.finish)
+        wait_until(lambda: len(cluster.actor_processes("GenerateActor.generate")) == HEAD_CPUS - 1, "work on the head")
+        held = cluster.actor_processes("GenerateActor.generate")
+        for process in held:
+            process.suspend()
+        with cluster.second_node(num_cpus=1) as node:
+            wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the new node")
+            for process in held:
+                process.resume()
+            assert hashes(ended.result()) == undisturbed
+    assert run.said(f"the cluster has grown: {HEAD_CPUS} actors from now on")
+    assert run.warnings == []
+
+
 def test_a_background_run_steps_aside_and_comes_back(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, model: ModelVersion, undisturbed: list[str]
 ) -> None:
