@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aigc_models.acts import Attributes, TextRequest
-from aigc_models.noise import derive_seed
 from aigc_models.schema import Schema
+from aigc_models.seeds import derive_seed
 from aigc_models.text import GeneratedText, Sampling, TextModel
 
 MIN_CONTINUED = 50

@@ -10,7 +10,8 @@ from typing import Any
 import ray
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.loop import TrainingProgress, resolve_device
+from aigc_models.loop import resolve_device
+from aigc_models.loop_settings import TrainingProgress
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.freed_memory import keep_freed_memory

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from aigc_models.checked_images import CheckedImageModel, CheckedImages, Checks
+from aigc_models.checked_images import CheckedImageModel, CheckedImages
+from aigc_models.image_checks import Checks
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.classes import check_amount, orders

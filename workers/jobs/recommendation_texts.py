@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from aigc_models.composition import Composition, compose
 from aigc_models.fact_choice import choose_facts
-from aigc_models.noise import derive_seed
+from aigc_models.seeds import derive_seed
 from aigc_models.text import TextModel, TextRequest
 from infra.errors import InputError
 from workers.job import Job, Preparation

@@ -10,12 +10,11 @@ import torch
 
 from aigc_models.checked_images import CheckedImageModel, train_checked_image_model
 from aigc_models.image_data import ImageDataError, LabelledImages
-from aigc_models.image_families import FAMILIES
-from aigc_models.image_settings import FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
+from aigc_models.image_settings import FAMILIES, FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
 from aigc_models.image_training import evaluate_image_model
 from aigc_models.images import ImageModel
-from aigc_models.loop import TrainingProgress
-from aigc_models.noise import derive_seed
+from aigc_models.loop_settings import TrainingProgress
+from aigc_models.seeds import derive_seed
 from infra.errors import InputError
 from infra.parquet import iter_batches, open_parquet
 from infra.storage import Storage

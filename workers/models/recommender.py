@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from aigc_models.item_data import ItemDataError
-from aigc_models.item_networks import FAMILIES
 from aigc_models.recommender import Recommender
-from aigc_models.recommender_settings import QUICK, RecommenderSettings, default_recommender_settings
+from aigc_models.recommender_settings import FAMILIES, QUICK, RecommenderSettings, default_recommender_settings
 from aigc_models.recommender_training import evaluate_recommender, train_recommender
 from infra.errors import InputError
 from infra.storage import Storage
