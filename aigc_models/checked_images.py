@@ -15,13 +15,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from aigc_models.image_checks import Checks
 from aigc_models.image_classifier import Classifier, load_classifier, read_labels
 from aigc_models.image_data import LabelledImages, split
 from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
 from aigc_models.image_training import CLASSIFIER, ImageTrainingSettings, scaled, train_image_model
 from aigc_models.images import BATCH_IMAGES, ImageModel
-from aigc_models.loop import TrainingProgress
-from aigc_models.noise import derive_seed
+from aigc_models.loop_settings import TrainingProgress
+from aigc_models.seeds import derive_seed
 
 ODDITIES, COPIES = "oddities", "copies"
 """Folders of the filters in the model's."""
@@ -30,18 +31,6 @@ MAX_UNCHECKED = 2
 """Batches that are generated before the first of them must have been filtered."""
 FILTER_SHARE = 0.1
 """What the filter's autoencoder is trained for, as a share of the generator's budget and on top of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
-    num_candidates: int = 8
-    reject_odd: bool = True
-    reject_copies: bool = True
-    reject_misread: bool = True
-
-    def __post_init__(self) -> None:
-        if self.num_candidates < 1:
-            raise ValueError("num_candidates must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,21 @@
 
 Facts are chosen and grouped from the row seed; each group becomes one act. The first sentence names the product, later
 ones go on about it where the training texts do such a thing. All sentences of all products are generated together.
+Needs no torch: jobs have a `Composition` among their settings.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from aigc_models.acts import Attributes, TextRequest
-from aigc_models.noise import derive_seed
+from aigc_models.sampling import Sampling
 from aigc_models.schema import Schema
-from aigc_models.text import GeneratedText, Sampling, TextModel
+from aigc_models.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from aigc_models.text import GeneratedText, TextModel
 
 MIN_CONTINUED = 50
 """Training sentences from which on the model can be trusted to go on about a subject without naming it."""
@@ -33,12 +38,12 @@ class Composition:
 
 
 def compose(
-    model: TextModel,
+    model: "TextModel",
     products: Sequence[TextRequest],
     row_seeds: Sequence[int],
     sampling: Sampling,
     composition: Composition,
-) -> list[GeneratedText]:
+) -> "list[GeneratedText]":
     """One description per product. Facts of keys or values that training never saw are left out, never demanded."""
     if len(products) != len(row_seeds):
         raise ValueError(f"{len(products)} products but {len(row_seeds)} row seeds")
@@ -87,7 +92,7 @@ def grouped(facts: Sequence[tuple[str, str | None]], most_first: int, most_later
     return [tuple(facts[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
 
 
-def joined(sentences: Sequence[GeneratedText]) -> GeneratedText:
+def joined(sentences: "Sequence[GeneratedText]") -> "GeneratedText":
     problems = tuple(dict.fromkeys(problem for sentence in sentences for problem in sentence.problems))
     return replace(
         sentences[0],

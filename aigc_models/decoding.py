@@ -11,37 +11,12 @@ from torch import Tensor
 
 from aigc_models.families import Generator
 from aigc_models.noise import derive_seeds, uniforms
+from aigc_models.sampling import GREEDY, Sampling
 
 COMPACTION_SHARE = 0.85
 """The batch is made smaller when no more than this share of it is unfinished."""
 BLOCK = 32
 """Tokens that are summed up before one of them is drawn."""
-GREEDY = -1
-"""Number of the candidate that always takes the likeliest token."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How candidates are drawn; the best faithful one is kept."""
-
-    num_candidates: int = 10
-    """Sampled candidates a row."""
-    temperature: float = 0.5
-    greedy: bool = True
-    """One further candidate that takes the likeliest token at each step."""
-    max_tokens: int = 80
-
-    def __post_init__(self) -> None:
-        if self.num_candidates < 0 or self.num_candidates + self.greedy < 1:
-            raise ValueError(f"at least one candidate is needed, num_candidates is {self.num_candidates}")
-        if not 0.0 < self.temperature <= 10.0:
-            raise ValueError(f"temperature must be in (0, 10], not {self.temperature}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
-
-    @property
-    def candidates(self) -> list[int]:
-        return [GREEDY] * self.greedy + list(range(self.num_candidates))
 
 
 @dataclass(frozen=True, slots=True)

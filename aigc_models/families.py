@@ -7,11 +7,7 @@ from torch import Tensor
 
 from aigc_models.gpt import GPT, GPTConfig
 from aigc_models.rnn import RNN, RNNConfig
-
-GPT_FAMILY = "gpt"
-RNN_FAMILIES = ("rnn", "lstm", "gru")
-FAMILIES = (GPT_FAMILY, *RNN_FAMILIES)
-
+from aigc_models.text_settings import FAMILIES, GPT_FAMILY, RNN_FAMILIES
 
 TextNetwork = GPT | RNN
 

@@ -8,7 +8,6 @@ B batch, C colours, H height, W width, F features of a scale, Z noise width, K c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from aigc_models.autoencoder import check_image_shape, coarsest_px, feature_widths, with_labels
+from aigc_models.image_settings import Loss
 
 LEAK = 0.2
-
-Loss = Literal["original", "hinge"]
-LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

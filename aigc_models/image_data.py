@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aigc_models.noise import derive_seed
+from aigc_models.seeds import derive_seed
 
 
 class ImageDataError(ValueError):

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from aigc_models.flow import FlowConfig, LatentFlow
 from aigc_models.gan import GANConfig, Generator
+from aigc_models.image_settings import FAMILIES
 from aigc_models.vae import VAE, VAEConfig
-
-FAMILIES = ("flow", "gan", "vae")
 
 VALUES_PER_LATENT = 24
 """Of a picture: pixels times colours."""

@@ -16,7 +16,8 @@ from aigc_models.autoencoder import Autoencoder, AutoencoderConfig, reconstructi
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
 from aigc_models.image_data import EpochSchedule, LabelledImages, split, to_network
 from aigc_models.image_metrics import Neighbours
-from aigc_models.loop import LoopSettings, Task, TrainingLoop, TrainingProgress, resolve_device
+from aigc_models.loop import Task, TrainingLoop, resolve_device
+from aigc_models.loop_settings import LoopSettings, TrainingProgress
 
 WIDTH = 8
 """Of the autoencoder: half the generators', since every picture has to pass it."""

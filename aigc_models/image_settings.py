@@ -1,12 +1,13 @@
-"""How image models are trained, and what suits each family."""
+"""How image models are trained, and what suits each family. Needs no torch."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-from aigc_models.gan import LOSSES, Loss
-from aigc_models.image_families import FAMILIES
-from aigc_models.loop import LoopSettings
+from aigc_models.loop_settings import LoopSettings
 
+FAMILIES = ("flow", "gan", "vae")
+Loss = Literal["original", "hinge"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 MIN_CLASSIFIER_STEPS = 10
 """Fewer have no cycle of the learning rate."""
 

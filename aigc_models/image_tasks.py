@@ -21,8 +21,9 @@ from aigc_models.image_metrics import frechet_distance
 from aigc_models.image_settings import ImageTrainingSettings
 from aigc_models.images import ImageModel
 from aigc_models.loop import Task
-from aigc_models.noise import derive_seed, normals
+from aigc_models.noise import normals
 from aigc_models.perceptual import perceptual_loss
+from aigc_models.seeds import derive_seed
 from aigc_models.vae import VAE, sample_posterior, vae_loss
 
 ENCODED_AT_ONCE = 256

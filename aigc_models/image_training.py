@@ -21,8 +21,9 @@ from aigc_models.image_metrics import image_metrics
 from aigc_models.image_settings import ImageTrainingSettings, default_image_settings
 from aigc_models.image_tasks import ImageCorpus, autoencoder_task, finish, generator_task
 from aigc_models.images import ImageModel
-from aigc_models.loop import LoopResult, Task, TrainingLoop, TrainingProgress, resolve_device
-from aigc_models.noise import derive_seed
+from aigc_models.loop import LoopResult, Task, TrainingLoop, resolve_device
+from aigc_models.loop_settings import TrainingProgress
+from aigc_models.seeds import derive_seed
 
 __all__ = ["ImageTrainingSettings", "default_image_settings", "train_image_model"]
 

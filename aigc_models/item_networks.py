@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.bert import BERT, BERTConfig
+from aigc_models.recommender_settings import FAMILIES
 from aigc_models.rnn import GRUCell, run
 from aigc_models.transformer import STD, Transformer, TransformerConfig
 
 PAD, MASK = 0, 1
 NUM_SPECIAL = 2
 """Tokens before the first item."""
-FAMILIES = ("gpt", "gru", "bert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

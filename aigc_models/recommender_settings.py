@@ -1,10 +1,11 @@
-"""How recommenders are trained, and what suits each family."""
+"""How recommenders are trained, and what suits each family. Needs no torch."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aigc_models.item_networks import FAMILIES
-from aigc_models.loop import LoopSettings
+from aigc_models.loop_settings import LoopSettings
+
+FAMILIES = ("gpt", "gru", "bert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

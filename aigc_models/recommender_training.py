@@ -20,7 +20,8 @@ from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_
 from aigc_models.item_knn import ItemKNN
 from aigc_models.item_loss import item_loss
 from aigc_models.item_networks import MASK, NUM_SPECIAL, PAD, build_item_network
-from aigc_models.loop import Task, TrainingLoop, TrainingProgress, resolve_device
+from aigc_models.loop import Task, TrainingLoop, resolve_device
+from aigc_models.loop_settings import TrainingProgress
 from aigc_models.rank_metrics import coverage, hit_rate, ndcg, popularity_lift, ranks, ranks_among
 from aigc_models.recommender import Recommender, batches_by_length
 from aigc_models.recommender_settings import RecommenderSettings, default_recommender_settings

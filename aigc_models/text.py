@@ -9,10 +9,11 @@ from torch import Tensor
 
 from aigc_models.acts import Attributes, Segments, TextExample, TextRequest
 from aigc_models.checkpoint import read_checkpoint
-from aigc_models.decoding import Candidate, Sampling, decode
+from aigc_models.decoding import Candidate, decode
 from aigc_models.delexicalisation import lexicalise
 from aigc_models.facts import FactChecker
 from aigc_models.families import TextNetwork, build_network
+from aigc_models.sampling import Sampling
 from aigc_models.schema import Act, Schema
 from aigc_models.tokenizer import TextTokenizer
 from aigc_models.written_form import write_out

@@ -1,10 +1,13 @@
-"""How text models are trained, and what suits each family."""
+"""How text models are trained, and what suits each family. Needs no torch."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from aigc_models.families import FAMILIES, GPT_FAMILY, RNN_FAMILIES
-from aigc_models.loop import LoopSettings
+from aigc_models.loop_settings import LoopSettings
+
+GPT_FAMILY = "gpt"
+RNN_FAMILIES = ("rnn", "lstm", "gru")
+FAMILIES = (GPT_FAMILY, *RNN_FAMILIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

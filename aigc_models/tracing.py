@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch.profiler import profile, schedule, supported_activities
-
 TRACE_SUFFIX = ".pt.trace.json.gz"
 """By which TensorBoard's profiler plugin knows them."""
 
@@ -24,6 +22,8 @@ def tracing(path: Path, *, skip: int, record: int) -> Iterator[Callable[[], None
     if not record:
         yield _do_nothing
         return
+    from torch.profiler import profile, schedule, supported_activities  # noqa: PLC0415  # flows know the suffix only
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Profiler won't be using warmup")
         plan = schedule(skip_first=max(0, skip - 1), wait=0, warmup=min(1, skip), active=record, repeat=1)

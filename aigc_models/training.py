@@ -20,11 +20,12 @@ from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_js
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.delexicalisation import lexicalise
 from aigc_models.families import TextNetwork, build_network, network_options
-from aigc_models.loop import LoopResult, Task, TrainingLoop, TrainingProgress, resolve_device
+from aigc_models.loop import LoopResult, Task, TrainingLoop, resolve_device
+from aigc_models.loop_settings import TrainingProgress
 from aigc_models.markers import learn_markers
 from aigc_models.metrics import text_metrics
-from aigc_models.noise import derive_seed
 from aigc_models.schema import CONTINUED, EQUALS, intent_symbol, value_label
+from aigc_models.seeds import derive_seed
 from aigc_models.text import GeneratedText, Sampling, TextModel, left_padded
 from aigc_models.text_settings import TrainingSettings, default_settings
 from aigc_models.tokenizer import TextTokenizer

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-import torch
 
 from aigc_models.tracing import TRACE_SUFFIX, tracing
 from infra.settings import Settings
@@ -50,6 +49,8 @@ class GenerateActor:
 
     def load(self, plan: Plan, files: ModelFiles) -> str:
         """Opens the store and loads the plan's model, if it is another one; returns the node's address."""
+        import torch
+
         started = time.monotonic()
         self._reporter.progress(0, "loading the model")
         self._plan, self._has_traced = plan, False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from aigc_models.loop import TrainingProgress
+from aigc_models.loop_settings import TrainingProgress
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.overrides import override

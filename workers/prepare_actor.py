@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import ray
-import torch
 
 from infra.errors import PreconditionFailed
 from infra.parquet import write_file
@@ -33,6 +32,8 @@ class PrepareActor:
 
     def work(self) -> None:
         """Writes the plan's prepared rows; where another one was first, its rows count."""
+        import torch
+
         plan, job = self._plan, find_job(self._plan.job)
         assert plan.prepared is not None
         assert job.preparation is not None

@@ -23,8 +23,9 @@ from infra.storage import Storage
 from workers.catalog import Catalog, read_catalog
 from workers.histories import Histories, build_histories
 from workers.plan import Plan
+from workers.ranked_rows import RANKED
 from workers.registry import find_version
-from workers.tables import ATTRIBUTES, TIMESTAMP
+from workers.tables import TIMESTAMP
 
 USERS_AT_ONCE = 2048
 RAY_FROM_EVENTS = 20_000_000
@@ -32,23 +33,6 @@ RAY_FROM_EVENTS = 20_000_000
 EXAMPLES = 5
 """Users whose history the report shows."""
 HISTORY_SHOWN = 6
-RANKED = pa.schema(
-    [
-        pa.field("recommendation_id", pa.string(), nullable=False),
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),
-        pa.field("because_item_id", pa.string()),
-        pa.field("title", pa.string()),
-        pa.field("category", pa.string()),
-        pa.field("attributes", ATTRIBUTES),
-        pa.field("shared", pa.list_(pa.string()), nullable=False),
-        pa.field("night", pa.int32(), nullable=False),
-    ]
-)
-"""A row for each user and rank. `shared`: keys of what the item has in common with `because_item_id`; `night`: the date
-as a number, one more each day."""
 
 
 class RankedItems:

@@ -5,6 +5,7 @@ The row contract: every input row appears exactly once, in the part or in the qu
 
 import json
 import logging
+import sys
 import traceback
 from base64 import b64encode
 from collections import deque
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from infra.errors import GenerationError, OutOfMemory
 from workers.job import Job
@@ -155,6 +155,8 @@ class RowGenerator:
             return Failure(ids[0], str(exc) or type(exc).__name__, traceback.format_exc(), is_out_of_memory(exc))
 
     def _shrink(self, num_rows: int, failure: Failure) -> None:
+        import torch  # noqa: PLC0415  # takes a second that the driver, which knows this file, need not wait for
+
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if num_rows == 1:
@@ -165,6 +167,7 @@ class RowGenerator:
 
 def is_out_of_memory(exc: Exception) -> bool:
     """Whether memory did not suffice, on the GPU or on the host: the machine's state, no fault of the input."""
-    if isinstance(exc, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # imported by whoever raised its errors, or unpickled them
+    if isinstance(exc, MemoryError) or (torch and isinstance(exc, torch.OutOfMemoryError)):
         return True
     return isinstance(exc, RuntimeError) and any(sign in str(exc).lower() for sign in ALLOCATION_FAILURES)

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aigc_models.text import GeneratedText, Sampling, TextRequest
+from aigc_models.acts import TextRequest
+from aigc_models.sampling import Sampling
 from workers.job import JobSettings
+
+if TYPE_CHECKING:
+    from aigc_models.text import GeneratedText
 
 TEXT_OUTPUT = (
     pa.field("text", pa.string(), nullable=False),
@@ -64,7 +68,7 @@ def with_name_and_type(title: str | None, category: str | None, attributes: Attr
     return [*lead, *attributes]
 
 
-def text_columns(texts: Sequence[GeneratedText]) -> dict[str, pa.Array]:
+def text_columns(texts: "Sequence[GeneratedText]") -> dict[str, pa.Array]:
     """The values of `TEXT_OUTPUT`; a text with any problem has not passed."""
     return {
         "text": pa.array([text.text for text in texts], pa.string()),

@@ -9,8 +9,7 @@ from typing import Any
 
 import ray
 
-from aigc_models.checkpoint import CheckpointError
-from aigc_models.loop import TrainingProgress, resolve_device
+from aigc_models.loop_settings import TrainingProgress
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.freed_memory import keep_freed_memory
@@ -87,6 +86,9 @@ class TrainActor:
 
     def _score_champion(self, examples: Any) -> dict[str, dict[str, float]]:
         """The champion's metrics on what this training held out; none of one that this code cannot read any more."""
+        from aigc_models.checkpoint import CheckpointError
+        from aigc_models.loop import resolve_device
+
         found = read_champion(self._storage, self._training.name)
         if found is None:
             return {}

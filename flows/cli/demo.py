@@ -5,18 +5,16 @@ import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.terminal import console, readable_seconds
-from infra import local
 from infra.errors import GenerationError, InputError
 from infra.settings import load_settings
-from infra.storage import Storage, open_storage
-from workers.inputs import input_key, list_input_files
-from workers.jobs import JOBS
-from workers.report import OVERVIEW, report_key
+
+if TYPE_CHECKING:
+    from infra.storage import Storage
 
 LINK_EXPIRES_S = 24 * 3600
 DATED = "interactions"
@@ -33,6 +31,9 @@ def demo(
 
     Leaves the stack running; `nightshift down` stops it.
     """
+    from infra import local
+    from infra.storage import open_storage
+
     started = datetime.now(UTC)
     date = (started.date() - timedelta(days=1)).isoformat()
     say("up")
@@ -66,8 +67,11 @@ def demo(
         console.print(f"{name:>14}  {place}", markup=False, soft_wrap=True)
 
 
-def report_links(storage: Storage, date: str) -> list[tuple[str, str]]:
+def report_links(storage: "Storage", date: str) -> list[tuple[str, str]]:
     """Addresses, for a browser on this machine, of the pages of the night's partitions."""
+    from workers.jobs import JOBS
+    from workers.report import OVERVIEW, report_key
+
     keys = [OVERVIEW, *(report_key(job, date) for job in JOBS)]
     present = [key for key in keys if storage.head(key)]
     return [
@@ -80,6 +84,9 @@ def new_files(files: list[Path]) -> list[Path]:
 
     Raises InputError if the store holds inputs other than just these: made-up rows must not get among real ones.
     """
+    from infra.storage import open_storage
+    from workers.inputs import input_key, list_input_files
+
     storage = open_storage(load_settings())
     present = {file: [item.key for item in list_input_files(storage, file.stem)] for file in files}
     for file, found in present.items():

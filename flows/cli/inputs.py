@@ -1,18 +1,16 @@
 """`nightshift inputs`: loading the input tables."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.settings import load_settings
-from infra.storage import Storage, open_storage
-from workers.inputs import check_inputs, list_input_files, put_table
-from workers.plan import parse_date
-from workers.samples import write_samples
 from workers.tables import INPUT_TABLES
+
+if TYPE_CHECKING:
+    from infra.storage import Storage
 
 app = typer.Typer(help="Load and list the input tables.", no_args_is_help=True)
 TABLE_HELP = f"One of {', '.join(INPUT_TABLES)}."
@@ -32,6 +30,11 @@ def put(
 
     Example: `nightshift inputs put catalog products.csv`
     """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from infra.storage import open_storage
+    from workers.inputs import put_table
+
     storage = open_storage(load_settings())
     columns = (
         TextColumn("{task.description}"),
@@ -70,6 +73,9 @@ def sample(
 
     Example: `nightshift inputs sample shop --products 1000000 --examples 0`
     """
+    from workers.plan import parse_date
+    from workers.samples import write_samples
+
     files = write_samples(
         folder,
         num_products=products,
@@ -87,6 +93,8 @@ def sample(
 @app.command(name="list")
 def list_tables(json: JsonOption = False) -> None:
     """Lists what is loaded: files, rows and bytes of each table."""
+    from infra.storage import open_storage
+
     storage = open_storage(load_settings())
     rows = [describe(storage, name) for name in INPUT_TABLES]
     if json:
@@ -96,8 +104,10 @@ def list_tables(json: JsonOption = False) -> None:
         print_table("Input tables", ["table", "files", "rows", "bytes"], cells)
 
 
-def describe(storage: Storage, table: str) -> dict[str, Any]:
+def describe(storage: "Storage", table: str) -> dict[str, Any]:
     """Files, rows and bytes of a table; raises InputError where a file does not fit it."""
+    from workers.inputs import check_inputs, list_input_files
+
     files = check_inputs(storage, table) if list_input_files(storage, table) else []
     return {
         "table": table,

@@ -4,22 +4,20 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.errors import InputError
 from infra.settings import load_settings
-from infra.storage import Storage, open_storage
-from workers.jobs import find_job, models_of
-from workers.models import MODELS
-from workers.outputs import export_partition
-from workers.plan import parse_date
-from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion, roll_back
+
+if TYPE_CHECKING:
+    from infra.storage import Storage
+    from workers.registry import ModelVersion
 
 
 def models(
@@ -41,6 +39,11 @@ def models(
 
     `nightshift models copywriter --tensorboard 2026-11-22-gpt-1a2b3c4d`
     """
+    from infra.storage import open_storage
+    from workers.jobs import models_of
+    from workers.models import MODELS
+    from workers.registry import list_versions, promote, read_champion, roll_back
+
     storage = open_storage(load_settings())
     names = models_of(job) if job else tuple(MODELS)
     if tensorboard:
@@ -61,17 +64,23 @@ def models(
         return
     for name, (versions, holder) in found.items():
         current = holder[0].version if holder else ""
-        rows = [("champion" if v.version == current else "", v.version, v.through, *metric_cells(v)) for v in versions]
-        print_table(f"Model {name}", ["", "version", "data through", *MODELS[name].figures, "CPU s"], rows)
+        figures = {**MODELS[name].figures, "CPU s": "cpu_seconds"}
+        rows = [
+            ("champion" if v.version == current else "", v.version, v.through, *metric_cells(v, figures.values()))
+            for v in versions
+        ]
+        print_table(f"Model {name}", ["", "version", "data through", *figures], rows)
 
 
-def find_any(storage: Storage, names: Sequence[str], version: str) -> ModelVersion:
+def find_any(storage: "Storage", names: Sequence[str], version: str) -> "ModelVersion":
     """The version of that name of one of several models; raises InputError that lists those of the last one."""
+    from workers.registry import find_version, list_versions
+
     found = (each for name in names for each in list_versions(storage, name) if each.version == version)
     return next(found, None) or find_version(storage, names[-1], version)
 
 
-def open_tensorboard(storage: Storage, version: ModelVersion) -> None:
+def open_tensorboard(storage: "Storage", version: "ModelVersion") -> None:
     """Downloads the event files of a version and serves them on this machine until it is interrupted."""
     with tempfile.TemporaryDirectory() as folder:
         if not storage.download(f"{version.prefix}tensorboard/", Path(folder)):
@@ -81,8 +90,7 @@ def open_tensorboard(storage: Storage, version: ModelVersion) -> None:
             subprocess.run([sys.executable, *words], check=False)
 
 
-def metric_cells(version: ModelVersion) -> list[str]:
-    names = [*MODELS[version.name].figures.values(), "cpu_seconds"]
+def metric_cells(version: "ModelVersion", names: Iterable[str]) -> list[str]:
     return [f"{version.metrics[name]:.4g}" if name in version.metrics else "" for name in names]
 
 
@@ -95,6 +103,11 @@ def export(
 
     Example: `nightshift export product_descriptions --date 2026-11-22 --to ./rows`
     """
+    from infra.storage import open_storage
+    from workers.jobs import find_job
+    from workers.outputs import export_partition
+    from workers.plan import parse_date
+
     storage = open_storage(load_settings())
     folder = export_partition(storage, find_job(job).name, parse_date(date).isoformat(), to)
     console.print(f"exported to {folder}", markup=False)
@@ -107,6 +120,8 @@ def reports(
 
     Example: `nightshift reports --to ./reports`
     """
+    from infra.storage import open_storage
+
     if to.exists() and any(to.iterdir()):
         raise InputError(f"{to} is not empty; choose another folder or remove it first")
     storage = open_storage(load_settings())

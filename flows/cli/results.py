@@ -7,13 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from flows.cli.terminal import console, print_json
 from infra.errors import GenerationError, NightshiftError, ServiceError
 from infra.settings import load_settings
-from infra.storage import open_storage
-from workers.partition import list_partitions
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -74,6 +70,11 @@ def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
 
     Ends the process with status 0 if the one partition that was asked for is published.
     """
+    import httpx
+
+    from infra.storage import open_storage
+    from workers.partition import list_partitions
+
     try:
         yield
     except httpx.HTTPError as exc:

@@ -1,6 +1,6 @@
 """The commands that run flows: train, run, nightly, backfill. Each is one run in the Prefect UI.
 
-Flows are imported by the command that runs them: the other commands need not wait for Prefect, Ray and torch.
+Flows are imported by the command that runs them: the other commands need not wait for Prefect and Ray.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,6 @@ from flows.cli.results import end_with, require_server, result_of, server_may_st
 from flows.cli.terminal import JsonOption, console, print_json, print_table, readable_seconds
 from infra.errors import InputError
 from infra.settings import load_settings
-from infra.storage import open_storage
-from workers.jobs import find_job
-from workers.overrides import parse_assignments
-from workers.plan import parse_date
 
 if TYPE_CHECKING:
     from flows.dates import DateStatus
@@ -61,6 +57,7 @@ def train(
     from flows.train import train as train_flow
     from workers.jobs import models_of
     from workers.models import MODELS
+    from workers.plan import parse_date
 
     names = models_of(what)
     if len(names) > 1:
@@ -112,6 +109,8 @@ def run(
     """
     from flows.generate import generate as generate_flow
     from flows.parameters import JobName
+    from workers.jobs import find_job
+    from workers.plan import parse_date
 
     find_job(job)
     if force and retry_quarantined:
@@ -142,6 +141,7 @@ def nightly(date: DateOption = "") -> None:
     Example: `nightshift nightly --date 2026-11-22`
     """
     from flows.nightly import nightly as nightly_flow
+    from workers.plan import parse_date
 
     require_server()
     with server_may_stay_away():
@@ -186,6 +186,8 @@ def backfill(
     from flows.backfill import backfill as backfill_flow
     from flows.dates import Mode, Order, examine_dates, parse_range
     from flows.parameters import JobName, split_assignments
+    from infra.storage import open_storage
+    from workers.jobs import find_job
 
     declared = find_job(job)
     chosen_mode, chosen_order = one_of(mode, get_args(Mode)), one_of(order, get_args(Order))
@@ -231,4 +233,6 @@ def tell_dry_run(job: str, found: "Sequence[DateStatus]", *, as_json: bool) -> N
 
 def joined(assignments: Sequence[str] | None) -> str:
     """The assignments of `--set` as the one text that flows take; raises InputError for a bad one."""
+    from workers.overrides import parse_assignments
+
     return " ".join(f"{key}={value}" for key, value in parse_assignments(assignments or []).items())

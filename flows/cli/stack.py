@@ -5,20 +5,15 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from flows.cli.show import list_states
 from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.errors import GenerationError
-from infra.local import StackStatus
-from infra.local import down as stop_stack
-from infra.local import status as stack_status
-from infra.local import up as start_stack
 from infra.settings import load_settings, prefect_api_url
-from infra.storage import Storage, open_storage
-from workers.jobs import JOBS
-from workers.partition import PartitionState, list_partitions
 
 if TYPE_CHECKING:
     from flows.at_work import AtWork, RunAtWork
+    from infra.local import StackStatus
+    from infra.storage import Storage
+    from workers.partition import PartitionState
 
 
 def say(text: str) -> None:
@@ -31,6 +26,7 @@ def up() -> None:
     Everything lies below `.nightshift/` and listens on this machine only, Ray with its token. Safe to call twice.
     """
     from flows.deployments import register
+    from infra.local import up as start_stack
 
     settings = load_settings()
     state = start_stack(settings, on_event=say)
@@ -40,6 +36,8 @@ def up() -> None:
 
 def down() -> None:
     """Stops the local stack; its data stay and are there again after the next `nightshift up`."""
+    from infra.local import down as stop_stack
+
     stop_stack(load_settings(), on_event=say)
 
 
@@ -50,6 +48,9 @@ def status(json: JsonOption = False) -> None:
     there is no stack here), it tells of runs and partitions only.
     """
     from flows.at_work import look_at_work
+    from flows.cli.partitions import list_states
+    from infra.local import status as stack_status
+    from infra.storage import open_storage
 
     settings = load_settings()
     state = stack_status(settings)
@@ -73,8 +74,11 @@ def status(json: JsonOption = False) -> None:
         sys.exit(GenerationError.exit_code)
 
 
-def newest_states(storage: Storage) -> list[PartitionState]:
+def newest_states(storage: "Storage") -> "list[PartitionState]":
     """Of each job the newest partition of the last week."""
+    from workers.jobs import JOBS
+    from workers.partition import list_partitions
+
     today = datetime.now(UTC).date()
     days = [(today - timedelta(days=number)).isoformat() for number in range(8)]
     found = (next((each for day in days for each in list_partitions(storage, job, day)), None) for job in JOBS)
@@ -99,7 +103,7 @@ def done_cells(run: "RunAtWork") -> tuple[str, str]:
     return "" if run.progress is None else f"{run.progress:.0f} %", run.doing
 
 
-def tell(state: StackStatus) -> None:
+def tell(state: "StackStatus") -> None:
     rows = [
         (item.name, "runs" if item.answers else "down", item.pid, item.port and f"127.0.0.1:{item.port}", item.log)
         for item in state.processes

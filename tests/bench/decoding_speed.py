@@ -21,9 +21,10 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from aigc_models.corpus import build_corpus
-from aigc_models.decoding import Candidate, Sampling, decode
+from aigc_models.decoding import Candidate, decode
 from aigc_models.gpt import GPT, GPTConfig
 from aigc_models.loop import TrainingLoop
+from aigc_models.sampling import Sampling
 from aigc_models.text import left_padded
 from aigc_models.tokenizer import TextTokenizer
 from aigc_models.training import build_tokenizer, default_settings, text_task

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aigc_models.acts import TextExample, TextRequest
-from aigc_models.noise import derive_seed
+from aigc_models.seeds import derive_seed
 from aigc_models.text import Sampling, TextModel
 from aigc_models.training import TrainingProgress, default_settings, train_text_model
 from workers.samples import write_samples

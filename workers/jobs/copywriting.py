@@ -1,16 +1,19 @@
 """Texts asked for directly: ad copy, recommendations, service replies, one for each row of `copy_requests`."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from aigc_models.text import TextModel
 from workers.job import Job
 from workers.text_quality import TEXT_GATES, TextMeter
 from workers.text_rows import TEXT_OUTPUT, TextSettings, text_columns, text_requests
 
+if TYPE_CHECKING:
+    from aigc_models.text import TextModel
 
-def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings) -> pa.Table:
+
+def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings) -> pa.Table:
     """States exactly the attributes of each request, in the manner of its intent."""
     requests = text_requests(batch["intent"].to_pylist(), batch["attributes"].to_pylist())
     texts = model.generate(requests, row_seeds, settings.sampling())

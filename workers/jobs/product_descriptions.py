@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from aigc_models.composition import Composition, compose
-from aigc_models.text import TextModel
 from workers.job import Job
 from workers.text_quality import TEXT_GATES, TextMeter
 from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
+
+if TYPE_CHECKING:
+    from aigc_models.text import TextModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class DescriptionSettings(TextSettings):
         return Composition(num_facts=self.num_facts, facts_per_sentence=self.facts_per_sentence)
 
 
-def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: DescriptionSettings) -> pa.Table:
+def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: DescriptionSettings) -> pa.Table:
     """Chooses and groups facts from the row's seed, then writes a sentence for each group."""
     products = text_requests(["inform"] * batch.num_rows, product_attributes(batch))
     texts = compose(model, products, row_seeds, settings.sampling(), settings.composition())

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aigc_models.checked_images import CheckedImageModel, CheckedImages, Checks
+from aigc_models.image_checks import Checks
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.classes import check_amount, orders
@@ -16,6 +16,9 @@ from workers.job import Job, JobSettings
 from workers.pictures import encode_png
 from workers.plan import Order, Snapshot
 from workers.tables import HUGGING_FACE_IMAGE, IMAGE
+
+if TYPE_CHECKING:
+    from aigc_models.checked_images import CheckedImageModel, CheckedImages
 
 DIGITS = 5
 """After the point, of errors and ratios: their last bits depend on how many pictures were judged at once."""
@@ -64,7 +67,9 @@ def order_images(storage: Storage, snapshot: Snapshot, settings: ImageSettings) 
     return orders(storage, snapshot, settings.amount)
 
 
-def generate(model: CheckedImageModel, batch: pa.Table, row_seeds: Sequence[int], settings: ImageSettings) -> pa.Table:
+def generate(
+    model: "CheckedImageModel", batch: pa.Table, row_seeds: Sequence[int], settings: ImageSettings
+) -> pa.Table:
     """A picture for each row; pictures become PNG in a second thread while further ones are generated."""
     places = {name: place for place, name in enumerate(model.label_names)}
     names = batch["label_name"].to_pylist()
@@ -83,7 +88,7 @@ def generate(model: CheckedImageModel, batch: pa.Table, row_seeds: Sequence[int]
     return batch
 
 
-def _image_rows(group: CheckedImages, ids: pa.ChunkedArray) -> list[dict[str, Any]]:
+def _image_rows(group: "CheckedImages", ids: pa.ChunkedArray) -> list[dict[str, Any]]:
     figures = zip(group.errors_B.tolist(), group.ratios_B.tolist(), strict=True)
     return [
         {

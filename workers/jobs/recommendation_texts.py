@@ -1,22 +1,26 @@
 """For every active user the products to recommend, and a text that recommends each, every stated fact true."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from aigc_models.acts import TextRequest
 from aigc_models.composition import Composition, compose
 from aigc_models.fact_choice import choose_facts
-from aigc_models.noise import derive_seed
-from aigc_models.text import TextModel, TextRequest
+from aigc_models.seeds import derive_seed
 from infra.errors import InputError
-from workers.job import Job, Preparation
+from infra.storage import Storage
+from workers.job import Job, Preparation, Preparer
 from workers.plan import Plan
 from workers.quality import Gate, Quality
-from workers.recommendations import RANKED, RankedItems
+from workers.ranked_rows import RANKED
 from workers.text_quality import TextMeter
 from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
+
+if TYPE_CHECKING:
+    from aigc_models.text import TextModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,9 @@ class RecommendationSettings(TextSettings):
         return Composition(num_facts=0, facts_per_sentence=self.facts_per_sentence, keep_order=True)
 
 
-def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settings: RecommendationSettings) -> pa.Table:
+def generate(
+    model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: RecommendationSettings
+) -> pa.Table:
     """Other facts and another draw each night, unless sentences may come again."""
     if settings.intent not in model.schema.intents:
         raise InputError(
@@ -71,6 +77,14 @@ def generate(model: TextModel, batch: pa.Table, row_seeds: Sequence[int], settin
     texts = compose(model, requests, seeds, settings.sampling(), settings.composition())
     kept = {name: batch[name] for name in RECOMMENDED.names}
     return pa.table(kept | text_columns(texts))
+
+
+def rank(
+    open_store: Callable[[], Storage], plan: Plan, model: Any, settings: Any, on_progress: Callable[[float, str], None]
+) -> Preparer:
+    from workers.recommendations import RankedItems
+
+    return RankedItems(open_store, plan, model, settings, on_progress)
 
 
 class RecommendationMeter(TextMeter):
@@ -106,5 +120,5 @@ JOB = Job(
         Gate("coverage", "drop", 0.5),
         Gate("popularity_lift", "rise", 1.0),
     ),
-    preparation=Preparation(tables=("catalog",), model="recommender", schema=RANKED, start=RankedItems),
+    preparation=Preparation(tables=("catalog",), model="recommender", schema=RANKED, start=rank),
 )

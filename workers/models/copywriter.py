@@ -4,18 +4,19 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aigc_models.evaluation import evaluate_text_model
-from aigc_models.text import TextExample, TextModel, TextRequest
-from aigc_models.text_settings import QUICK
-from aigc_models.training import TrainingSettings, default_settings, train_text_model
+from aigc_models.acts import TextExample, TextRequest
+from aigc_models.text_settings import QUICK, TrainingSettings, default_settings
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.model import ModelDeclaration
 from workers.plan import Snapshot
 from workers.reading import iter_rows
 from workers.text_rows import text_requests, with_name_and_type
+
+if TYPE_CHECKING:
+    from aigc_models.text import TextModel
 
 MAX_EXAMPLES = 50_000
 """References read for one training; a sample is plenty for models of this size, and memory stays bounded."""
@@ -28,7 +29,21 @@ def score(metrics: Mapping[str, float]) -> float:
     return metrics["bleu"] * (1 - metrics["texts_with_error_share"])
 
 
-def load(folder: Path, device: str) -> TextModel:
+def train(examples: list[TextExample], folder: Path, **arguments: Any) -> dict[str, float]:
+    from aigc_models.training import train_text_model
+
+    return train_text_model(examples, folder, **arguments)
+
+
+def evaluate(model: "TextModel", examples: list[TextExample], settings: TrainingSettings) -> dict[str, float]:
+    from aigc_models.evaluation import evaluate_text_model
+
+    return evaluate_text_model(model, examples, settings)
+
+
+def load(folder: Path, device: str) -> "TextModel":
+    from aigc_models.text import TextModel
+
     return TextModel.load(folder, device=device)
 
 
@@ -95,9 +110,9 @@ MODEL = ModelDeclaration(
     default_settings=default_settings,
     quick=QUICK,
     read_examples=read_examples,
-    train=train_text_model,
+    train=train,
     load=load,
-    evaluate=evaluate_text_model,
+    evaluate=evaluate,
     score=score,
     figures={
         "BLEU": "bleu",

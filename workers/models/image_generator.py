@@ -3,19 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from aigc_models.checked_images import CheckedImageModel, train_checked_image_model
-from aigc_models.image_data import ImageDataError, LabelledImages
-from aigc_models.image_families import FAMILIES
-from aigc_models.image_settings import FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
-from aigc_models.image_training import evaluate_image_model
-from aigc_models.images import ImageModel
-from aigc_models.loop import TrainingProgress
-from aigc_models.noise import derive_seed
+from aigc_models.image_settings import FAMILIES, FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
+from aigc_models.loop_settings import TrainingProgress
+from aigc_models.seeds import derive_seed
 from infra.errors import InputError
 from infra.parquet import iter_batches, open_parquet
 from infra.storage import Storage
@@ -23,6 +17,11 @@ from workers.classes import LabelName, count_classes
 from workers.model import ModelDeclaration
 from workers.pictures import COLOUR, GREY, PictureError, open_picture, sheet, to_square
 from workers.plan import Snapshot
+
+if TYPE_CHECKING:
+    from aigc_models.checked_images import CheckedImageModel
+    from aigc_models.image_data import LabelledImages
+    from aigc_models.images import ImageModel
 
 MAX_IMAGES = 50_000
 """Read for one training, spread evenly over each class; memory stays bounded."""
@@ -35,7 +34,7 @@ MAX_SAMPLE_CLASSES = 16
 class LabelledPictures:
     """Pictures of a table, with the names of their classes in the order of the labels."""
 
-    data: LabelledImages
+    data: "LabelledImages"
     label_names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -44,6 +43,10 @@ class LabelledPictures:
 
 def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTrainingSettings) -> LabelledPictures:
     """All pictures in one size, in RGB if any of them is; raises InputError naming file and row of one that is none."""
+    import torch
+
+    from aigc_models.image_data import LabelledImages
+
     (snapshot,) = snapshots
     counts = count_classes(storage, snapshot)
     names = tuple(name for _, name in counts)
@@ -123,6 +126,10 @@ def train(
     on_progress: Callable[[TrainingProgress], None],
     on_checkpoint: Callable[[Path], None],
 ) -> dict[str, float]:
+    from aigc_models.checked_images import train_checked_image_model
+    from aigc_models.image_data import ImageDataError
+    from aigc_models.images import ImageModel
+
     try:
         metrics = train_checked_image_model(
             pictures.data,
@@ -139,7 +146,7 @@ def train(
     return metrics
 
 
-def sample_sheet(data: LabelledImages, model: ImageModel, seed: int) -> bytes:
+def sample_sheet(data: "LabelledImages", model: "ImageModel", seed: int) -> bytes:
     """A PNG with a line for each class: real pictures, a gap, synthetic ones."""
     rows: list[list[np.ndarray | None]] = []
     for label in range(min(len(model.label_names), MAX_SAMPLE_CLASSES)):
@@ -149,14 +156,20 @@ def sample_sheet(data: LabelledImages, model: ImageModel, seed: int) -> bytes:
     return sheet(rows)
 
 
-def evaluate(model: CheckedImageModel, pictures: LabelledPictures, settings: ImageTrainingSettings) -> dict[str, float]:
+def evaluate(
+    model: "CheckedImageModel", pictures: LabelledPictures, settings: ImageTrainingSettings
+) -> dict[str, float]:
     """Metrics on what a training with `settings` holds out; none for a model of other classes or another size."""
+    from aigc_models.image_training import evaluate_image_model
+
     if model.label_names != pictures.label_names or model.model.shape != tuple(pictures.data.images_BHWC.shape[1:]):
         return {}
     return evaluate_image_model(model.model, pictures.data, settings)
 
 
-def load(folder: Path, device: str) -> CheckedImageModel:
+def load(folder: Path, device: str) -> "CheckedImageModel":
+    from aigc_models.checked_images import CheckedImageModel
+
     return CheckedImageModel.load(folder, device=device)
 
 

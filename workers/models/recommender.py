@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aigc_models.item_data import ItemDataError
-from aigc_models.item_networks import FAMILIES
-from aigc_models.recommender import Recommender
-from aigc_models.recommender_settings import QUICK, RecommenderSettings, default_recommender_settings
-from aigc_models.recommender_training import evaluate_recommender, train_recommender
+from aigc_models.recommender_settings import FAMILIES, QUICK, RecommenderSettings, default_recommender_settings
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.histories import build_histories
 from workers.model import ModelDeclaration
 from workers.plan import Snapshot
+
+if TYPE_CHECKING:
+    from aigc_models.recommender import Recommender
 
 MAX_EVENTS = 1000
 """The newest of each user that are learned from."""
@@ -22,6 +20,8 @@ History = list[str]
 
 def read_histories(storage: Storage, snapshots: list[Snapshot], _: RecommenderSettings) -> list[History]:
     """What each user took before the cut, the oldest first, users in the order of their ids."""
+    from workers.histories import build_histories
+
     (snapshot,) = snapshots
     found: list[History] = build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS).table["items"].to_pylist()
     if not found:
@@ -36,13 +36,24 @@ def survey(_: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
 
 
 def train(histories: list[History], folder: Path, **arguments: Any) -> dict[str, float]:
+    from aigc_models.item_data import ItemDataError
+    from aigc_models.recommender_training import train_recommender
+
     try:
         return train_recommender(histories, folder, **arguments)
     except ItemDataError as exc:
         raise InputError(f"the interactions cannot be learned from: {exc}") from exc
 
 
-def load(folder: Path, device: str) -> Recommender:
+def evaluate(model: "Recommender", histories: list[History], settings: RecommenderSettings) -> dict[str, float]:
+    from aigc_models.recommender_training import evaluate_recommender
+
+    return evaluate_recommender(model, histories, settings)
+
+
+def load(folder: Path, device: str) -> "Recommender":
+    from aigc_models.recommender import Recommender
+
     return Recommender.load(folder, device=device)
 
 
@@ -62,7 +73,7 @@ MODEL = ModelDeclaration(
     read_examples=read_histories,
     train=train,
     load=load,
-    evaluate=evaluate_recommender,
+    evaluate=evaluate,
     score=score,
     figures={
         "NDCG@10": "ndcg_10",

@@ -18,7 +18,6 @@ from workers.manifest import model_pins, snapshots
 from workers.models import MODELS
 from workers.plan import partition_work_prefix
 from workers.registry import ModelVersion, find_version
-from workers.report.charts import draw_curves, read_curves
 from workers.report.people import example_people
 from workers.report.pictures import class_samples
 from workers.report.trend import draw_trend, last_nights
@@ -81,6 +80,8 @@ def _metrics(version: ModelVersion) -> Rows:
 
 
 def _charts(storage: Storage, version: ModelVersion) -> list[str]:
+    from workers.report.charts import draw_curves, read_curves
+
     with tempfile.TemporaryDirectory() as folder:
         storage.download(f"{version.prefix}tensorboard/", Path(folder))
         return [draw_curves(name, curves) for name, curves in read_curves(Path(folder)).items() if curves]

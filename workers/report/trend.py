@@ -9,7 +9,6 @@ from typing import Any
 from infra.storage import Storage
 from workers.manifest import read_published
 from workers.quality import FIGURES
-from workers.report.charts import Trend, draw_trends
 
 NIGHTS = 30
 READS_AT_ONCE = 16
@@ -42,6 +41,8 @@ def draw_trend(nights: Sequence[dict[str, Any]]) -> str:
     """A panel for each figure of the manifests of some nights; empty before the second night."""
     if len(nights) < 2:
         return ""
+    from workers.report.charts import Trend, draw_trends
+
     days = [date.fromisoformat(night["date"]) for night in nights]
     return draw_trends([Trend(label, days, values) for label, values in trend_figures(nights).items()])
 

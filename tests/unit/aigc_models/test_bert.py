@@ -7,7 +7,8 @@ from torch import nn
 
 from aigc_models.acts import TextExample
 from aigc_models.bert import BERT, BERTConfig, choose, corrupt, masked_loss
-from aigc_models.loop import LoopSettings, Task, TrainingLoop
+from aigc_models.loop import Task, TrainingLoop
+from aigc_models.loop_settings import LoopSettings
 
 CONFIG = BERTConfig(vocab_size=40, width=16, num_layers=2, num_heads=2, mlp_width=24, dropout=0.0)
 TOKENS = torch.tensor([[0, 0, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14]])

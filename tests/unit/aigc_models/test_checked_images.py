@@ -8,14 +8,15 @@ import torch
 
 from aigc_models import checked_images
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
-from aigc_models.checked_images import COPIES, CheckedImageModel, CheckedImages, Checks
+from aigc_models.checked_images import COPIES, CheckedImageModel, CheckedImages
 from aigc_models.checkpoint import CheckpointError
+from aigc_models.image_checks import Checks
 from aigc_models.image_classifier import Classifier, save_classifier
 from aigc_models.image_families import build_image_network
 from aigc_models.image_filters import NearCopyFilter, OddityFilter
 from aigc_models.image_training import CLASSIFIER
 from aigc_models.images import ImageModel
-from aigc_models.noise import derive_seed
+from aigc_models.seeds import derive_seed
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}

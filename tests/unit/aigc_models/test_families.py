@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from aigc_models.families import FAMILIES, build_network, network_options
+from aigc_models.families import build_network, network_options
+from aigc_models.text_settings import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,7 +5,8 @@ import torch
 from image_cases import SHAPES, TINY, network_batch
 from torch import nn
 
-from aigc_models.gan import GAN, LOSSES, Discriminator, GANConfig, Generator, Loss, discriminator_loss, generator_loss
+from aigc_models.gan import GAN, Discriminator, GANConfig, Generator, discriminator_loss, generator_loss
+from aigc_models.image_settings import LOSSES, Loss
 
 
 def tiny(image_px: int = 28, num_colours: int = 1) -> Generator:

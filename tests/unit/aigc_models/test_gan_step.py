@@ -2,10 +2,10 @@ import pytest
 import torch
 from image_cases import TINY, squares
 
-from aigc_models.gan import GAN, LOSSES, GANConfig, Generator, Loss
+from aigc_models.gan import GAN, GANConfig, Generator
 from aigc_models.gan_step import GANStep
 from aigc_models.image_data import Batch, to_network
-from aigc_models.image_settings import default_image_settings
+from aigc_models.image_settings import LOSSES, Loss, default_image_settings
 
 DATA = squares(32)
 BATCH = Batch(to_network(DATA.images_BHWC), DATA.labels_B)

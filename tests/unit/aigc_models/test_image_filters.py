@@ -6,7 +6,7 @@ from image_cases import squares
 
 from aigc_models.checkpoint import CheckpointError
 from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
-from aigc_models.loop import LoopSettings
+from aigc_models.loop_settings import LoopSettings
 
 SETTINGS = LoopSettings(max_steps=120, cpu_budget_s=None, device="cpu", warmup_steps=10, ema_decay=0.9)
 

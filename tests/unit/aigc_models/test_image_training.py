@@ -8,10 +8,10 @@ from image_cases import LABEL_NAMES, TINY, squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aigc_models.image_data import ImageDataError
-from aigc_models.image_families import FAMILIES
+from aigc_models.image_settings import FAMILIES
 from aigc_models.image_training import default_image_settings, train_image_model
 from aigc_models.images import ImageModel
-from aigc_models.loop import TrainingProgress
+from aigc_models.loop_settings import TrainingProgress
 
 DATA = squares(120)
 

@@ -6,7 +6,8 @@ from image_cases import LABEL_NAMES, TINY
 from torch import nn
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.image_families import FAMILIES, build_image_network, default_latent_width
+from aigc_models.image_families import build_image_network, default_latent_width
+from aigc_models.image_settings import FAMILIES
 from aigc_models.images import BATCH_IMAGES, ImageModel
 
 SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}

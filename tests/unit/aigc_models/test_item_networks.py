@@ -9,7 +9,8 @@ from torch import nn
 
 from aigc_models.item_data import Items, as_sequences, hold_out, left_padded, split_keys, windows
 from aigc_models.item_loss import item_loss
-from aigc_models.item_networks import FAMILIES, PAD, ItemGRU, build_item_network, item_network_options, next_states
+from aigc_models.item_networks import PAD, ItemGRU, build_item_network, item_network_options, next_states
+from aigc_models.recommender_settings import FAMILIES
 
 TINY = {"width": 16, "num_layers": 2, "dropout": 0.0}
 HISTORIES = left_padded([[5, 6, 7], [8, 9, 10, 11]])

@@ -12,9 +12,9 @@ import torch
 from aigc_models import recommender
 from aigc_models.checkpoint import CheckpointError
 from aigc_models.item_data import ItemDataError
-from aigc_models.item_networks import FAMILIES
-from aigc_models.loop import TrainingProgress
+from aigc_models.loop_settings import TrainingProgress
 from aigc_models.recommender import Recommender, batches_by_length
+from aigc_models.recommender_settings import FAMILIES
 from aigc_models.recommender_training import default_recommender_settings, train_recommender
 
 BOOKS, GAMES = [f"book-{i}" for i in range(8)], [f"game-{i}" for i in range(8)]

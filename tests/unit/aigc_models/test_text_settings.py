@@ -1,7 +1,6 @@
 import pytest
 
-from aigc_models.families import FAMILIES
-from aigc_models.text_settings import QUICK, TrainingSettings, default_settings
+from aigc_models.text_settings import FAMILIES, QUICK, TrainingSettings, default_settings
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from aigc_models.loop import LoopSettings, TrainingLoop
+from aigc_models.loop import TrainingLoop
+from aigc_models.loop_settings import LoopSettings
 from aigc_models.tracing import TRACE_SUFFIX, tracing
 from tests.unit.aigc_models.test_loop import TASK, network
 

@@ -7,7 +7,7 @@ import pytest
 
 from aigc_models.acts import TextExample, TextRequest
 from aigc_models.corpus import build_corpus
-from aigc_models.loop import TrainingProgress
+from aigc_models.loop_settings import TrainingProgress
 from aigc_models.text import Sampling, TextModel
 from aigc_models.training import TrainingSettings, build_tokenizer, train_text_model, with_repeats
 

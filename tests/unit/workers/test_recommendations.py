@@ -16,7 +16,8 @@ from infra.storage import Storage, open_storage
 from workers.histories import EVENTS
 from workers.jobs.recommendation_texts import JOB
 from workers.planning import plan_date
-from workers.recommendations import RANKED, RankedItems
+from workers.ranked_rows import RANKED
+from workers.recommendations import RankedItems
 from workers.registry import ModelVersion, publish_version
 from workers.snapshot import read_inputs
 from workers.tables import ATTRIBUTES

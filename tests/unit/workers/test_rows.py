@@ -1,5 +1,9 @@
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +16,7 @@ from workers.rows import RowGenerator, ShardRows
 from workers.text_rows import TEXT_OUTPUT, TextSettings
 
 JOB = JOBS["copywriting"]
+REPO_ROOT = Path(__file__).resolve().parents[3]
 POISON = "poison"
 
 
@@ -127,6 +132,15 @@ def test_too_little_memory_is_no_fault_of_the_row_that_met_it() -> None:
 def test_a_row_that_does_not_fit_even_alone_is_an_error_that_names_it() -> None:
     with pytest.raises(OutOfMemory, match="row r0 alone"):
         generate(["a", "b", "c"], model=Shouter(most_rows=0))
+
+
+def test_a_driver_without_torch_knows_that_an_actor_ran_out_of_memory() -> None:
+    code = (
+        "import pickle, sys; from workers.rows import is_out_of_memory; assert 'torch' not in sys.modules; "
+        "sys.exit(not is_out_of_memory(pickle.loads(bytes.fromhex(sys.argv[1]))))"
+    )
+    error = pickle.dumps(torch.OutOfMemoryError("CUDA out of memory")).hex()
+    assert subprocess.run([sys.executable, "-c", code, error], cwd=REPO_ROOT, check=False).returncode == 0
 
 
 def test_an_ordinary_error_does_not_make_batches_smaller() -> None:

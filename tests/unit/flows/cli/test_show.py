@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.cli.show import span_cells
 from flows.cli.terminal import SPARKS, sparkline
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
@@ -78,11 +77,6 @@ def test_a_date_in_full_for_scripts_has_its_page(storage: Storage) -> None:
     assert state["report"] == f"reports/{JOB}/dt={FIRST}/index.html"
     assert state["set_aside"] == {}
     assert state["manifest"]["counts"]["accepted"] == 2
-
-
-def test_a_figure_that_some_nights_lack_is_spanned_by_the_others() -> None:
-    assert span_cells([nan, 3.0, 0.5, nan]) == ["", "0.5", "3"]
-    assert span_cells([nan]) == ["", "", ""]
 
 
 def test_sparklines_reach_from_the_least_to_the_most() -> None:

@@ -10,7 +10,7 @@ from infra.errors import InputError
 from tests.unit.workers.kettle_texts import examples
 from workers.jobs.recommendation_texts import JOB
 from workers.plan import ModelPin, Plan, Prepared, Snapshot
-from workers.recommendations import RANKED
+from workers.ranked_rows import RANKED
 from workers.rows import RowGenerator, ShardRows
 
 PIN = ModelPin("recommender", "v1", "0" * 64, "2026-11-22")

@@ -1,0 +1,30 @@
+"""How many candidates of a text are drawn, and how. Needs no torch: jobs have it among their settings."""
+
+from dataclasses import dataclass
+
+GREEDY = -1
+"""Number of the candidate that always takes the likeliest token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How candidates are drawn; the best faithful one is kept."""
+
+    num_candidates: int = 10
+    """Sampled candidates a row."""
+    temperature: float = 0.5
+    greedy: bool = True
+    """One further candidate that takes the likeliest token at each step."""
+    max_tokens: int = 80
+
+    def __post_init__(self) -> None:
+        if self.num_candidates < 0 or self.num_candidates + self.greedy < 1:
+            raise ValueError(f"at least one candidate is needed, num_candidates is {self.num_candidates}")
+        if not 0.0 < self.temperature <= 10.0:
+            raise ValueError(f"temperature must be in (0, 10], not {self.temperature}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
+
+    @property
+    def candidates(self) -> list[int]:
+        return [GREEDY] * self.greedy + list(range(self.num_candidates))
