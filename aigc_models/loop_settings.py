@@ -55,6 +55,7 @@ class TrainingProgress:
     val_loss: float | None
     """Of the last validation."""
     tokens_per_s: float
+    """Of what a batch is counted in: tokens, pictures, or histories' items."""
     elapsed_s: float
     fraction: float
     """Of the budget, 0 to 1."""

@@ -61,6 +61,8 @@ class ModelDeclaration:
     """The figure by which challenger and champion are compared; more is better."""
     figures: Mapping[str, str]
     """The metrics that people are shown, by what they are called."""
+    unit: str = "tokens"
+    """What its training counts, and tells the speed in."""
 
     def parse_settings(
         self, family: str, overrides: Mapping[str, Any], *, quick: bool = False, survey: Mapping[str, Any] | None = None

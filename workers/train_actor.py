@@ -107,7 +107,7 @@ class TrainActor:
             doing += f", held-out {progress.val_loss:.3f}"
         if progress.val_loss != self._told:
             self._told = progress.val_loss
-            log.info("%s, %.0f tokens/s", doing, progress.tokens_per_s)
+            log.info("%s, %.0f %s/s", doing, progress.tokens_per_s, MODELS[self._training.name].unit)
         self._reporter.progress(progress.fraction, doing)
 
     def _keep_checkpoint(self, path: Path, work_dir: Path) -> None:

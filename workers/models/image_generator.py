@@ -181,6 +181,7 @@ def score(metrics: Mapping[str, float]) -> float:
 MODEL = ModelDeclaration(
     name="image_generator",
     version=1,
+    unit="pictures",
     tables=("images",),
     families=FAMILIES,
     default_settings=default_image_settings,

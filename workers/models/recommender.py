@@ -65,6 +65,7 @@ def score(metrics: Mapping[str, float]) -> float:
 MODEL = ModelDeclaration(
     name="recommender",
     version=2,
+    unit="items",
     tables=("interactions",),
     families=FAMILIES,
     default_settings=default_recommender_settings,
