@@ -14,10 +14,10 @@ from aigc_models.embedding import FrozenEmbedding
 
 POSITIONS = 32
 """By which a cache grows when it is full."""
-ROOM = 3
-"""Times as many branches as there are that a cache gets room for. Memory that is not touched costs nothing."""
+ROOM = 2
+"""Times as many branches as there are that a cache gets room for when they become too many."""
 MIN_PRODUCTS = 400
-"""A batched product of fewer multiplications each is left to a loop of torch's own, which is slower than its library."""
+"""Batched products of fewer multiplications are left to a loop of torch's own, which is slower than its library."""
 
 
 class Cache:

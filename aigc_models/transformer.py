@@ -62,9 +62,10 @@ class Attention(nn.Module):
 
     def turned(self, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """Weights [3E, E] that make of states at one position what `project` does, queries divided by √d besides."""
-        q_EHD, k_EHD, v_EHD = self.qkv.weight.t().unflatten(1, (3, self.num_heads, -1)).unbind(1)
-        q_EHD = rotate(q_EHD, rotary) * q_EHD.shape[-1] ** -0.5
-        return torch.stack([q_EHD, rotate(k_EHD, rotary), v_EHD], dim=1).flatten(1).t()
+        qkv_E3HD = self.qkv.weight.t().unflatten(1, (3, self.num_heads, -1))
+        turned_E2HD = rotate(qkv_E3HD[:, :2], rotary)
+        turned_E2HD[:, 0] *= turned_E2HD.shape[-1] ** -0.5
+        return torch.cat([turned_E2HD, qkv_E3HD[:, 2:]], dim=1).flatten(1).t()
 
     def attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor) -> Tensor:
         dropout = self.dropout if self.training else 0.0
