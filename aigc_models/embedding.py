@@ -52,3 +52,7 @@ class FrozenEmbedding:
 
     def logits(self, x: Tensor) -> Tensor:
         return F.linear(x, self._table_VE)
+
+    def sums(self, tokens_NP: Tensor, weights_NP: Tensor) -> Tensor:
+        """Weighted sums [N, E] of embeddings."""
+        return F.embedding_bag(tokens_NP, self._table_VE, per_sample_weights=weights_NP, mode="sum")

@@ -15,7 +15,7 @@ from torch import Tensor
 from aigc_models.coverage import Coverage
 from aigc_models.embedding import TokenEmbedding
 from aigc_models.gpt_state import GPTState
-from aigc_models.transformer import STD, Block, Transformer, TransformerConfig, rotate
+from aigc_models.transformer import STD, Block, Transformer, TransformerConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class GPT(Transformer):
         summary_B1E = self.coverage.summary(act_BPE, visible_BP[:, None])
         summed_BPE = act_BPE + F.pad(summary_B1E, (0, 0, prefix_BP.shape[1] - 1, 0))
         x_BPE, cache = self.trunk(summed_BPE, visible_BP, is_causal=True)
-        state = GPTState.after_prefix(prefix_BP, visible_BP, act_BPE, cache, embedding)
+        state = GPTState.after_prefix(prefix_BP, visible_BP, cache, embedding)
         return self.state_logits(x_BPE[:, -1], state), state
 
     def state_logits(self, x_NE: Tensor, state: GPTState) -> Tensor:
@@ -70,14 +70,12 @@ class GPT(Transformer):
         """Logits [N, V] of what follows the given tokens. Writes into `state` and returns it grown by a position."""
         state.remaining_NP &= ~self.coverage.says(state.prefix_NP, tokens_N[:, None])[:, 0]
         x_NE = state.embedding(tokens_N) + self.coverage.project(state.mean_of_remaining())
-        rotary = self.rotary(state.next_position())
-        state.grow()
+        rotary = self.rotary(torch.tensor([state.position], device=x_NE.device))
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            attention = block.attention
-            qkv_N3HD = attention.qkv(block.attention_norm(x_NE)).unflatten(1, (3, attention.num_heads, -1))
-            rotated_N2HD = rotate(qkv_N3HD[:, :2], rotary)
-            mixed_NHD = state.attend(layer, rotated_N2HD[:, 0], rotated_N2HD[:, 1], qkv_N3HD[:, 2])
-            x_NE = x_NE + attention.out(mixed_NHD.flatten(1))
+            qkv_NE = F.linear(block.attention_norm(x_NE), block.attention.turned(rotary))
+            qkv_N3HD = qkv_NE.unflatten(1, (3, block.attention.num_heads, -1))
+            x_NE = x_NE + block.attention.out(state.attend(layer, *qkv_N3HD.unbind(1)).flatten(1))
             x_NE = x_NE + block.mlp(block.mlp_norm(x_NE))
+        state.num_said += 1
         return self.state_logits(self.norm(x_NE), state), state

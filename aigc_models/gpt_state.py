@@ -1,163 +1,110 @@
-"""What a GPT keeps while it writes: keys and values of each act once, of each text as far as it goes.
+"""What a GPT keeps while it writes: keys and values of all that each text has before it, and what is left to say.
 
-The sequences of a row attend to their act together, by one product per row, instead of each to a copy of it.
-
-B rows, N sequences of all rows, C the most sequences of a row, P prefix, T text, E width, H heads, D head width.
+N branches, P prefix, S positions so far, E width, H heads, D head width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aigc_models.embedding import FrozenEmbedding
 
-TEXT_CHUNK = 16
-"""Positions by which the texts' cache grows when it is full."""
+POSITIONS = 32
+"""By which a cache grows when it is full."""
+ROOM = 2
+"""Times as many branches as there are that a cache gets room for when they become too many."""
+MIN_PRODUCTS = 400
+"""Batched products of fewer multiplications are left to a loop of torch's own, which is slower than its library."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acts:
-    """What the sequences of a row share."""
+class Cache:
+    """Keys or values [N, H, S, D] of one layer, within a tensor that has room for more of both."""
 
-    keys: Sequence[Tensor]
-    """Of each layer [B, H, D, P]."""
-    values: Sequence[Tensor]
-    """Of each layer [B, H, P, D]."""
-    hidden_BP: Tensor
-    """0 where a position is visible, minus infinity where it is padding."""
-    embedded_BPE: Tensor
+    def __init__(self, filled_NHSD: Tensor) -> None:
+        self._room = filled_NHSD
+        self.num_branches, self.num_positions = filled_NHSD.shape[0], filled_NHSD.shape[2]
 
-    def select(self, rows: Tensor) -> "Acts":
-        return Acts(
-            [keys[rows] for keys in self.keys],
-            [values[rows] for values in self.values],
-            self.hidden_BP[rows],
-            self.embedded_BPE[rows],
-        )
+    @property
+    def filled(self) -> Tensor:
+        return self._room[: self.num_branches, :, : self.num_positions]
 
+    def put(self, position: int, x_NHD: Tensor) -> Tensor:
+        """All that is kept, with what is new at a position: one of those there are, or the next."""
+        if position == self._room.shape[2]:
+            self._grow(len(self._room))
+        self.num_positions = max(self.num_positions, position + 1)
+        self.filled[:, :, position] = x_NHD
+        return self.filled
 
-class Groups:
-    """Which sequences are of which row. In tensors by row, a row has as many places as the largest has sequences."""
+    def select(self, branches: Tensor, moved: Tensor) -> None:
+        """`moved`: the places of those branches that were at another one before; nothing else is copied."""
+        moved_NHSD = self.filled.index_select(0, branches[moved])
+        if len(branches) > len(self._room):
+            self._grow(ROOM * len(branches))
+        self.num_branches = len(branches)
+        self.filled.index_copy_(0, moved, moved_NHSD)
 
-    def __init__(self, row_N: Tensor, num_rows: int) -> None:
-        counts_B = torch.bincount(row_N, minlength=num_rows)
-        order_N = torch.argsort(row_N, stable=True)
-        firsts_B = counts_B.cumsum(0) - counts_B
-        counted_N = torch.arange(len(row_N), device=row_N.device)
-        number_N = torch.empty_like(row_N)
-        number_N[order_N] = counted_N - firsts_B[row_N[order_N]]
-        self.row_N, self.num_rows = row_N, num_rows
-        self.most = int(counts_B.max())
-        self._place_N = row_N * self.most + number_N
-        self._is_full = len(row_N) == num_rows * self.most and bool((self._place_N == counted_N).all())
-
-    def by_row(self, x_N: Tensor) -> Tensor:
-        """[N, ...] as [B, C, ...], with zeros where a row has fewer."""
-        if not self._is_full:
-            padded = x_N.new_zeros(self.num_rows * self.most, *x_N.shape[1:])
-            padded[self._place_N] = x_N
-            x_N = padded
-        return x_N.unflatten(0, (self.num_rows, self.most))
-
-    def by_sequence(self, x_BC: Tensor) -> Tensor:
-        """The way back."""
-        x_N = x_BC.flatten(0, 1)
-        return x_N if self._is_full else x_N[self._place_N]
+    def _grow(self, num_branches: int) -> None:
+        filled = self.filled
+        _, num_heads, _, width = filled.shape
+        self._room = filled.new_empty(num_branches, num_heads, self.num_positions + POSITIONS, width)
+        self.filled.copy_(filled)
 
 
 @dataclass(slots=True)
 class GPTState:
-    acts: Acts
     embedding: FrozenEmbedding
-    groups: Groups
     prefix_NP: Tensor
     remaining_NP: Tensor
     """Of the prefix, what the text does not state yet."""
-    keys: list[Tensor]
-    """Of each layer [T, N, H, D], T what there is room for; empty before the first token."""
-    values: list[Tensor]
+    hidden_NS: Tensor
+    """Of the first positions: 0 where one is visible, minus infinity where it is padding or to come."""
+    keys: list[Cache]
+    values: list[Cache]
     num_said: int = 0
 
     @classmethod
     def after_prefix(
-        cls,
-        prefix_BP: Tensor,
-        visible_BP: Tensor,
-        embedded_BPE: Tensor,
-        cache: Sequence[tuple[Tensor, Tensor]],
-        embedding: FrozenEmbedding,
+        cls, prefix_NP: Tensor, visible_NP: Tensor, cache: Sequence[tuple[Tensor, Tensor]], embedding: FrozenEmbedding
     ) -> "GPTState":
-        """One sequence a row. `cache`: keys and values [B, H, P, D] of each layer."""
-        hidden_BP = torch.zeros(prefix_BP.shape, dtype=embedded_BPE.dtype, device=prefix_BP.device)
-        hidden_BP.masked_fill_(~visible_BP, float("-inf"))
-        keys = [k.transpose(2, 3).contiguous() for k, _ in cache]
-        acts = Acts(keys, [v.contiguous() for _, v in cache], hidden_BP, embedded_BPE)
-        groups = Groups(torch.arange(len(prefix_BP), device=prefix_BP.device), len(prefix_BP))
-        return cls(acts, embedding, groups, prefix_BP, visible_BP, [], [])
+        """`cache`: keys and values [N, H, P, D] of each layer."""
+        num_to_come = max(0, -(-MIN_PRODUCTS // cache[0][0].shape[-1]) - prefix_NP.shape[1])
+        keys, values = ([Cache(F.pad(x, (0, 0, 0, num_to_come))) for x in kind] for kind in zip(*cache, strict=True))
+        hidden_NS = torch.where(F.pad(visible_NP, (0, num_to_come)), 0.0, float("-inf")).to(cache[0][0].dtype)
+        return cls(embedding, prefix_NP, visible_NP, hidden_NS, keys, values)
 
-    def select(self, sequences: Tensor) -> "GPTState":
-        """The state of the given sequences, which may repeat."""
-        kept, row_N = self.groups.row_N[sequences].unique(return_inverse=True)
-        acts = self.acts if len(kept) == self.groups.num_rows else self.acts.select(kept)
+    def select(self, branches: Tensor) -> "GPTState":
+        """The state of the given branches, which may repeat. Takes the caches over; copies what changes its place."""
+        moved = (branches != torch.arange(len(branches), device=branches.device)).nonzero()[:, 0]
+        for cache in (*self.keys, *self.values):
+            cache.select(branches, moved)
         return GPTState(
-            acts,
             self.embedding,
-            Groups(row_N, len(kept)),
-            self.prefix_NP[sequences],
-            self.remaining_NP[sequences],
-            [self._selected(keys, sequences) for keys in self.keys],
-            [self._selected(values, sequences) for values in self.values],
+            self.prefix_NP[branches],
+            self.remaining_NP[branches],
+            self.hidden_NS[branches],
+            self.keys,
+            self.values,
             self.num_said,
         )
 
-    def _selected(self, cache_TNHD: Tensor, sequences: Tensor) -> Tensor:
-        room, _, *sizes = cache_TNHD.shape
-        selected = cache_TNHD.new_empty(room, len(sequences), *sizes)
-        torch.index_select(cache_TNHD[: self.num_said], 1, sequences, out=selected[: self.num_said])
-        return selected
-
-    def next_position(self) -> Tensor:
-        """[1]: the same for all, since prefixes are padded on the left."""
-        return torch.tensor([self.prefix_NP.shape[1] + self.num_said], device=self.prefix_NP.device)
-
-    def grow(self) -> None:
-        """Makes room for the keys and values of one more token."""
-        if not self.keys:
-            num_heads, width = self.acts.values[0].shape[1::2]
-            shape = (0, len(self.prefix_NP), num_heads, width)
-            self.keys = [values.new_empty(shape) for values in self.acts.values]
-            self.values = [values.new_empty(shape) for values in self.acts.values]
-        if self.num_said == len(self.keys[0]):
-            self.keys, self.values = ([_with_room(cache) for cache in each] for each in (self.keys, self.values))
-        self.num_said += 1
+    @property
+    def position(self) -> int:
+        """Of the token to come, the same for all, since prefixes are padded on the left."""
+        return self.prefix_NP.shape[1] + self.num_said
 
     def attend(self, layer: int, query_NHD: Tensor, key_NHD: Tensor, value_NHD: Tensor) -> Tensor:
-        """softmax(QKᵀ/√d)V [N, H, D] over the row's act and the sequence's own text, this token included."""
-        last, num_hidden = self.num_said - 1, self.acts.hidden_BP.shape[1]
-        keys_TNHD, values_TNHD = self.keys[layer], self.values[layer]
-        keys_TNHD[last], values_TNHD[last] = key_NHD, value_NHD
-        query_NHD = query_NHD * query_NHD.shape[-1] ** -0.5
-        query_BHCD = self.groups.by_row(query_NHD).transpose(1, 2)
-        of_act_BHCP = query_BHCD @ self.acts.keys[layer] + self.acts.hidden_BP[:, None, None, :]
-        of_act_NHP = self.groups.by_sequence(of_act_BHCP.transpose(1, 2))
-        of_text_TNH = (keys_TNHD[: self.num_said] * query_NHD).sum(-1)
-        weights = torch.softmax(torch.cat([of_act_NHP, of_text_TNH.permute(1, 2, 0)], dim=-1), dim=-1)
-        act_BHCP = self.groups.by_row(weights[:, :, :num_hidden]).transpose(1, 2)
-        mixed_NHD = self.groups.by_sequence((act_BHCP @ self.acts.values[layer]).transpose(1, 2))
-        text_TNH1 = weights[:, :, num_hidden:].permute(2, 0, 1).unsqueeze(-1)
-        return mixed_NHD + (values_TNHD[: self.num_said] * text_TNH1).sum(0)
+        """softmax(QKᵀ)V [N, H, D] over all that came before and this token, whose key and value are kept."""
+        scores_NH1S = query_NHD[:, :, None] @ self.keys[layer].put(self.position, key_NHD).transpose(2, 3)
+        self.hidden_NS[:, self.position : self.position + 1] = 0.0
+        scores_NH1S[..., : self.hidden_NS.shape[1]] += self.hidden_NS[:, None, None]
+        mixed_NH1D = torch.softmax(scores_NH1S, dim=-1) @ self.values[layer].put(self.position, value_NHD)
+        return mixed_NH1D[:, :, 0]
 
     def mean_of_remaining(self) -> Tensor:
         """[N, E]: the mean embedding of what is not stated yet; zero where nothing is left."""
-        weights_NP = self.remaining_NP.to(self.acts.embedded_BPE.dtype)
-        sums_BCE = self.groups.by_row(weights_NP) @ self.acts.embedded_BPE
-        return self.groups.by_sequence(sums_BCE) / weights_NP.sum(-1, keepdim=True).clamp(min=1.0)
-
-
-def _with_room(cache_TNHD: Tensor) -> Tensor:
-    num_positions, *sizes = cache_TNHD.shape
-    larger = cache_TNHD.new_empty(num_positions + TEXT_CHUNK, *sizes)
-    larger[:num_positions] = cache_TNHD
-    return larger
+        weights_NP = self.remaining_NP.to(self.hidden_NS.dtype)
+        return self.embedding.sums(self.prefix_NP, weights_NP) / weights_NP.sum(-1, keepdim=True).clamp(min=1.0)

@@ -118,15 +118,15 @@ class RNNState:
     """Of the prefix, what the text does not state yet."""
     embedding: TokenEmbedding | FrozenEmbedding
 
-    def select(self, rows: Tensor) -> "RNNState":
-        """The state of the given rows, which may repeat."""
-        return RNNState(
-            [state[rows] for state in self.layers],
-            self.act_BPE[rows],
-            self.prefix_BP[rows],
-            self.remaining_BP[rows],
-            self.embedding,
-        )
+    def select(self, branches: Tensor) -> "RNNState":
+        """The state of the given branches, which may repeat. Takes the acts over; copies those that move."""
+        if len(branches) > len(self.act_BPE):
+            act_BPE = self.act_BPE[branches]
+        else:
+            moved = (branches != torch.arange(len(branches), device=branches.device)).nonzero()[:, 0]
+            act_BPE = self.act_BPE.index_copy_(0, moved, self.act_BPE[branches[moved]])[: len(branches)]
+        layers = [state[branches] for state in self.layers]
+        return RNNState(layers, act_BPE, self.prefix_BP[branches], self.remaining_BP[branches], self.embedding)
 
 
 class RNN(nn.Module):

@@ -60,6 +60,13 @@ class Attention(nn.Module):
         q, k, v = qkv_B3HTD.unbind(1)
         return rotate(q, rotary), rotate(k, rotary), v
 
+    def turned(self, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """Weights [3E, E] that make of states at one position what `project` does, queries divided by √d besides."""
+        qkv_E3HD = self.qkv.weight.t().unflatten(1, (3, self.num_heads, -1))
+        turned_E2HD = rotate(qkv_E3HD[:, :2], rotary)
+        turned_E2HD[:, 0] *= turned_E2HD.shape[-1] ** -0.5
+        return torch.cat([turned_E2HD, qkv_E3HD[:, 2:]], dim=1).flatten(1).t()
+
     def attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         mixed_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, dropout_p=dropout)

@@ -100,7 +100,7 @@ RECOMMENDED = pa.schema(
 )
 JOB = Job(
     name="recommendation_texts",
-    version=2,
+    version=3,
     table="interactions",
     id_column="recommendation_id",
     columns=tuple(RANKED.names),

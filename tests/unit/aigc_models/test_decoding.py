@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigc_models.decoding import Candidate, decode
+from aigc_models.decoding import Candidate, advance, decode
 from aigc_models.families import TextNetwork, build_network
 from aigc_models.noise import derive_seeds, uniforms
 from aigc_models.sampling import GREEDY, Sampling
@@ -75,7 +75,7 @@ def test_equal_calls_give_equal_candidates_and_other_seeds_others(network: TextN
     rows = decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END)
     assert decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END) == rows
     others = decode(network, PREFIX, allowed(3), [seed + 1 for seed in SEEDS], SAMPLING, END)
-    assert [row[0] for row in others] == [row[0] for row in rows], "greedy candidates draw nothing"
+    assert [row[0].tokens for row in others] == [row[0].tokens for row in rows], "greedy candidates draw nothing"
     assert [row[1:] for row in others] != [row[1:] for row in rows]
 
 
@@ -85,6 +85,22 @@ def test_tokens_that_are_not_allowed_never_come(network: TextNetwork) -> None:
     rows = decode(network, PREFIX, only, SEEDS, SAMPLING, END)
     assert {token for row in rows for candidate in row for token in candidate.tokens} <= {9, 10}
     assert not any(candidate.is_finished for row in rows for candidate in row)
+
+
+def test_candidates_that_have_said_the_same_are_one_branch_that_keeps_its_place() -> None:
+    branch, token = torch.tensor([0, 0, 0, 2, 3, 3]), torch.tensor([7, 8, 7, 7, 9, 9])  # branch 1 has ended
+    branches, tokens, branch_of = advance(branch, token, 30)
+    assert branches.tolist() == [0, 0, 2, 3]
+    assert list(zip(branches[branch_of].tolist(), tokens[branch_of].tolist(), strict=True)) == list(
+        zip(branch.tolist(), token.tolist(), strict=True)
+    )
+
+
+def test_branches_behind_the_last_place_move_up() -> None:
+    branches, tokens, branch_of = advance(torch.tensor([1, 3]), torch.tensor([7, 8]), 30)
+    assert branches[branch_of].tolist() == [1, 3]
+    assert tokens[branch_of].tolist() == [7, 8]
+    assert branches[1] == 1, "stays where it was"
 
 
 def test_sampled_tokens_have_the_models_distribution(network: TextNetwork) -> None:
