@@ -219,6 +219,8 @@ needs_limits = pytest.mark.skipif(not hasattr(psutil, "RLIMIT_DATA"), reason="on
 
 ROOM_FOR_SOME_ROWS = 33 << 20
 """24 MiB are too little for one row; 30 and 36 are enough for one and too little for eight."""
+ROOM_FOR_NO_ROW = 8 << 20
+"""Of the larger rows of another test: 4 and 16 MiB do as well. With 1 MiB the process ends at a smaller allocation."""
 
 
 @needs_limits
@@ -246,7 +248,7 @@ def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
 ) -> None:
     hungry = make(storage, model, "c", rows_per_shard=2, batch_rows=1, num_candidates=900)
     expected = hashes(Run(settings, storage, hungry).finish(1))
-    run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, 1 << 20)))
+    run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, ROOM_FOR_NO_ROW)))
     assert hashes(run.finish(1)) == expected
     (warning,) = run.warnings
     assert "ran out of memory with row c2 alone" in warning
