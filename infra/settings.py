@@ -103,3 +103,8 @@ def child_environment(**variables: str) -> dict[str, str]:
 def prefect_api_url() -> str | None:
     """The Prefect server's address, which is Prefect's own setting."""
     return os.environ.get("PREFECT_API_URL")
+
+
+def prefect_auth_string() -> str | None:
+    """`user:password` for a Prefect server that wants one, which is Prefect's own setting, too."""
+    return os.environ.get("PREFECT_API_AUTH_STRING")

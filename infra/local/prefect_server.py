@@ -1,5 +1,6 @@
 """The Prefect server over SQLite, and the few questions the stack asks its API."""
 
+import base64
 import json
 import sys
 import urllib.error
@@ -9,6 +10,7 @@ from typing import Any
 
 from infra.local.ports import LOOPBACK
 from infra.local.supervised import ProcessSpec
+from infra.settings import prefect_auth_string
 
 NAME = "prefect-server"
 _TIMEOUT_S = 3.0
@@ -68,7 +70,10 @@ def scheduled_starts(url: str, deployment: str) -> list[str] | None:
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
     """GET, or POST when there is a body; the decoded JSON answer. Raises OSError, or ValueError for other content."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    if auth_string := prefect_auth_string():
+        headers["Authorization"] = f"Basic {base64.b64encode(auth_string.encode()).decode()}"
+    request = urllib.request.Request(url, data=data, headers=headers)
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if LOOPBACK in url else []))
     with opener.open(request, timeout=_TIMEOUT_S) as answer:
         return json.load(answer)
