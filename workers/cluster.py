@@ -15,6 +15,13 @@ from ray.exceptions import AuthenticationError, RaySystemError
 from infra.errors import ServiceError, SettingsError
 from infra.settings import Settings
 
+# Big tensors that are freed would be handed back to the system at every step and fetched again: measured 2x on CPU
+# training. One arena: the others, which threads get, keep no block that is larger than 64 MiB; 1.1x on texts.
+ACTOR_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+}
 CONNECT_TIMEOUT_S = 10.0
 ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"
 """What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no cost."""
@@ -57,16 +64,14 @@ def _keeping_sigterm() -> Iterator[None]:
 def actor_options(
     num_cpus: float, num_gpus: float, *, calls_at_once: int = 1, is_background: bool = False
 ) -> dict[str, Any]:
-    """Ray's options for an actor of ours; one more thread answers `report` while others work.
-
-    No environment of its own: Ray would not give it a worker that has started already.
-    """
+    """Ray's options for an actor of ours; one more thread answers `report` while others work."""
     return {
         "name": f"{BACKGROUND if is_background else ORDINARY}{uuid.uuid4().hex}",
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
         "max_concurrency": calls_at_once + 1,
         "max_restarts": 0,
+        "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
     }
 
 

@@ -16,7 +16,6 @@ from aigc_models.tracing import TRACE_SUFFIX, tracing
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.earlier_attempts import EarlierAttempts
-from workers.freed_memory import keep_freed_memory
 from workers.jobs import find_job
 from workers.model_files import ModelFiles, load_model
 from workers.part import Receipt, write_part
@@ -39,7 +38,6 @@ class GenerateActor:
     """
 
     def __init__(self, settings: Settings, label: str) -> None:
-        keep_freed_memory()
         self._node = ray.util.get_node_ip_address()
         self._reporter = Reporter(label, self._node)
         self._settings = settings

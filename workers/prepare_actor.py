@@ -12,7 +12,6 @@ from infra.errors import PreconditionFailed
 from infra.parquet import write_file
 from infra.settings import Settings
 from infra.storage import open_storage
-from workers.freed_memory import keep_freed_memory
 from workers.jobs import find_job
 from workers.model_files import fetch_model, load_model
 from workers.plan import Plan
@@ -26,7 +25,6 @@ class PrepareActor:
     """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
     def __init__(self, settings: Settings, plan: Plan) -> None:
-        keep_freed_memory()
         self._reporter = Reporter("preparation", ray.util.get_node_ip_address())
         self._settings, self._plan = settings, plan
 

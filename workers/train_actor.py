@@ -12,7 +12,6 @@ import ray
 from aigc_models.loop_settings import TrainingProgress
 from infra.settings import Settings
 from infra.storage import open_storage
-from workers.freed_memory import keep_freed_memory
 from workers.model_files import fetch_model, load_model
 from workers.models import MODELS
 from workers.plan import Snapshot
@@ -42,7 +41,6 @@ class TrainActor:
     """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
     def __init__(self, settings: Settings, training: Training) -> None:
-        keep_freed_memory()
         self._reporter = Reporter("training", ray.util.get_node_ip_address())
         self._settings, self._training = settings, training
         self._told: float | None = None
