@@ -71,7 +71,8 @@ def _title(process: psutil.Process) -> str:
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """A head node with HEAD_CPUS CPUs, and this process connected to it."""
+    """A head node with HEAD_CPUS CPUs, and this process connected to it. `folder`: of the session's `tmp_path_factory`,
+    beside which all clusters find the same token."""
     folder.mkdir(parents=True, exist_ok=True)
     book = PortBook(folder / "ports.json")
     ports = {name: book.choose(name, wished=FIRST_PORT + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}

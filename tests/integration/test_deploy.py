@@ -96,11 +96,11 @@ def test_registering_again_changes_nothing(server: Server) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_worker_is_a_node_of_its_ray_cluster_without_resources_and_ends_with_it(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    with running_cluster(tmp_path / "cluster") as cluster:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         health_port = PortBook(tmp_path / "ports.json").choose("health", wished=FIRST_PORT + 10)
         spec = supervised.ProcessSpec(
             name="worker",
