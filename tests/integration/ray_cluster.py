@@ -14,6 +14,7 @@ from infra.local import supervised
 from infra.local.ports import PortBook
 from infra.local.ray_head import PORTS, ensure_token, ray_spec
 from infra.settings import Settings, child_environment
+from tests.integration.night import wait_until
 from workers.cluster import connect
 
 FIRST_PORT = 26_500
@@ -46,13 +47,14 @@ class Cluster:
                 "--disable-usage-stats",
             ],
             env=self.environment | variables,
-            is_ready=lambda: len([node for node in ray.nodes() if node["Alive"]]) == 2,
+            is_ready=lambda: num_live_nodes() == 2,
         )
         supervised.start(spec, self.folder)
         try:
             yield spec.name
         finally:
             supervised.stop(spec.name, self.folder, timeout_s=20)
+            wait_until(lambda: num_live_nodes() == 1, "the head's knowledge that the node is gone")
 
     def kill_node(self, node: str) -> None:
         """SIGKILL to the raylet and all that it runs: a machine that loses its power."""
@@ -60,6 +62,10 @@ class Cluster:
         assert leader is not None
         for process in [*leader.children(recursive=True), leader]:
             process.kill()
+
+
+def num_live_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _title(process: psutil.Process) -> str:
