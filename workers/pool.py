@@ -88,14 +88,15 @@ class Pool:
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         actors = [(place.actor, bool(place.calls)) for place in self._places if place.actor]
-        is_wanted = is_wanted_by_others([actor.name for actor, _ in actors])
+        # After an error nothing is asked of a cluster that may be gone.
+        are_kept = kind is None and not is_wanted_by_others([actor.name for actor, _ in actors])
         for actor, is_at_work in actors:
-            if is_at_work or is_wanted:
-                actor.end()
-            else:
+            if are_kept and not is_at_work:
                 IDLE_ACTORS.put(self._kind, actor)
+            else:
+                actor.end()
 
     def run(self, shards: Iterable[int]) -> Iterator[Receipt]:
         """Yields one receipt for each shard, as they end.
