@@ -36,7 +36,7 @@ from workers.training import plan_training, train
 
 DAY = date(2026, 11, 22)
 JOB = JOBS["product_descriptions"]
-CATALOGUES = {"a": 48, "b": 8, "c": 2}
+CATALOGUES = {"a": 48, "b": 8, "c": 2, "d": 40}
 """Files of the catalogue by their number of products; each begins with one whole shard of products from the future, so
 that an actor is met when it has loaded its model and generated nothing yet."""
 SLOWLY = {"rows_per_shard": 4, "batch_rows": 1, "num_candidates": 80}
@@ -277,7 +277,7 @@ def killing(cluster: Cluster, may_begin: threading.Event) -> Iterator[None]:
 def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
-    deadly = make(storage, model, "c", rows_per_shard=2, batch_rows=1, num_candidates=900)
+    deadly = make(storage, model, "d", rows_per_shard=40, batch_rows=1, num_candidates=900)
     has_receipt = threading.Event()  # the part alone is not enough: its actor may still be about to answer
     run = Run(settings, storage, deadly, lambda progress: has_receipt.set() if progress.done_shards else None)
     with killing(cluster, has_receipt), pytest.raises(GenerationError) as failed:
