@@ -15,7 +15,7 @@ from aigc_models.delexicalisation import stated
 from aigc_models.expression import ExpressionDetector
 from aigc_models.schema import Act, Schema, value_label
 from aigc_models.wording import Wording
-from aigc_models.words import NUMBER, split_words, word_forms
+from aigc_models.words import NUMBER, word_forms
 
 EXPRESSED = 0.5
 """Probability from which a text counts as expressing a value."""
@@ -95,12 +95,12 @@ class FactChecker:
         return problems
 
     def known_in(self, piece: str) -> list[str]:
-        words = [word.form for word in split_words(piece)]
+        words = word_forms(piece)
         return [
             " ".join(words[i : i + size])
             for i, word in enumerate(words)
             for size in self.lengths_from.get(word, ())
-            if tuple(words[i : i + size]) in self.known_forms
+            if words[i : i + size] in self.known_forms
         ]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments
         slots = dict(schema.act(example.request).slots)
         given.update(word_forms(slots[slot]) for slot in set(stated(text)) if slot in slots)
         for piece in (segment for segment in text if isinstance(segment, str)):
-            words = tuple(word.form for word in split_words(piece))
+            words = word_forms(piece)
             found = (words[i : i + size] for i, word in enumerate(words) for size in lengths_from.get(word, ()))
             not_given.update(form for form in found if form in forms)
     return {

@@ -20,7 +20,7 @@ from aigc_models.written_form import write_out
 
 __all__ = ["Attributes", "GeneratedText", "Sampling", "TextExample", "TextModel", "TextRequest"]
 
-BATCH_SEQUENCES = 1024
+BATCH_SEQUENCES = 2048
 """Candidates decoded at once."""
 
 

@@ -7,13 +7,14 @@ before a slot together with it. L runs of words.
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from aigc_models.acts import Segments, Slot
-from aigc_models.words import split_words
+from aigc_models.words import word_forms
 
 BEGIN, END = "⟦begin⟧", "⟦end⟧"
 
@@ -47,10 +48,11 @@ def words_of(text: Segments) -> list[str]:
         if isinstance(segment, Slot):
             words.append(f"⟦{segment.key}⟧")
         else:
-            words += [word.form for word in split_words(segment)]
+            words += word_forms(segment)
     return [*words, END]
 
 
+@lru_cache(maxsize=65536)
 def hashed(run: tuple[str, ...]) -> int:
     digest = hashlib.blake2b("\0".join(run).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -29,8 +29,9 @@ def split_words(text: str) -> list[Word]:
 
 
 @lru_cache(maxsize=65536)
-def word_forms(value: str) -> tuple[str, ...]:
-    return tuple(word.form for word in split_words(value))
+def word_forms(text: str) -> tuple[str, ...]:
+    """Kept, since values, and what stands between them in texts, come again and again."""
+    return tuple(word.form for word in split_words(text))
 
 
 @dataclass(frozen=True, slots=True)

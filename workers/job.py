@@ -29,7 +29,7 @@ class JobSettings:
     """The run seed; a row's seed is a hash of it and of the row's id."""
     rows_per_shard: int = 0
     """0: from the number of rows, about 64 shards of whole batches, of 2,048 rows at the most."""
-    batch_rows: int = 32
+    batch_rows: int = 64
     """Rows that go through the model together; batches never cross a shard."""
     threads: int = 1
     """CPU threads of one actor: a setting of the plan, since sums differ in their last bits with it."""

@@ -4,7 +4,8 @@
 
 Trains a GPT of the default size without the coverage that only our networks have, copies its weights into
 transformers' Llama, checks that both give the same logits, and lets both draw eight candidates of each of the same
-acts, in turns, on one thread. Hugging Face gets the batch size that suits it best. Without texts it makes up a shop.
+acts, in turns, on one thread, in the environment of actors. Hugging Face gets the batch size that suits it best.
+Without texts it makes up a shop.
 """
 
 import argparse
@@ -25,9 +26,10 @@ from aigc_models.decoding import Candidate, decode
 from aigc_models.gpt import GPT, GPTConfig
 from aigc_models.loop import TrainingLoop
 from aigc_models.sampling import Sampling
-from aigc_models.text import left_padded
+from aigc_models.text import BATCH_SEQUENCES, left_padded
 from aigc_models.tokenizer import TextTokenizer
 from aigc_models.training import build_tokenizer, default_settings, text_task
+from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.text_quality_table import read_examples, sample_tables
 from tests.unit.aigc_models.test_gpt import llama_like
 
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train-s", type=float, default=60)
     args = parser.parse_args()
+    enter_actor_environment()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = args.train or sample_tables(Path(folder))[0]
@@ -135,9 +138,10 @@ def main() -> None:
     llama = llama_like(network)
     check_same(network, llama, batches(network, acts, 32)[0][0])
     best = min(BATCHES, key=lambda rows: timed(lambda: theirs(network, llama, acts[:256], rows))[0])
+    usual = BATCH_SEQUENCES // NUM_CANDIDATES
     rounds = []
     for _ in range(args.rounds):
-        rounds.append((timed(lambda: ours(network, acts, 128)), timed(lambda: theirs(network, llama, acts, best))))
+        rounds.append((timed(lambda: ours(network, acts, usual)), timed(lambda: theirs(network, llama, acts, best))))
     table = Table("", "CPU seconds", "rows/CPU s", "candidate tokens/CPU s")
     for number, name in enumerate(("decode", f"Hugging Face generate, {best} rows at once")):
         seconds, tokens = (median(each[number][part] for each in rounds) for part in (0, 1))

@@ -9,7 +9,6 @@ it can be read. Bounds and partition take turns. Without pictures it draws some.
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
@@ -24,12 +23,13 @@ from rich.table import Table
 from torch import Tensor
 
 from aigc_models.checked_images import CheckedImageModel
-from aigc_models.checkpoint import METRICS
 from aigc_models.flow import LatentFlow
 from aigc_models.image_data import to_pixels
 from aigc_models.images import BATCH_IMAGES
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
+from tests.bench.actor_environment import enter_actor_environment
+from tests.bench.trained_version import publish_folder, train_folder
 from tests.integration.ray_cluster import Cluster, running_cluster
 from workers.generation import generate_shards
 from workers.inputs import put_table
@@ -40,7 +40,7 @@ from workers.pictures import encode_png
 from workers.plan import make_plan
 from workers.publish import publish
 from workers.quality import measure_quality
-from workers.registry import ModelVersion, name_version, publish_version
+from workers.registry import ModelVersion
 from workers.samples import write_samples
 from workers.snapshot import take_snapshot
 
@@ -53,24 +53,10 @@ BOUND_S = 10.0
 def train(storage: Storage, folder: Path, args: argparse.Namespace) -> tuple[CheckedImageModel, ModelVersion]:
     if args.version:
         shutil.copytree(args.version, folder / "model")
-        metrics = json.loads((folder / "model" / METRICS).read_text(encoding="utf-8"))
     else:
-        settings = MODEL.parse_settings(args.model, {"cpu_budget_s": args.train_s, "num_scored": 300})
-        pictures = MODEL.read_examples(storage, [take_snapshot(storage, "images", DAY)], settings)
-        metrics = MODEL.train(
-            pictures,
-            folder / "model",
-            settings=settings,
-            work_dir=folder / "work",
-            on_progress=lambda progress: None,
-            on_checkpoint=lambda path: None,
-        )
-    name, sha256 = name_version(folder / "model", args.model, DAY.isoformat())
-    version = ModelVersion(
-        name=MODEL.name, version=name, family=args.model, through=DAY.isoformat(), weights_sha256=sha256, training="",
-        trained_on={}, metrics=metrics,
-    )  # fmt: skip
-    publish_version(storage, folder / "model", version)
+        overrides = {"cpu_budget_s": args.train_s, "num_scored": 300}
+        train_folder(storage, MODEL, args.model, DAY, folder / "model", overrides)
+    version = publish_folder(storage, MODEL, args.model, DAY, folder / "model")
     return MODEL.load(folder / "model", "cpu"), version
 
 
@@ -151,6 +137,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long a partition takes")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    enter_actor_environment()
     with tempfile.TemporaryDirectory(prefix="image-throughput-") as name:
         folder = Path(name)
         storage = open_storage(Settings(storage_uri=(folder / "store").as_uri()))

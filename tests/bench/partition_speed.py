@@ -5,8 +5,8 @@
 One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie on SeaweedFS. The
 partition is planned, generated, checked and published; Ray Data reads the same files, maps batches with an actor that
 holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing. They take
-turns. Then one partition after the other, whose actors it takes over; then shards without any rows: how many a
-second, and what it takes to go on where one of them is missing.
+turns, in the environment of actors. Then one partition after the other, whose actors it takes over; then shards without
+any rows: how many a second, and what it takes to go on where one of them is missing.
 """
 
 import argparse
@@ -32,6 +32,8 @@ from rich.table import Table
 from infra.local import supervised
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
+from tests.bench.actor_environment import enter_actor_environment
+from tests.bench.trained_version import publish_folder, train_folder
 from tests.integration.conftest import ACCESS_KEY, FIRST_PORT, SECRET_KEY, seaweedfs_below
 from tests.integration.ray_cluster import Cluster, running_cluster
 from workers.generation import Progress, generate_shards
@@ -43,7 +45,7 @@ from workers.models import MODELS
 from workers.plan import Plan, make_plan
 from workers.publish import publish
 from workers.quality import measure_quality
-from workers.registry import ModelVersion, name_version, publish_version
+from workers.registry import ModelVersion
 from workers.rows import RowGenerator, ShardRows
 from workers.samples import write_samples
 from workers.snapshot import take_snapshot
@@ -70,23 +72,8 @@ class Peaks:
 
 def train(storage: Storage, folder: Path, texts: Path, cpu_budget_s: float) -> ModelVersion:
     put_table(storage, "copy_examples", [texts])
-    settings = MODEL.parse_settings("gpt", {"cpu_budget_s": cpu_budget_s, "num_scored": 50})
-    examples = MODEL.read_examples(storage, [take_snapshot(storage, "copy_examples", DAY)], settings)
-    metrics = MODEL.train(
-        examples,
-        folder / "model",
-        settings=settings,
-        work_dir=folder / "work",
-        on_progress=lambda progress: None,
-        on_checkpoint=lambda path: None,
-    )
-    name, sha256 = name_version(folder / "model", "gpt", DAY.isoformat())
-    version = ModelVersion(
-        name=MODEL.name, version=name, family="gpt", through=DAY.isoformat(), weights_sha256=sha256, training="",
-        trained_on={}, metrics=metrics,
-    )  # fmt: skip
-    publish_version(storage, folder / "model", version)
-    return version
+    train_folder(storage, MODEL, "gpt", DAY, folder / "model", {"cpu_budget_s": cpu_budget_s, "num_scored": 50})
+    return publish_folder(storage, MODEL, "gpt", DAY, folder / "model")
 
 
 def plan_of(storage: Storage, version: ModelVersion, **settings: Any) -> Plan:
@@ -251,6 +238,7 @@ def main() -> None:
     parser.add_argument("--train-s", type=float, default=60)
     parser.add_argument("--shards", type=int, default=10_000)
     args = parser.parse_args()
+    enter_actor_environment()
     console, table = Console(width=140), Table(*COLUMNS)
     with tempfile.TemporaryDirectory(prefix="partition-speed-") as name:
         folder = Path(name)

@@ -30,7 +30,7 @@ def test_a_dry_run_needs_no_server_and_writes_nothing(night: Night) -> None:
     before = {item.key: item.etag for item in night.storage.list("")}
     alone = Night(night.folder, night.environment | NOBODY)
     output = backfill(alone, "2026-10-08", "2026-10-10", "--dry-run")
-    assert f"3 of 3 dates to make: {3 * NUM_PRODUCTS} rows, 6 shards, estimated time" in output
+    assert f"3 of 3 dates to make: {3 * NUM_PRODUCTS} rows, 3 shards, estimated time" in output
     found = dry_run(alone, "2026-10-08", "2026-10-10", "--order", "newest", "--set", "rows_per_shard=30")
     assert [(item["date"][-2:], item["state"], item["shards"]) for item in found] == [
         ("10", "missing", 2),
