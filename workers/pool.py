@@ -21,7 +21,7 @@ from workers.idle_actors import IDLE_ACTORS, ActorKind
 from workers.model_files import ModelFiles
 from workers.part import Receipt
 from workers.plan import Plan
-from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor
+from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor, wait_for
 from workers.reports import LogLine, Watcher
 
 MAX_FAILED_SHARDS = 3
@@ -214,9 +214,9 @@ class Pool:
             time.sleep(REPORT_EVERY_S)  # everybody has stepped aside
             return
         calls = list(at_work)
-        ready, _ = ray.wait(calls, timeout=REPORT_EVERY_S)
+        ready = wait_for(calls, REPORT_EVERY_S)
         if ready:
-            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+            ready = wait_for(calls, 0.0, num_returns=len(calls))
         for call in ready:
             place, actor = at_work[call]
             receipt = self._collect(call, place, actor) if call in place.calls else None

@@ -22,6 +22,18 @@ MAX_ATTEMPTS = 3
 """Actors that a shard, a training or a place in the pool may lose before it is given up."""
 
 
+def wait_for(calls: list[Any], timeout_s: float, *, num_returns: int = 1) -> list[Any]:
+    """The calls that have ended, once there are so many or the time is over.
+
+    Raises what a signal's handler raised meanwhile, as itself: Ray makes a SystemError of a cancelled run.
+    """
+    try:
+        ended: list[Any] = ray.wait(calls, num_returns=num_returns, timeout=timeout_s)[0]
+    except SystemError as exc:
+        raise exc.__cause__ or exc from None
+    return ended
+
+
 class ActorLost(Exception):
     """The actor died or was given up; another one can do its work."""
 
@@ -67,8 +79,7 @@ class RemoteActor:
         self._heard_at = now
         if self._report is None:
             self._report = self.handle.report.remote()
-        ready, _ = ray.wait([self._report], timeout=wait_s)
-        if ready:
+        if wait_for([self._report], wait_s):
             self._take_report()
         elif not self.node and self._quiet_s > PENDING_WARNING_S and not self._is_warned:
             self._is_warned = True

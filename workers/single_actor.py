@@ -3,13 +3,11 @@
 import logging
 from typing import Any
 
-import ray
-
 from infra.errors import GenerationError, OutOfMemory
 from infra.settings import Settings
 from workers.cluster import actor_options, pool_size
 from workers.idle_actors import IDLE_ACTORS
-from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor
+from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor, wait_for
 from workers.reports import LogLine, Watcher
 
 
@@ -53,7 +51,7 @@ def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float)
     call = actor.handle.work.remote()
     finished: list[Any] = []
     while not finished:
-        finished, _ = ray.wait([call], timeout=REPORT_EVERY_S)
+        finished = wait_for([call], REPORT_EVERY_S)
         actor.listen()
         watcher.on_progress(actor.done)
         if not finished and actor.is_stalled(stall_timeout_s):

@@ -1,7 +1,9 @@
 """Actors on a real Ray cluster that are killed, stopped, starved and crowded out: every shard comes out the same."""
 
+import inspect
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +31,7 @@ from workers.jobs import JOBS
 from workers.part import Receipt, list_parts, part_key
 from workers.plan import Plan, make_plan
 from workers.registry import ModelVersion, list_versions, name_version, publish_version
+from workers.remote_actor import wait_for
 from workers.reports import LogLine, Watcher
 from workers.snapshot import take_snapshot
 from workers.tables import ATTRIBUTES
@@ -323,6 +326,32 @@ def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
     with occupied(HEAD_CPUS), cluster.second_node(1, **full), pytest.raises(GenerationError, match=message):
         run.finish(1)
     assert len(run.said("another one takes its place")) == 2
+
+
+class Terminated(BaseException):
+    """As Prefect's TerminationSignal."""
+
+
+def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(cluster: Cluster) -> None:
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    def send_once_it_waits() -> None:
+        main = threading.main_thread().ident or 0
+        wait_until(lambda: sys._current_frames()[main].f_code is inspect.unwrap(ray.wait).__code__, "ray.wait")
+        signal.raise_signal(signal.SIGTERM)
+
+    other = ray.remote(threading.Event).options(num_cpus=0).remote()
+    before = signal.signal(signal.SIGTERM, terminate)
+    sender = threading.Thread(target=send_once_it_waits)
+    sender.start()
+    try:
+        with pytest.raises(Terminated):
+            wait_for([other.wait.remote()], 60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sender.join()
+        ray.kill(other)
 
 
 def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster) -> None:
