@@ -84,8 +84,16 @@ def _csv_rows(lines: Iterator[list[str]], header: list[str], file_name: str) -> 
         if cells is None:
             return
         if len(cells) != len(header):
-            raise InputError(f"{file_name}, row {row}: found {len(cells)} cells; expected {len(header)}")
+            raise InputError(f"{file_name}, row {row}: {_misfit(cells, header)}")
         yield _csv_row(dict(zip(header, cells, strict=True)))
+
+
+def _misfit(cells: list[str], header: list[str]) -> str:
+    """What is wrong with a line that has more or fewer cells than the header."""
+    found = f"found {len(cells)} cells; expected {len(header)}"
+    if len(cells) < len(header):
+        return f"{found}, there is none for column {header[len(cells)]}"
+    return f"{found}, {cells[len(header)]!r} follows column {header[-1]} (values with commas need quotes)"
 
 
 def _csv_row(cells: dict[str, str]) -> Row:
