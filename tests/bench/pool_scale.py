@@ -1,16 +1,19 @@
 """What the pool itself costs: shards without any work a second, and the driver's memory over many of them.
 
-    python -m tests.bench.pool_scale [--shards 100000] [--actors 2]
+    python -m tests.bench.pool_scale [--shards 100000] [--actors 2] [--processes 2]
 
-A real Ray cluster and the real pool; its actors return receipts at once, without a store.
+A real Ray cluster and the real pool; its actors return receipts at once, without a store. With fewer processes than
+actors, several actors of the pool are one process: a thousand nodes as the driver sees them, on one machine.
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import psutil
@@ -22,6 +25,7 @@ from infra.settings import Settings
 from tests.integration.ray_cluster import running_cluster
 from tests.unit.workers.test_plan import plan_of
 from workers import pool
+from workers.cluster import ORDINARY
 from workers.part import Receipt
 from workers.plan import Plan
 from workers.reports import Report, Watcher
@@ -51,8 +55,14 @@ class IdleWorker:
 
 
 @contextmanager
-def idle_workers() -> Iterator[None]:
-    with patch.object(pool, "GenerateActor", IdleWorker):
+def idle_workers(num_processes: int) -> Iterator[None]:
+    numbers = itertools.count()
+
+    def options(*_: object, **__: object) -> dict[str, Any]:
+        name = f"{ORDINARY}{next(numbers) % num_processes}"
+        return {"name": name, "get_if_exists": True, "num_cpus": 0, "num_gpus": 0, "max_concurrency": 4}
+
+    with patch.object(pool, "GenerateActor", IdleWorker), patch.object(pool, "actor_options", options):
         yield
 
 
@@ -60,21 +70,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=100_000)
     parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     console, process = Console(width=110), psutil.Process()
     plan = plan_of((args.shards,), rows_per_shard=1)
     with tempfile.TemporaryDirectory(prefix="pool-scale-") as folder, running_cluster(Path(folder, "ray")) as cluster:
         settings = Settings(ray_address=cluster.address)
-        with idle_workers(), pool.Pool(settings, plan, {}, lambda: args.actors, Watcher()) as workers:
-            receipts, sizes, started = [], [], 0.0
+        with idle_workers(args.processes), pool.Pool(settings, plan, {}, lambda: args.actors, Watcher()) as workers:
+            receipts, sizes, started, cpu = [], [], 0.0, 0.0
             for receipt in track(workers.run(range(args.shards)), total=args.shards, console=console):
                 if not receipts:
-                    started = time.monotonic()
+                    started, cpu = time.monotonic(), time.process_time()
                 receipts.append(receipt)
                 if len(receipts) % LOOK_EVERY == 0:
                     sizes.append(process.memory_info().rss / MIB)
-            seconds = time.monotonic() - started
+            seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     console.print(f"{args.shards:,} shards on {args.actors} actors: {args.shards / seconds:,.0f} a second")
+    console.print(f"driver's CPU: {1e3 * cpu / args.shards:.2f} ms a shard, {cpu / seconds:.0%} of the time")
     console.print(f"driver after each {LOOK_EVERY:,}: {', '.join(f'{size:.0f}' for size in sizes)} MiB")
 
 
