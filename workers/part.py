@@ -109,7 +109,7 @@ def read_receipt(storage: Storage, key: str) -> Receipt:
 def list_parts(storage: Storage, prefix: str) -> dict[int, ObjectInfo]:
     """The finished shards below `prefix`, by index, from one LIST."""
     parts = (item for item in storage.list(f"{prefix}part-") if item.key.endswith(".parquet"))
-    return {int(item.key.rsplit("part-", 1)[1][:6]): item for item in parts}
+    return {int(item.key.rsplit("part-", 1)[1].removesuffix(".parquet")): item for item in parts}
 
 
 def read_receipts(storage: Storage, keys: Iterable[str]) -> list[Receipt]:

@@ -87,6 +87,13 @@ def test_a_part_written_twice_is_one_part_if_the_bytes_agree(storage: Storage) -
     assert list(list_parts(storage, plan.prefix)) == [1]
 
 
+def test_parts_are_found_by_their_numbers_beyond_a_million(storage: Storage) -> None:
+    plan = a_plan()
+    for shard in (7, 1_000_000):
+        storage.put(part_key(plan, shard), b"")
+    assert sorted(list_parts(storage, plan.prefix)) == [7, 1_000_000]
+
+
 def test_a_late_write_of_other_bytes_is_refused_and_changes_nothing(storage: Storage) -> None:
     plan = a_plan()
     first = write_shard(storage, plan, 1)
