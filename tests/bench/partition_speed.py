@@ -6,7 +6,7 @@ One actor of one thread everywhere, the same model, rows, batches and settings; 
 partition is planned, generated, checked and published; Ray Data reads the same files, maps batches with an actor that
 holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing. They take
 turns, in the environment of actors. Then one partition after the other, whose actors it takes over; then shards without
-any rows: how many a second, and what it takes to go on where one of them is missing.
+any rows: how many a second, and what it takes to go on where one of them is missing and to publish them.
 """
 
 import argparse
@@ -42,6 +42,7 @@ from workers.inputs import put_table
 from workers.jobs import JOBS
 from workers.manifest import make_manifest
 from workers.models import MODELS
+from workers.part import Receipt, part_key
 from workers.plan import Plan, make_plan
 from workers.publish import publish
 from workers.quality import measure_quality
@@ -109,11 +110,15 @@ def whole_partition(settings: Settings, storage: Storage, version: ModelVersion,
 
     plan = plan_of(storage, version, seed=seed)
     receipts = generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=1)
-    quality = measure_quality(storage, plan, receipts, JOB.meter())
-    assert publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None)
+    publish_shards(storage, plan, receipts)
     timing = Timing(time.monotonic() - started, first[0] - receipts[0].seconds - started)
     storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
     return timing
+
+
+def publish_shards(storage: Storage, plan: Plan, receipts: list[Receipt]) -> None:
+    quality = measure_quality(storage, plan, receipts, JOB.meter())
+    assert publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, "bench", None), None)
 
 
 class Mapped:
@@ -174,8 +179,8 @@ def put_products(storage: Storage, folder: Path, rows: pa.Table) -> None:
 
 
 def empty_shards(settings: Settings, storage: Storage, version: ModelVersion, folder: Path, number: int) -> list[float]:
-    """Shards with nothing to generate: how many a second once the first is there, and the seconds of a run that finds
-    one of them missing."""
+    """Shards with nothing to generate: how many a second once the first is there, the seconds of a run that finds one
+    of them missing, and those of quality and publishing."""
     rows = products(folder / "empty", 100, 1).slice(0, 1)
     noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
     times = pa.array([noon, *[noon + timedelta(days=2)] * (number - 1)], pa.timestamp("us", "UTC"))
@@ -191,12 +196,15 @@ def empty_shards(settings: Settings, storage: Storage, version: ModelVersion, fo
         def tell(_: object, first: list[float] = first) -> None:
             first.append(time.monotonic())
 
-        generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=2)
+        receipts = generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=2)
         ended = time.monotonic()
         found += [number / (ended - first[0]), ended - started]
-        storage.delete([f"{plan.prefix}part-{number // 2:06d}.parquet"])
-    storage.delete([item.key for item in storage.list("work/")])
-    return [found[0], found[3]]
+        if len(found) == 2:
+            storage.delete([part_key(plan, number // 2)])
+    publish_shards(storage, plan, receipts)
+    published_s = time.monotonic() - ended
+    storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
+    return [found[0], found[3], published_s]
 
 
 @dataclass(slots=True)
@@ -267,10 +275,10 @@ def main() -> None:
             console.print(table)
             console.print(f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (with Ray Data)")
             if args.shards:
-                a_second, resumed_s = empty_shards(settings, storage, version, folder, args.shards)
+                a_second, resumed_s, published_s = empty_shards(settings, storage, version, folder, args.shards)
                 console.print(
                     f"{args.shards:,} shards without rows, two actors: {a_second:,.0f} a second; one of them missing: "
-                    f"{resumed_s:.1f} s, start of an actor included"
+                    f"{resumed_s:.1f} s, start of an actor included; quality and publishing: {published_s:.1f} s"
                 )
 
 
