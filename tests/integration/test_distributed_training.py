@@ -185,7 +185,9 @@ def test_what_a_worker_raises_ends_the_training_at_once(settings: Settings, stor
 
 def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(settings: Settings, storage: Storage) -> None:
     run = Run(settings, storage)
-    with pytest.raises(ServiceError, match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS}: .* Lower"):
+    with pytest.raises(
+        ServiceError, match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS}: .* Lower"
+    ):
         run.finish(run.plan(num_workers=9))
     with pytest.raises(ServiceError, match=rf"needs {HEAD_CPUS + 1} CPUs"):
         run.finish(run.plan(num_threads=HEAD_CPUS + 1))
