@@ -30,7 +30,7 @@ MODEL = "copywriter"
 DAY = date(2026, 11, 22)
 SMALL = {"width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5, "cpu_budget_s": None, "patience": 100}
 STEPS = 200
-LONG_STEPS = 900
+LONG_STEPS = 1500
 """So many that a training is still at it when its progress is heard, which is asked for once a second."""
 HEAD, SECOND = "ray", "second"
 OF_THE_CLUSTER = "AutoscalingCoordinator"
