@@ -15,6 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from aigc_models.data_parallel import is_first
 from aigc_models.image_checks import Checks
 from aigc_models.image_classifier import Classifier, load_classifier, read_labels
 from aigc_models.image_data import LabelledImages, split
@@ -183,9 +184,12 @@ def train_checked_image_model(
         on_progress=report(0.0, end),
         on_checkpoint=on_checkpoint,
     )
-    train_oddity_filter(
+    oddities = train_oddity_filter(
         data, scaled(settings, FILTER_SHARE), work_dir / ODDITIES, on_progress=report(end, 1 - end)
-    ).save(folder / ODDITIES)
+    )
+    if not is_first():
+        return {}
+    oddities.save(folder / ODDITIES)
     training, held_out = split(data, settings.validation_share, settings.seed)
     NearCopyFilter.fit(training.images_BHWC, held_out.images_BHWC).save(folder / COPIES)
     return metrics

@@ -40,6 +40,11 @@ class ImageTrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if self.family == "gan" and self.num_workers > 1:
+            raise ValueError(
+                f"a GAN is trained by one worker, not {self.num_workers}: its generator's norms need the statistics of "
+                "whole batches. Leave num_workers at 1, or take the family flow or vae"
+            )
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
         if min(self.batch_size, self.num_scored) < 2 or self.classifier_steps < MIN_CLASSIFIER_STEPS:

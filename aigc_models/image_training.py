@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.checkpoint import METRICS, write_json
+from aigc_models.data_parallel import is_first
 from aigc_models.flow import LatentFlow
 from aigc_models.gan import GAN, Generator
 from aigc_models.image_classifier import save_classifier, train_classifier
@@ -44,7 +45,8 @@ def train_image_model(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics, measured on held-out pictures.
+    """Writes a complete checkpoint folder and returns its metrics, measured on held-out pictures; of several processes
+    only the first one does, the others return none.
 
     Goes on from `work_dir` if it holds the state of an interrupted training of the same pictures and settings.
     `on_checkpoint` gets each state file once it is written. Raises `ImageDataError`.
@@ -57,6 +59,8 @@ def train_image_model(
     network = build_image_network(settings.family, shape, settings.network).to(corpus.device)
     stages = Stages(work_dir, on_progress, on_checkpoint)
     results = train_stages(network, corpus, settings, stages)
+    if not is_first():
+        return {}
     model = ImageModel(settings.family, network, label_names)
     synthetic = synthetic_like_real(model, corpus, settings)
     metrics = {

@@ -2,7 +2,8 @@
 
 Knows nothing of what is trained: batches and losses come from the caller, or whole steps where there are several losses
 and optimisers. The noise of a step is seeded by the step, so
-a resumed training repeats an uninterrupted one exactly where the budget is counted in steps.
+a resumed training repeats an uninterrupted one exactly where the budget is counted in steps. Where there are several
+processes (`data_parallel`), all of them run the loop, and what ends, validates or goes on is the same on all ranks.
 """
 
 import json
@@ -10,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from aigc_models.checkpoint import CheckpointError, read_tensors, write_tensors
+from aigc_models.data_parallel import SharedLoss, from_first, is_first, share_file, sums, world_size
 from aigc_models.loop_settings import LoopSettings, TrainingProgress
 from aigc_models.tracing import TRACE_SUFFIX, tracing
 
@@ -108,19 +111,22 @@ class GradientStep:
     def __init__(
         self, network: nn.Module, loss: Callable[[nn.Module, Any], tuple[Tensor, int]], settings: LoopSettings
     ) -> None:
-        self.network, self.loss, self.settings = network, loss, settings
+        self.settings = settings
+        self.loss = partial(loss, network) if world_size() == 1 else SharedLoss(network, loss)
         self.device = next(network.parameters()).device
         self.optimisers = (build_optimiser(network, settings),)
 
     def __call__(self, batch: Any) -> tuple[dict[str, float], int]:
         with autocast(self.settings, self.device):
-            loss, num_tokens = self.loss(self.network, batch)
+            loss, num_tokens = self.loss(batch)
         descend(loss, self.optimisers[0], self.settings.max_gradient_norm)
         return {"train": float(loss.detach())}, num_tokens
 
 
 def build_step(network: nn.Module, task: Task, settings: LoopSettings) -> Step:
     if task.step:
+        if world_size() > 1:
+            raise ValueError("a task with a step of its own is trained by one process")
         return task.step(network)
     if task.loss is None:
         raise ValueError("a task must have a loss or a step of its own")
@@ -156,6 +162,7 @@ class TrainingLoop:
 
     def run(self) -> LoopResult:
         self.work_dir.mkdir(parents=True, exist_ok=True)
+        share_file(self.work_dir / STATE)
         if (self.work_dir / STATE).exists():
             self.resume()
         with SummaryWriter(self.work_dir / "tensorboard", purge_step=self.counters.step) as writer:
@@ -174,7 +181,7 @@ class TrainingLoop:
         counters, settings = self.counters, self.settings
         clock, saved_at = Clock(counters), time.monotonic()
         path = self.work_dir / "tensorboard" / f"steps{TRACE_SUFFIX}"
-        with tracing(path, skip=STEPS_BEFORE_TRACE, record=settings.trace_steps) as mark_step:
+        with tracing(path, skip=STEPS_BEFORE_TRACE, record=settings.trace_steps if is_first() else 0) as mark_step:
             while self.fraction() < 1.0 and counters.num_worse < settings.patience:
                 fraction = self.fraction()
                 losses = self.train_step(fraction)
@@ -225,8 +232,8 @@ class TrainingLoop:
         self.set_weights(self.average)
         self.network.eval()
         with torch.no_grad(), autocast(self.settings, self.device):
-            counters.val_loss = self.task.validate(self.network)
-            if self.task.samples and counters.num_validated % self.settings.samples_every == 0:
+            counters.val_loss = from_first(lambda: self.task.validate(self.network))
+            if is_first() and self.task.samples and counters.num_validated % self.settings.samples_every == 0:
                 writer.add_image("samples", self.task.samples(self.network), counters.step)
         self.set_weights(current)
         counters.num_validated += 1
@@ -243,7 +250,7 @@ class TrainingLoop:
 
     def report(self, writer: SummaryWriter, losses: dict[str, float], fraction: float) -> None:
         counters = self.counters
-        if counters.step % 10:
+        if counters.step % 10 or not is_first():
             return
         progress = TrainingProgress(
             step=counters.step,
@@ -263,7 +270,10 @@ class TrainingLoop:
             self.on_progress(progress)
 
     def save(self) -> None:
-        """Everything that training goes on from, in one file that is replaced at once."""
+        """Everything that training goes on from, in one file that is replaced at once. Of several ranks, only the
+        first one has it."""
+        if not is_first():
+            return
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.network.named_parameters():
             tensors |= {
@@ -306,13 +316,13 @@ class TrainingLoop:
 
 
 class Clock:
-    """Adds the process' CPU time and the wall time since the last call to the counters."""
+    """Adds the CPU time of all ranks and this one's wall time since the last call to the counters."""
 
     def __init__(self, counters: Counters) -> None:
         self.counters, self.cpu, self.wall = counters, time.process_time(), time.monotonic()
 
     def advance(self) -> None:
         cpu, wall = time.process_time(), time.monotonic()
-        self.counters.cpu_seconds += cpu - self.cpu
+        self.counters.cpu_seconds += sums(cpu - self.cpu)[0]
         self.counters.wall_seconds += wall - self.wall
         self.cpu, self.wall = cpu, wall

@@ -9,7 +9,7 @@ class LoopSettings:
     max_steps: int | None = None
     """None: only the CPU budget ends training."""
     cpu_budget_s: float | None = 270.0
-    """CPU time of this process, all threads together, earlier attempts counted in. None: only the steps end it."""
+    """CPU time of all workers, all their threads together, earlier attempts counted in. None: only the steps end it."""
     learning_rate: float = 3e-3
     final_learning_rate_share: float = 0.02
     weight_decay: float = 0.05
@@ -30,6 +30,9 @@ class LoopSettings:
     device: str = "auto"
     """auto: CUDA where there is one."""
     num_threads: int = 1
+    """Of each worker."""
+    num_workers: int = 1
+    """Processes that each compute a share of every batch, on several machines or one; the batch stays as large."""
     trace_steps: int = 0
     """Steps that a profiler trace is recorded of, beside the event files; 0: none."""
     seed: int = 0
@@ -37,7 +40,15 @@ class LoopSettings:
     def __post_init__(self) -> None:
         if self.max_steps is None and self.cpu_budget_s is None:
             raise ValueError("one of max_steps and cpu_budget_s must be given")
-        for name in ("max_steps", "cpu_budget_s", "learning_rate", "num_validations", "patience", "num_threads"):
+        for name in (
+            "max_steps",
+            "cpu_budget_s",
+            "learning_rate",
+            "num_validations",
+            "patience",
+            "num_threads",
+            "num_workers",
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, not {value}")

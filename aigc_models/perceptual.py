@@ -9,6 +9,7 @@ B batch, C colours, H height, W width.
 import torch
 from torch import Tensor, nn
 
+from aigc_models.data_parallel import as_of_all_rows
 from aigc_models.image_classifier import Classifier
 
 LEAST_ERROR = 1e-6
@@ -21,6 +22,7 @@ def perceptual_loss(classifier: Classifier, images_BCHW: Tensor, others_BCHW: Te
         wanted = feature_maps(classifier, images_BCHW)
     found = feature_maps(classifier, others_BCHW)
     errors = [(a.float() - b.float()).square().mean() for a, b in zip(wanted, found, strict=True)]
+    errors = as_of_all_rows(errors, len(images_BCHW))
     return torch.stack([0.5 * error.clamp_min(LEAST_ERROR).log() for error in errors]).mean()
 
 

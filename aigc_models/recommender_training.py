@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aigc_models.batching import BatchSchedule
 from aigc_models.bert import BERT, choose
 from aigc_models.checkpoint import METRICS, write_json
+from aigc_models.data_parallel import is_first
 from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_out, left_padded, split_keys, windows
 from aigc_models.item_knn import ItemKNN
 from aigc_models.item_loss import item_loss
@@ -44,7 +45,8 @@ def train_recommender(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics, measured on held-out last items.
+    """Writes a complete checkpoint folder and returns its metrics, measured on held-out last items; of several
+    processes only the first one does, the others return none.
 
     What is held out is learned from by nobody, item-kNN included: a later training measures this model by the same
     users.
@@ -65,6 +67,8 @@ def train_recommender(
     model = Recommender(settings.family, network, knn, items, popularity_V, max_items=settings.max_items)
     task = recommender_task(model, training, held_out, settings)
     result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
+    if not is_first():
+        return {}
     if settings.knn_share is None:
         model.knn_share = max(SHARES, key=lambda share: ndcg(ranks_of(model, held_out, share), TOP))
     else:

@@ -18,6 +18,7 @@ from aigc_models.acts import TextExample
 from aigc_models.batching import BatchSchedule, in_batches
 from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_json, write_tensors
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
+from aigc_models.data_parallel import is_first
 from aigc_models.delexicalisation import lexicalise
 from aigc_models.families import TextNetwork, build_network, network_options
 from aigc_models.loop import LoopResult, Task, TrainingLoop, resolve_device
@@ -53,7 +54,8 @@ def train_text_model(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics.
+    """Writes a complete checkpoint folder and returns its metrics; of several processes only the first one does, the
+    others return none.
 
     Goes on from `work_dir` if it holds the state of an interrupted training of the same examples and settings.
     `on_checkpoint` gets each state file once it is written. Raises `NoExamplesError`.
@@ -66,6 +68,8 @@ def train_text_model(
     network = build_text_network(corpus, tokenizer, settings).to(device)
     task = text_task(corpus, tokenizer, settings, device)
     result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
+    if not is_first():
+        return {}
     model = TextModel(network.eval(), tokenizer, corpus.schema, corpus.checker, corpus.is_tokenised)
     scored = corpus.validation[: settings.num_scored]
     generated = generate_scored(model, scored, settings)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.autoencoder import AutoencoderConfig, Decoder, Encoder
+from aigc_models.data_parallel import as_of_all_rows
 
 MAX_LOG_VARIANCE = 10.0
 
@@ -89,6 +90,6 @@ def kl_divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
 def vae_loss(images_BCHW: Tensor, reconstructed_BCHW: Tensor, mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
     """The negative evidence bound per pixel and colour, but for constants: ½ log MSE + KL / (CHW) (Rybkin et al. 2021,
     section 3: the Gaussian's variance at its optimum is the mean squared error)."""
-    error = (images_BCHW - reconstructed_BCHW.float()).square().mean()
+    (error,) = as_of_all_rows([(images_BCHW - reconstructed_BCHW.float()).square().mean()], len(images_BCHW))
     divergence = kl_divergence(mean_BZ, log_variance_BZ).mean()
     return 0.5 * error.clamp_min(1e-6).log() + divergence / images_BCHW[0].numel()

@@ -21,6 +21,11 @@ ACTOR_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    # Of Ray Train, which trains with several workers: no folders, metrics and watchers of its own, and quicker looks.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 CONNECT_TIMEOUT_S = 10.0
 ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"

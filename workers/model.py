@@ -30,7 +30,8 @@ class Train(Protocol):
         on_progress: Callable[[TrainingProgress], None],
         on_checkpoint: Callable[[Path], None],
     ) -> Metrics:
-        """Writes a complete checkpoint folder; goes on from the state files that `work_dir` holds."""
+        """Writes a complete checkpoint folder; goes on from the state files that `work_dir` holds. Of several processes
+        that train together, only the first one writes and has metrics."""
         ...
 
 

@@ -50,6 +50,7 @@ class RemoteActor:
         self._label, self._options = label, options
         self.node = ""
         self._doing = ""
+        self._room: Any = None
         self._report: Any = None
         self._quiet_s = 0.0
         self._heard_at = time.monotonic()
@@ -99,7 +100,7 @@ class RemoteActor:
             return  # the same end comes back from the actor's own work, where it is dealt with
         if (report.done, report.doing) != (self.done, self._doing) or not self.node:
             self._quiet_s = 0.0
-        self.done, self._doing, self.node = report.done, report.doing, report.node
+        self.done, self._doing, self.node, self._room = report.done, report.doing, report.node, report.room
         for line in report.lines:
             self.watcher.on_line(line)
 
@@ -112,11 +113,13 @@ class RemoteActor:
             return ray.get(ref)
         except RayTaskError as exc:
             self.hear_last_words()
+            if isinstance(exc.cause, ActorLost):
+                raise exc.cause from exc
             raise self._as_ours(exc) from exc
         except RayError as exc:
             if isinstance(exc, RayActorError) and exc.actor_init_failed:
-                raise GenerationError(f"{self.label} cannot be started: {_reason(exc)}") from exc
-            raise ActorLost(f"died: {_reason(exc)}") from exc
+                raise GenerationError(f"{self.label} cannot be started: {reason(exc)}") from exc
+            raise ActorLost(f"died: {reason(exc)}") from exc
 
     def _as_ours(self, exc: RayTaskError) -> NightshiftError:
         cause = exc.cause
@@ -129,9 +132,11 @@ class RemoteActor:
     def end(self) -> None:
         """Frees what it holds, at once; a process that is stopped and cannot answer is killed by Ray after 5 s."""
         ray.kill(self.handle)
+        if self._room:
+            ray.util.remove_placement_group(self._room)
 
 
-def _reason(exc: RayError) -> str:
+def reason(exc: RayError) -> str:
     """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for want of memory."""
     lines = str(exc).strip().splitlines()
     if not isinstance(exc, RayActorError):  # such as OutOfMemoryError: Ray itself killed it before Linux did

@@ -28,7 +28,8 @@ def run_on_one_actor(
     Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, what the work raised, or at once
     ServiceError where no node will ever hold the actor.
     """
-    pool_size(1, 1, num_cpus, num_gpus)
+    if num_cpus or num_gpus:
+        pool_size(1, 1, num_cpus, num_gpus)
     IDLE_ACTORS.end_all()
     options = actor_options(num_cpus, num_gpus)
     for attempt in range(1, MAX_ATTEMPTS + 1):

@@ -40,13 +40,14 @@ class Training:
 class TrainActor:
     """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
-    def __init__(self, settings: Settings, training: Training) -> None:
-        self._reporter = Reporter("training", ray.util.get_node_ip_address())
+    def __init__(self, settings: Settings, training: Training, reporter: Reporter | None = None) -> None:
+        self._reporter = reporter or Reporter("training", ray.util.get_node_ip_address())
         self._settings, self._training = settings, training
         self._told: float | None = None
 
-    def work(self) -> ModelVersion:
-        """Trains, or goes on from the last checkpoint of a training that died, and publishes the version."""
+    def work(self) -> ModelVersion | None:
+        """Trains, or goes on from the last checkpoint of a training that died, and publishes the version; of several
+        workers only the first one does."""
         training, declaration = self._training, MODELS[self._training.name]
         self._storage = open_storage(self._settings, is_in_use=True)
         examples = declaration.read_examples(self._storage, training.snapshots, training.settings)
@@ -64,6 +65,8 @@ class TrainActor:
                 on_progress=self._tell,
                 on_checkpoint=lambda path: self._keep_checkpoint(path, work_dir),
             )
+            if not metrics:
+                return None
             version, sha256 = name_version(folder, training.settings.family, training.through)
             record = ModelVersion(
                 name=training.name,

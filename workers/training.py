@@ -7,8 +7,6 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-import ray
-
 from infra.errors import InputError, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage
@@ -21,6 +19,7 @@ from workers.reports import LogLine, Watcher
 from workers.single_actor import run_on_one_actor
 from workers.snapshot import take_snapshot
 from workers.train_actor import TrainActor, Training
+from workers.train_group_actor import TrainGroupActor, check_room, gpus_per_worker
 
 
 def plan_training(
@@ -56,7 +55,7 @@ def _training_snapshots(storage: Storage, declaration: ModelDeclaration, day: da
 
 
 def train(settings: Settings, storage: Storage, training: Training, watcher: Watcher) -> ModelVersion:
-    """The finished version of `training`: found where it was done before, else trained now on one actor.
+    """The finished version of `training`: found where it was done before, else trained now, on one actor or several.
 
     An actor that dies, or does not move, is replaced and goes on from the last checkpoint. `watcher` hears the
     finished fraction.
@@ -66,12 +65,16 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
             watcher.on_line(LogLine(logging.INFO, f"{version.version} was already trained on just this"))
             return version
     connect(settings)
+    num_workers, num_cpus, num_gpus = training.settings.num_workers, training.settings.num_threads, gpus_per_worker()
+    if num_workers > 1:
+        check_room(num_workers, num_cpus, num_gpus)
+        num_cpus, num_gpus = 0, 0.0  # which its workers need, not the actor itself
     trained: ModelVersion = run_on_one_actor(
-        TrainActor,
+        TrainGroupActor if num_workers > 1 else TrainActor,
         settings,
         training,
-        num_cpus=training.settings.num_threads,
-        num_gpus=1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
         label="training",
         watcher=watcher,
         advice="Lower the batch size or the width",

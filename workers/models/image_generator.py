@@ -142,7 +142,8 @@ def train(
         )
     except ImageDataError as exc:
         raise InputError(f"the pictures cannot be learned from: {exc}") from exc
-    (folder / SAMPLES).write_bytes(sample_sheet(pictures.data, ImageModel.load(folder), settings.seed))
+    if metrics:
+        (folder / SAMPLES).write_bytes(sample_sheet(pictures.data, ImageModel.load(folder), settings.seed))
     return metrics
 
 

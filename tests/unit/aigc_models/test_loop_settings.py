@@ -4,7 +4,14 @@ from aigc_models.loop_settings import LoopSettings
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_steps": None, "cpu_budget_s": None}, {"learning_rate": 0.0}, {"ema_decay": 1.0}, {"num_threads": 0}]
+    "wrong",
+    [
+        {"max_steps": None, "cpu_budget_s": None},
+        {"learning_rate": 0.0},
+        {"ema_decay": 1.0},
+        {"num_threads": 0},
+        {"num_workers": 0},
+    ],
 )
 def test_settings_without_sense_are_refused(wrong: dict[str, float | None]) -> None:
     with pytest.raises(ValueError, match=r"must be"):

@@ -1,0 +1,74 @@
+"""Ray Train, as far as it is used here: processes of a group on the cluster's nodes, connected for torch.distributed.
+
+Neither its checkpoints nor its restarts are: the training loop has its own, and a group that lost a worker is replaced
+as a whole, like an actor. Imports torch; the driver does not need it.
+"""
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from infra.errors import NightshiftError
+from workers.cluster import ACTOR_ENVIRONMENT
+from workers.remote_actor import ActorLost, reason
+
+COLLECTIVE_TIMEOUT_S = 24 * 3600
+"""For which a worker waits for the others. Whoever does not move is found out by the driver long before."""
+UNWANTED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+
+
+class _Trainer(TorchTrainer):
+    def _create_default_callbacks(self) -> list[Any]:
+        """Without actors that are of no use here: one that deals out Ray Data's data sets, and the cleaner of placement
+        groups, a detached one that asks the dashboard whether the trainer lives, and stays for ever on a cluster that
+        has none, such as the local one. The driver gives the room back."""
+        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]  # mypy sees Ray Train's v1
+        return [one for one in callbacks if type(one).__name__ not in UNWANTED]
+
+
+def run_group(work: Callable[[], Any], num_workers: int, num_cpus: float, num_gpus: float, name: str) -> Any:
+    """What `work` returns on the first of several workers, each with so many CPUs and GPUs, spread over the nodes.
+
+    Raises ActorLost once one is lost, or the NightshiftError that one raised.
+    """
+    # Ray Train wants a place for checkpoints, of which it gets none: a folder on this node, where its controller is.
+    with tempfile.TemporaryDirectory() as scratch:
+        run: dict[str, Any] = {"worker_runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
+        trainer: Any = _Trainer(
+            work,
+            scaling_config=ScalingConfig(
+                num_workers=num_workers,
+                use_gpu=num_gpus > 0,
+                resources_per_worker={"CPU": num_cpus, "GPU": num_gpus},
+                placement_strategy="SPREAD",
+            ),
+            run_config=RunConfig(name=name, storage_path=scratch, **run),
+            torch_config=TorchConfig(
+                backend="cpu:gloo,cuda:nccl" if num_gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
+            ),
+        )
+        try:
+            return trainer.fit().return_value
+        except WorkerGroupError as exc:
+            raise _blamed(exc.worker_failures) from exc
+        except (TrainingFailedError, RayError) as exc:
+            raise ActorLost(f"lost its workers: {first_line(exc)}") from exc
+
+
+def _blamed(failures: dict[int, Exception]) -> Exception:
+    """Of all workers' failures the one to be dealt with: when one is lost, the others lose their connection to it."""
+    for failure in failures.values():
+        if isinstance(failure, NightshiftError):
+            return failure
+    by_itself = {rank: failure for rank, failure in failures.items() if not isinstance(failure, ActorLost)}
+    rank, failure = next(iter((by_itself or failures).items()))
+    death = getattr(failure, "health_check_failure", failure)
+    return ActorLost(f"lost worker {rank}: {reason(death) if isinstance(death, RayError) else first_line(death)}")
+
+
+def first_line(exc: Exception) -> str:
+    return str(exc).strip().partition("\n")[0]
