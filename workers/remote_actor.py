@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory
 from workers.reports import LogLine, Report, Watcher
+from workers.room import Needs
 from workers.rows import is_out_of_memory
 
 REPORT_EVERY_S = 1.0
@@ -58,7 +59,7 @@ class RemoteActor:
 
     def stir(self, num_rows: int = 0) -> None:
         """Counts as a sign of life: it was given work, or has handed in so many rows."""
-        self.done, self._quiet_s = max(0.0, self.done - num_rows), 0.0
+        self.done, self._quiet_s, self._heard_at = max(0.0, self.done - num_rows), 0.0, time.monotonic()
 
     def listen(self, wait_s: float = 0.0) -> None:
         """Takes the report that is there, or comes within `wait_s`, and asks for the next one."""
@@ -70,10 +71,16 @@ class RemoteActor:
         ready, _ = ray.wait([self._report], timeout=wait_s)
         if ready:
             self._take_report()
-        elif not self.node and self._quiet_s > PENDING_WARNING_S and not self._is_warned:
-            self._is_warned = True
-            need = f"{self._options['num_cpus']:g} CPUs and {self._options['num_gpus']:g} GPUs"
-            self.watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {need} on the cluster"))
+
+    def tell_if_waiting(self) -> None:
+        """Warns, once, where it has waited for room on the cluster for long."""
+        if self.node or self._quiet_s <= PENDING_WARNING_S or self._is_warned:
+            return
+        self._is_warned = True
+        options = self._options
+        resources = {"CPU": options["num_cpus"], "GPU": options["num_gpus"]} | options["resources"]
+        needs = Needs(resources, options["label_selector"])
+        self.watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {needs} on the cluster"))
 
     def hear_last_words(self) -> None:
         """Takes what it has to say before it is ended."""

@@ -30,9 +30,9 @@ def run_on_one_actor(
     Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, what the work raised, or at once
     ServiceError where no node will ever hold the actor.
     """
-    pool_size(1, 1, num_cpus, num_gpus)
+    pool_size(settings, 1, 1, num_cpus, num_gpus)
     IDLE_ACTORS.end_all()
-    options = actor_options(num_cpus, num_gpus)
+    options = actor_options(settings, num_cpus, num_gpus)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         actor = RemoteActor(actor_class, options, settings, argument, label=label, watcher=watcher)
         try:
@@ -55,6 +55,7 @@ def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float)
     while not finished:
         finished, _ = ray.wait([call], timeout=REPORT_EVERY_S)
         actor.listen()
+        actor.tell_if_waiting()
         watcher.on_progress(actor.done)
         if not finished and actor.is_stalled(stall_timeout_s):
             raise ActorLost(f"made no progress for {stall_timeout_s:g} s")

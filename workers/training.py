@@ -7,12 +7,10 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-import ray
-
 from infra.errors import InputError, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage
-from workers.cluster import connect
+from workers.cluster import connect, has_gpus
 from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.plan import Snapshot, digest
@@ -71,7 +69,7 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
         settings,
         training,
         num_cpus=training.settings.num_threads,
-        num_gpus=1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0,
+        num_gpus=1.0 if has_gpus(settings) else 0.0,
         label="training",
         watcher=watcher,
         advice="Lower the batch size or the width",
