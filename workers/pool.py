@@ -92,7 +92,8 @@ class Pool:
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
         self._size = size
-        self._places = [Place(number) for number in range(size())]
+        self._most = size()
+        self._places: list[Place] = []
         self._queue: deque[int] = deque()
         self._losses: Counter[int] = Counter()
         self._lost_s: dict[int, float] = {}
@@ -162,11 +163,11 @@ class Pool:
     def _grow(self) -> None:
         if self._ticked_at - self._grown_at < GROW_EVERY_S:
             return
-        self._grown_at, size = self._ticked_at, len(self._places)
+        self._grown_at, before = self._ticked_at, self._most
         with suppress(ServiceError):  # the node with all the room has just been lost: actors wait until it is back
-            self._places += [Place(number) for number in range(size, self._size())]
-        if len(self._places) > size:
-            self._tell(logging.INFO, f"the cluster has grown: {len(self._places)} actors from now on")
+            self._most = max(before, self._size())
+        if self._most > before:
+            self._tell(logging.INFO, f"the cluster has grown: {self._most} actors from now on")
 
     def _listen(self) -> None:
         actors = [place.actor for place in self._places if place.actor]
@@ -201,10 +202,16 @@ class Pool:
         wanted = 0 if len(self._queue) < num_running else min(len(self._queue), max(FEWEST_WAITING, num_running))
         for place in waiting[wanted:]:
             place.clear()
-        empty = (place for place in self._places if not place.actor)
-        for place in islice(empty, max(0, wanted - len(waiting))):
+        for place in islice(self._empty_places(), max(0, wanted - len(waiting))):
             place.actor = self._start(place.number)
             place.calls[place.actor.handle.load.remote(self._plan_ref, self._model_ref)] = None
+
+    def _empty_places(self) -> Iterator[Place]:
+        """Those without an actor, then further ones."""
+        yield from (place for place in self._places if not place.actor)
+        while len(self._places) < self._most:
+            self._places.append(Place(len(self._places)))
+            yield self._places[-1]
 
     def _may_hand_out(self, place: Place, num_running: int) -> bool:
         """Whether the actor may have one more shard.

@@ -38,8 +38,9 @@ class Nodes:
 
     def are_of(self, group: "Nodes") -> bool:
         """Whether they have just what nodes of `group` have."""
-        has_resources = all(self.resources.get(kind) == amount for kind, amount in group.resources.items())
-        return has_resources and group.labels.items() <= self.labels.items()
+        kinds = {"CPU", "GPU", *group.resources}
+        is_alike = all(self.resources.get(kind, 0.0) == group.resources.get(kind, 0.0) for kind in kinds)
+        return is_alike and group.labels.items() <= self.labels.items()
 
     def room(self, needs: Needs) -> int:
         """How many actors fit on all of them."""
@@ -67,15 +68,24 @@ def with_groups(live: Sequence[Nodes], groups: Sequence[Nodes]) -> list[Nodes]:
 def num_actors(needs: Needs, cluster: Sequence[Nodes], wanted: int, num_shards: int) -> int:
     """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the cluster can hold.
 
-    Raises ServiceError when no node of it can hold even one.
+    No nodes with GPUs are to be added for actors that need none, unless there are no others. Raises ServiceError when
+    no node can hold even one actor.
     """
-    fitting = sum(nodes.room(needs) for nodes in cluster)
+    cheap = [
+        nodes for nodes in cluster if needs.resources.get("GPU") or not (nodes.group and nodes.resources.get("GPU"))
+    ]
+    used = cheap if _room(cheap, needs) else cluster
+    fitting = _room(used, needs)
     if not fitting:
         _refuse(needs, cluster)
-    num_cpus = sum(nodes.count * nodes.resources.get("CPU", 0.0) for nodes in cluster)
+    num_cpus = sum(nodes.count * nodes.resources.get("CPU", 0.0) for nodes in used)
     if num_cpus - fitting * needs.resources["CPU"] < DRIVER_SHARE:
         fitting -= 1
     return max(1, min(fitting, num_shards, wanted or fitting))
+
+
+def _room(cluster: Sequence[Nodes], needs: Needs) -> int:
+    return sum(nodes.room(needs) for nodes in cluster)
 
 
 def _refuse(needs: Needs, cluster: Sequence[Nodes]) -> NoReturn:

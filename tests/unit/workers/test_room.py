@@ -53,6 +53,18 @@ def test_a_group_with_more_nodes_than_it_may_have_takes_no_room_away() -> None:
     assert num_actors(needs(1, 1), with_groups(live, [GPU_GROUP]), 0, 100) == 18
 
 
+def test_no_gpus_are_added_for_actors_that_need_none_unless_there_is_nothing_else() -> None:
+    assert num_actors(needs(), [HEAD, GPU_GROUP], 0, 100) == 2
+    assert num_actors(needs(), [Nodes({"CPU": 4.0, "GPU": 2.0}), GPU_GROUP], 0, 100) == 3
+    assert num_actors(needs(4), [HEAD, GPU_GROUP], 0, 100) == 8
+
+
+def test_nodes_with_a_gpu_are_not_of_the_group_without() -> None:
+    cpu_group = Nodes({"CPU": 4.0}, count=2, group="cpu")
+    live = [Nodes({"CPU": 4.0, "GPU": 2.0})]
+    assert [nodes.count for nodes in with_groups(live, [cpu_group, GPU_GROUP])] == [1, 2, 7]
+
+
 def test_nodes_of_one_shape_and_other_labels_are_of_another_group() -> None:
     group = Nodes({"CPU": 4.0}, {"zone": "a"}, count=2, group="near")
     live = [
