@@ -267,7 +267,7 @@ class Pool:
         try:
             answer: Receipt | str = actor.result(call)
         except (ActorLost, OutOfMemory) as exc:
-            self._give_up(place, actor, str(exc))
+            self._give_up(place, actor, str(exc), never_ran=isinstance(exc, ActorLost) and exc.never_ran)
             return None
         del place.calls[call]
         if isinstance(answer, Receipt):
@@ -277,12 +277,12 @@ class Pool:
         actor.node, place.failed_starts = answer, 0
         return None
 
-    def _give_up(self, place: Place, actor: RemoteActor, why: str) -> None:
+    def _give_up(self, place: Place, actor: RemoteActor, why: str, *, never_ran: bool = False) -> None:
         """Ends an actor; its shards go back to the front of the queue, or have failed."""
         shards = place.shards
         place.clear()
         if not shards:
-            place.failed_starts += 1
+            place.failed_starts += not never_ran
             if place.failed_starts == MAX_ATTEMPTS:
                 raise GenerationError(f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {why}")
             self._tell(logging.WARNING, f"{actor.label} {why}; another one takes its place")

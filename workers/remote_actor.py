@@ -19,12 +19,19 @@ REPORT_EVERY_S = 1.0
 LONGEST_BEAT_S = 5.0
 """The time between two looks at an actor counts no longer than this: a driver that was held up blames nobody."""
 PENDING_WARNING_S = 60.0
+NODE_DIED, NEVER_RAN = "its node has died", "The actor never ran"
+"""Of Ray's texts, which alone tell this."""
 MAX_ATTEMPTS = 3
 """Actors that a shard, a training or a place in the pool may lose before it is given up."""
 
 
 class ActorLost(Exception):
     """The actor died or was given up; another one can do its work."""
+
+    def __init__(self, what: str, *, never_ran: bool = False) -> None:
+        """`never_ran`: it was to start on a node that had died, which Ray notices after some seconds."""
+        super().__init__(what)
+        self.never_ran = never_ran
 
 
 class RemoteActor:
@@ -112,7 +119,8 @@ class RemoteActor:
         except RayError as exc:
             if isinstance(exc, RayActorError) and exc.actor_init_failed:
                 raise GenerationError(f"{self.label} cannot be started: {_reason(exc)}") from exc
-            raise ActorLost(f"died: {_reason(exc)}") from exc
+            never_ran = not self.node and NEVER_RAN in str(exc) and NODE_DIED in str(exc)
+            raise ActorLost(f"died: {_reason(exc)}", never_ran=never_ran) from exc
 
     def _as_ours(self, exc: RayTaskError) -> NightshiftError:
         cause = exc.cause
@@ -129,7 +137,7 @@ class RemoteActor:
 
 def _reason(exc: RayError) -> str:
     """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for want of memory."""
-    lines = str(exc).strip().splitlines()
+    lines = [line.strip() for line in str(exc).strip().splitlines() if NEVER_RAN not in line]
     if not isinstance(exc, RayActorError):  # such as OutOfMemoryError: Ray itself killed it before Linux did
         return lines[0]
     found, guesses, _ = lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes include")

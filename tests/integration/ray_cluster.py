@@ -42,6 +42,13 @@ class Cluster:
         children = [process for leader in leaders if leader for process in leader.children(recursive=True)]
         return [process for process in children if _title(process).startswith(f"ray::{actor}")]
 
+    def raylets(self) -> list[psutil.Process]:
+        """Of the head and of what its autoscaler has added, the oldest first."""
+        leader = supervised.find("ray", self.folder)
+        children = leader.children(recursive=True) if leader else []
+        found = [process for process in children if process.name() == "raylet"]
+        return sorted(found, key=psutil.Process.create_time)
+
     @contextmanager
     def second_node(self, num_cpus: int, **variables: str) -> Iterator[str]:
         """A second raylet with `variables` in its environment; yields the name that the other methods know it by."""

@@ -21,7 +21,7 @@ GPU = NodeGroup(name="gpu", max_nodes=1, resources={"CPU": 2, "GPU": 1})
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(scope="module", params=["v1", "v2"])
+@pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with autoscaling_cluster(tmp_path_factory.mktemp("cluster"), [DISK, GPU], request.param) as cluster:
         yield cluster
@@ -71,6 +71,16 @@ def all_live(num_nodes: int) -> bool:
     return bool(wait_until(lambda: num_live_nodes() == num_nodes, f"{num_nodes} nodes"))
 
 
+def kill_added_nodes(cluster: Cluster) -> bool:
+    """Once all of the group are there, SIGKILL to each of them and all that it runs."""
+    all_live(1 + DISK.max_nodes)
+    for raylet in cluster.raylets()[1:]:
+        for process in [*raylet.children(recursive=True), raylet]:
+            process.kill()
+    return True
+
+
+@pytest.mark.parametrize("cluster", ["v1", "v2"], indirect=True)
 def test_nodes_come_for_actors_and_write_what_one_node_would(
     fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
@@ -85,6 +95,18 @@ def test_nodes_come_for_actors_and_write_what_one_node_would(
     assert run.warnings == []
 
 
+@pytest.mark.parametrize("cluster", ["v2"], indirect=True)
+def test_nodes_that_die_all_at_once_are_replaced(
+    cluster: Cluster, fixed: Settings, settings: Settings, storage: Storage, plan: Plan
+) -> None:
+    expected = hashes(Run(fixed, storage, plan).finish())
+    placed = settings.model_copy(update={"actor_resources": {"scratch": 1.0}})
+    run = Run(placed, storage, plan, Once(3, lambda: kill_added_nodes(cluster)))
+    assert hashes(run.finish()) == expected
+    assert run.said("died")
+
+
+@pytest.mark.parametrize("cluster", ["v2"], indirect=True)
 def test_actors_share_the_gpu_of_a_node_that_was_not_there(
     cluster: Cluster, fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
