@@ -114,7 +114,8 @@ def _share_actors(parallel: int, num_actors: int, settings: JobSettings) -> tupl
         return 1, num_actors
     configured = load_settings()
     connect(configured)
-    room = pool_size(num_actors or configured.num_actors, sys.maxsize, settings.threads, settings.num_gpus)
+    wanted = num_actors or configured.num_actors
+    room = pool_size(configured, wanted, sys.maxsize, settings.threads, settings.num_gpus)
     parallel = min(parallel, room)
     return parallel, room // parallel
 

@@ -4,19 +4,38 @@
 `.nightshift/env`. S3 credentials are not settings: boto3's ordinary chain finds them (environment, profile, role).
 """
 
+import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values, load_dotenv
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from infra.errors import SettingsError
 
 STACK_DIR = ".nightshift"
 STORAGE_VARIABLES = ("NIGHTSHIFT_STORAGE_URI", "NIGHTSHIFT_S3_", "AWS_")
+
+
+Resources = dict[str, Annotated[float, Field(gt=0)]]
+"""Amounts by Ray's names for them."""
+Labels = dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]]
+"""Ray's labels of nodes. Values are meant literally: of what Ray knows as selectors, only equality is offered."""
+
+
+class NodeGroup(BaseModel):
+    """Nodes that an autoscaler starts when they are needed. Ray itself cannot be asked what its autoscaler may add."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    max_nodes: int = Field(ge=0)
+    resources: Resources
+    """Of one node: CPU, GPU and whatever else it is started with."""
+    labels: Labels = {}
 
 
 class Settings(BaseSettings):
@@ -33,6 +52,15 @@ class Settings(BaseSettings):
     )
     ray_address: str | None = Field(None, description="host:port of a running cluster")
     num_actors: int = Field(0, ge=0, description="generate actors of a partition; 0: as many as there is room for")
+    actor_resources: Annotated[Resources, NoDecode] = Field(
+        {}, description='what each actor takes beside CPUs and GPUs, as JSON: {"fast_disk": 1}'
+    )
+    actor_labels: Annotated[Labels, NoDecode] = Field(
+        {}, description='labels of the nodes on which actors may be, as JSON: {"zone": "a"}'
+    )
+    node_groups: Annotated[tuple[NodeGroup, ...], NoDecode] = Field(
+        (), description="what Ray's autoscaler may add, as a JSON list of objects: name, max_nodes, resources, labels"
+    )
     stall_timeout_s: float = Field(600, gt=0, description="an actor without progress for so long is replaced")
     server_wait_s: float = Field(300, ge=0, description="how long runs wait for a Prefect server that went away")
     price_per_hour: float = Field(
@@ -49,6 +77,18 @@ class Settings(BaseSettings):
         if uri and not uri.startswith(("s3://", "file:///")):
             raise ValueError(f"{uri!r} starts with neither s3:// nor file:///")
         return uri.rstrip("/")
+
+    @field_validator("actor_resources", "actor_labels", "node_groups", mode="before")
+    @classmethod
+    def _reads_json(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("actor_resources")
+    @classmethod
+    def _has_only_custom_ones(cls, resources: dict[str, float]) -> dict[str, float]:
+        if taken := resources.keys() & {"CPU", "GPU"}:
+            raise ValueError(f"{min(taken)} is what the settings threads, num_threads and num_gpus of runs ask for")
+        return resources
 
     def require_storage(self) -> str:
         """The storage URI; raises SettingsError when none is set."""
@@ -86,8 +126,9 @@ def load_settings() -> Settings:
 
 
 def _describe(error: Any) -> str:
-    name = "_".join(str(part) for part in error["loc"])
-    return f"NIGHTSHIFT_{name.upper()}: {error['msg']}"
+    variable, *place = error["loc"]
+    where = "".join(f"[{part!r}]" for part in place)
+    return f"NIGHTSHIFT_{variable.upper()}{where}: {error['msg']}"
 
 
 def set_console_log_level(level: str) -> None:

@@ -14,6 +14,7 @@ from ray.exceptions import AuthenticationError, RaySystemError
 
 from infra.errors import ServiceError, SettingsError
 from infra.settings import Settings
+from workers.room import Needs, Nodes, num_actors, with_groups
 
 # Big tensors that are freed would be handed back to the system at every step and fetched again: measured 2x on CPU
 # training. One arena: the others, which threads get, keep no block that is larger than 64 MiB; 1.1x on texts.
@@ -30,8 +31,6 @@ ACTOR_ENVIRONMENT = {
 CONNECT_TIMEOUT_S = 10.0
 ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"
 """What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no cost."""
-DRIVER_SHARE = 0.5
-"""CPUs left for whatever else runs on the cluster: actors that hold every CPU make other work wait for ever."""
 
 
 def connect(settings: Settings) -> None:
@@ -67,13 +66,19 @@ def _keeping_sigterm() -> Iterator[None]:
 
 
 def actor_options(
-    num_cpus: float, num_gpus: float, *, calls_at_once: int = 1, is_background: bool = False
+    settings: Settings, num_cpus: float, num_gpus: float, *, calls_at_once: int = 1, is_background: bool = False
 ) -> dict[str, Any]:
-    """Ray's options for an actor of ours; one more thread answers `report` while others work."""
+    """Ray's options for an actor of ours; one more thread answers `report` while others work.
+
+    An actor without CPUs only starts others, and may be on any node.
+    """
+    takes_room = num_cpus or num_gpus
     return {
         "name": f"{BACKGROUND if is_background else ORDINARY}{uuid.uuid4().hex}",
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
+        "resources": settings.actor_resources if takes_room else {},
+        "label_selector": settings.actor_labels if takes_room else {},
         "max_concurrency": calls_at_once + 1,
         "max_restarts": 0,
         "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
@@ -86,27 +91,23 @@ def is_wanted_by_others(own: Collection[str] = ()) -> bool:
     return any(name.startswith(ORDINARY) for name in names.difference(own))
 
 
-def pool_size(wanted: int, num_shards: int, num_cpus: float, num_gpus: float) -> int:
-    """How many actors to start: `wanted` (0: all that fit), never more than shards or than the cluster can hold.
+def pool_size(settings: Settings, wanted: int, num_shards: int, num_cpus: float, num_gpus: float) -> int:
+    """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the cluster can hold.
 
-    Raises ServiceError at once when no node will ever hold even one.
+    Nodes that an autoscaler may add count as well: actors that wait are what it adds them for. Raises ServiceError at
+    once when no node will ever hold even one actor.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fitting = sum(_fitting(node, num_cpus, num_gpus, num_shards) for node in nodes)
-    if not fitting:
-        largest = " and ".join(
-            f"{max((node.get(kind, 0.0) for node in nodes), default=0.0):g} {kind}s" for kind in ("CPU", "GPU")
-        )
-        raise ServiceError(
-            f"an actor needs {num_cpus:g} CPUs and {num_gpus:g} GPUs on one node; of the cluster's {len(nodes)} nodes "
-            f"none has more than {largest}: it would wait for ever. Lower threads or num_gpus, or add nodes"
-        )
-    if sum(node.get("CPU", 0.0) for node in nodes) - fitting * num_cpus < DRIVER_SHARE:
-        fitting -= 1
-    return max(1, min(fitting, num_shards, wanted or fitting))
+    needs = Needs({"CPU": num_cpus, "GPU": num_gpus} | settings.actor_resources, settings.actor_labels)
+    return num_actors(needs, _largest_cluster(settings), wanted, num_shards)
 
 
-def _fitting(node: dict[str, float], num_cpus: float, num_gpus: float, most: int) -> int:
-    """How many actors fit on a node, `most` at the most."""
-    needs = {"CPU": num_cpus, "GPU": num_gpus}
-    return min(most, *(int(node.get(kind, 0.0) / need) for kind, need in needs.items() if need))
+def has_gpus(settings: Settings) -> bool:
+    """Whether a node where actors may be has a GPU, or one that may be added."""
+    whole = Needs({"GPU": 1.0}, settings.actor_labels)
+    return any(nodes.room(whole) for nodes in _largest_cluster(settings))
+
+
+def _largest_cluster(settings: Settings) -> list[Nodes]:
+    live = [Nodes(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
+    groups = [Nodes(group.resources, group.labels, group.max_nodes, group.name) for group in settings.node_groups]
+    return with_groups(live, groups)

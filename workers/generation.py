@@ -79,8 +79,8 @@ def generate_shards(
         connect(settings)
         wanted = num_actors or settings.num_actors
         needs = plan.settings
-        size = partial(pool_size, wanted, len(missing), needs["threads"], needs["num_gpus"])
-        on_line(LogLine(logging.INFO, f"{len(missing)} shards on {size()} actors"))
+        size = partial(pool_size, settings, wanted, len(missing), needs["threads"], needs["num_gpus"])
+        on_line(LogLine(logging.INFO, f"{len(missing)} shards on up to {size()} actors"))
         watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
         model = fetch_model(storage, plan.model.name, plan.model.version)
         with Pool(settings, plan, model, size, watcher, is_background=background) as pool:

@@ -47,8 +47,8 @@ class JobSettings:
             raise ValueError("trace_batches must not be negative")
         if not 0 <= self.error_budget <= 1:
             raise ValueError("error_budget is a share: between 0 and 1")
-        if self.num_gpus < 0:
-            raise ValueError("num_gpus must not be negative")
+        if self.num_gpus < 0 or (self.num_gpus > 1 and self.num_gpus % 1):
+            raise ValueError("num_gpus must be a share of one GPU or a whole number, and not negative")
 
 
 class Preparer(Protocol):

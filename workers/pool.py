@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import ray
@@ -28,6 +29,9 @@ MAX_FAILED_SHARDS = 3
 """So many failed shards are no accident any more: the run stops at once."""
 GROW_EVERY_S = 5.0
 """How often the cluster is asked whether it has room for more actors: nodes may join."""
+FEWEST_WAITING = 64
+"""So many actors may wait for room, or as many as run: a cluster that may have thousands is asked for them in steps, as
+Ray adds its nodes in steps, since each one that waits costs the driver and Ray as much as one that runs."""
 SHARDS_IN_HAND = 2
 """Shards of one actor: while it generates the rows of one, it writes the last one's or reads the next one's."""
 
@@ -50,8 +54,20 @@ class Place:
         return [shard for shard in self.calls.values() if shard is not None]
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has an actor that is known to be on a node, not one that still waits for room."""
+        return self.actor is not None and bool(self.actor.node)
+
+    @property
     def is_loading(self) -> bool:
         return None in self.calls.values()
+
+    def clear(self) -> None:
+        """Ends its actor, if there is one."""
+        if self.actor:
+            self.actor.end()
+        self.actor = None
+        self.calls.clear()
 
 
 class Pool:
@@ -71,12 +87,13 @@ class Pool:
         *,
         is_background: bool = False,
     ) -> None:
-        """`size`: for how many actors there is room now; asked again, and the pool grows with it."""
+        """`size`: for how many actors there is room, or will be; asked again, and the pool grows with it."""
         self._settings, self._plan, self._watcher = settings, plan, watcher
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
         self._size = size
-        self._places = [Place(number) for number in range(size())]
+        self._most = size()
+        self._places: list[Place] = []
         self._queue: deque[int] = deque()
         self._losses: Counter[int] = Counter()
         self._lost_s: dict[int, float] = {}
@@ -136,28 +153,28 @@ class Pool:
         if self._is_aside and not was_aside:
             self._tell(logging.INFO, "another run needs the cluster: actors end after their shards")
         elif was_aside and not self._is_aside:
-            self._tell(logging.INFO, f"the cluster is free again: {len(self._places)} actors start")
+            self._tell(logging.INFO, "the cluster is free again: actors start")
         if self._is_aside:
             IDLE_ACTORS.end_all()
         for place in self._places:
-            if self._is_aside and place.actor and not place.shards:
-                place.actor.end()
-                place.actor = None
-                place.calls.clear()
+            if self._is_aside and not place.shards:
+                place.clear()
 
     def _grow(self) -> None:
         if self._ticked_at - self._grown_at < GROW_EVERY_S:
             return
-        self._grown_at, size = self._ticked_at, len(self._places)
+        self._grown_at, before = self._ticked_at, self._most
         with suppress(ServiceError):  # the node with all the room has just been lost: actors wait until it is back
-            self._places += [Place(number) for number in range(size, self._size())]
-        if len(self._places) > size:
-            self._tell(logging.INFO, f"the cluster has grown: {len(self._places)} actors from now on")
+            self._most = max(before, self._size())
+        if self._most > before:
+            self._tell(logging.INFO, f"the cluster has grown: {self._most} actors from now on")
 
     def _listen(self) -> None:
         actors = [place.actor for place in self._places if place.actor]
         for actor in actors:
             actor.listen()
+        if actors and not any(actor.node for actor in actors):
+            actors[0].tell_if_waiting()
         self._watcher.on_progress(sum(actor.done for actor in actors))
 
     def _hear_last_words(self) -> None:
@@ -166,27 +183,46 @@ class Pool:
                 place.actor.hear_last_words()
 
     def _hand_out(self) -> None:
-        """Gives actors to the places that are empty, and shards to the actors that have none, then to the others."""
+        """Gives shards to the actors that have none, then to the others; asks for more actors where shards are left."""
+        num_running = sum(place.is_running for place in self._places)
         for num_in_hand in range(SHARDS_IN_HAND):
             for place in self._places:
                 if not self._queue:
-                    return
-                if place.actor is None:
-                    place.actor = self._start(place.number)
-                    place.calls[place.actor.handle.load.remote(self._plan_ref, self._model_ref)] = None
-                elif len(place.calls) == num_in_hand and self._may_hand_out(place):
+                    break
+                if place.actor and len(place.calls) == num_in_hand and self._may_hand_out(place, num_running):
                     self._give_shard(place, place.actor)
+        self._ask_for_room(num_running)
 
-    def _may_hand_out(self, place: Place) -> bool:
+    def _ask_for_room(self, num_running: int) -> None:
+        """Lets as many actors wait for room as there is work for: for them an autoscaler adds nodes.
+
+        None where the actors that run outnumber the shards that nobody has: each of these is soon with one of them.
+        """
+        waiting = [place for place in self._places if place.actor and not place.is_running]
+        wanted = 0 if len(self._queue) < num_running else min(len(self._queue), max(FEWEST_WAITING, num_running))
+        for place in waiting[wanted:]:
+            place.clear()
+        for place in islice(self._empty_places(), max(0, wanted - len(waiting))):
+            place.actor = self._start(place.number)
+            place.calls[place.actor.handle.load.remote(self._plan_ref, self._model_ref)] = None
+
+    def _empty_places(self) -> Iterator[Place]:
+        """Those without an actor, then further ones."""
+        yield from (place for place in self._places if not place.actor)
+        while len(self._places) < self._most:
+            self._places.append(Place(len(self._places)))
+            yield self._places[-1]
+
+    def _may_hand_out(self, place: Place, num_running: int) -> bool:
         """Whether the actor may have one more shard.
 
         One that has already lost an actor is worked on alone, so that it is known which one is to blame; and the last
-        shards are not handed out ahead, while other actors may have nothing to do.
+        shards are not handed out ahead, while other actors that run may have nothing to do.
         """
         if not place.calls:
             return True
         is_suspect = any(self._losses[shard] for shard in [*place.shards, self._queue[0]])
-        return not place.is_loading and not is_suspect and len(self._queue) > len(self._places)
+        return not place.is_loading and not is_suspect and len(self._queue) > num_running
 
     def _give_shard(self, place: Place, actor: RemoteActor) -> None:
         shard = self._queue.popleft()
@@ -202,7 +238,11 @@ class Pool:
             return waiting
         kind = self._kind
         options = actor_options(
-            kind.num_cpus, kind.num_gpus, calls_at_once=SHARDS_IN_HAND, is_background=kind.is_background
+            self._settings,
+            kind.num_cpus,
+            kind.num_gpus,
+            calls_at_once=SHARDS_IN_HAND,
+            is_background=kind.is_background,
         )
         label = f"actor {number}"
         return RemoteActor(GenerateActor, options, self._settings, label, label=label, watcher=self._watcher)
@@ -227,7 +267,7 @@ class Pool:
         try:
             answer: Receipt | str = actor.result(call)
         except (ActorLost, OutOfMemory) as exc:
-            self._give_up(place, actor, str(exc))
+            self._give_up(place, actor, str(exc), never_ran=isinstance(exc, ActorLost) and exc.never_ran)
             return None
         del place.calls[call]
         if isinstance(answer, Receipt):
@@ -237,14 +277,12 @@ class Pool:
         actor.node, place.failed_starts = answer, 0
         return None
 
-    def _give_up(self, place: Place, actor: RemoteActor, why: str) -> None:
+    def _give_up(self, place: Place, actor: RemoteActor, why: str, *, never_ran: bool = False) -> None:
         """Ends an actor; its shards go back to the front of the queue, or have failed."""
         shards = place.shards
-        place.actor = None
-        place.calls.clear()
-        actor.end()
+        place.clear()
         if not shards:
-            place.failed_starts += 1
+            place.failed_starts += not never_ran
             if place.failed_starts == MAX_ATTEMPTS:
                 raise GenerationError(f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {why}")
             self._tell(logging.WARNING, f"{actor.label} {why}; another one takes its place")

@@ -12,12 +12,15 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory
 from workers.reports import LogLine, Report, Watcher
+from workers.room import Needs
 from workers.rows import is_out_of_memory
 
 REPORT_EVERY_S = 1.0
 LONGEST_BEAT_S = 5.0
 """The time between two looks at an actor counts no longer than this: a driver that was held up blames nobody."""
 PENDING_WARNING_S = 60.0
+NODE_DIED, NEVER_RAN = "its node has died", "The actor never ran"
+"""Of Ray's texts, which alone tell this."""
 MAX_ATTEMPTS = 3
 """Actors that a shard, a training or a place in the pool may lose before it is given up."""
 
@@ -36,6 +39,11 @@ def wait_for(calls: list[Any], timeout_s: float, *, num_returns: int = 1) -> lis
 
 class ActorLost(Exception):
     """The actor died or was given up; another one can do its work."""
+
+    def __init__(self, what: str, *, never_ran: bool = False) -> None:
+        """`never_ran`: it was to start on a node that had died, which Ray notices after some seconds."""
+        super().__init__(what)
+        self.never_ran = never_ran
 
 
 class RemoteActor:
@@ -71,7 +79,7 @@ class RemoteActor:
 
     def stir(self, num_rows: int = 0) -> None:
         """Counts as a sign of life: it was given work, or has handed in so many rows."""
-        self.done, self._quiet_s = max(0.0, self.done - num_rows), 0.0
+        self.done, self._quiet_s, self._heard_at = max(0.0, self.done - num_rows), 0.0, time.monotonic()
 
     def listen(self, wait_s: float = 0.0) -> None:
         """Takes the report that is there, or comes within `wait_s`, and asks for the next one."""
@@ -82,10 +90,16 @@ class RemoteActor:
             self._report = self.handle.report.remote()
         if wait_for([self._report], wait_s):
             self._take_report()
-        elif not self.node and self._quiet_s > PENDING_WARNING_S and not self._is_warned:
-            self._is_warned = True
-            need = f"{self._options['num_cpus']:g} CPUs and {self._options['num_gpus']:g} GPUs"
-            self.watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {need} on the cluster"))
+
+    def tell_if_waiting(self) -> None:
+        """Warns, once, where it has waited for room on the cluster for long."""
+        if self.node or self._quiet_s <= PENDING_WARNING_S or self._is_warned:
+            return
+        self._is_warned = True
+        options = self._options
+        resources = {"CPU": options["num_cpus"], "GPU": options["num_gpus"]} | options["resources"]
+        needs = Needs(resources, options["label_selector"])
+        self.watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {needs} on the cluster"))
 
     def hear_last_words(self) -> None:
         """Takes what it has to say before it is ended."""
@@ -119,7 +133,8 @@ class RemoteActor:
         except RayError as exc:
             if isinstance(exc, RayActorError) and exc.actor_init_failed:
                 raise GenerationError(f"{self.label} cannot be started: {reason(exc)}") from exc
-            raise ActorLost(f"died: {reason(exc)}") from exc
+            never_ran = not self.node and NEVER_RAN in str(exc) and NODE_DIED in str(exc)
+            raise ActorLost(f"died: {reason(exc)}", never_ran=never_ran) from exc
 
     def _as_ours(self, exc: RayTaskError) -> NightshiftError:
         cause = exc.cause
@@ -138,7 +153,7 @@ class RemoteActor:
 
 def reason(exc: RayError) -> str:
     """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for want of memory."""
-    lines = str(exc).strip().splitlines()
+    lines = [line.strip() for line in str(exc).strip().splitlines() if NEVER_RAN not in line]
     if not isinstance(exc, RayActorError):  # such as OutOfMemoryError: Ray itself killed it before Linux did
         return lines[0]
     found, guesses, _ = lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes include")

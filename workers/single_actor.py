@@ -29,15 +29,17 @@ def run_on_one_actor(
     ServiceError where no node will ever hold the actor.
     """
     if num_cpus or num_gpus:
-        pool_size(1, 1, num_cpus, num_gpus)
+        pool_size(settings, 1, 1, num_cpus, num_gpus)
     IDLE_ACTORS.end_all()
-    options = actor_options(num_cpus, num_gpus)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    options = actor_options(settings, num_cpus, num_gpus)
+    attempts = 0
+    while True:
         actor = RemoteActor(actor_class, options, settings, argument, label=label, watcher=watcher)
         try:
             return _wait_for_work(actor, watcher, settings.stall_timeout_s)
         except ActorLost as exc:
-            if attempt == MAX_ATTEMPTS:
+            attempts += not exc.never_ran
+            if attempts == MAX_ATTEMPTS:
                 raise GenerationError(f"{label} was given up {MAX_ATTEMPTS} times; the last time it {exc}") from exc
             text = f"{actor.label} {exc}; another actor goes on from what is there"
             watcher.on_line(LogLine(logging.WARNING, text))
@@ -45,7 +47,6 @@ def run_on_one_actor(
             raise OutOfMemory(f"{actor.label} {exc}. {advice}") from exc
         finally:
             actor.end()
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> Any:
@@ -54,6 +55,7 @@ def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float)
     while not finished:
         finished = wait_for([call], REPORT_EVERY_S)
         actor.listen()
+        actor.tell_if_waiting()
         watcher.on_progress(actor.done)
         if not finished and actor.is_stalled(stall_timeout_s):
             raise ActorLost(f"made no progress for {stall_timeout_s:g} s")

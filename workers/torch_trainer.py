@@ -5,7 +5,7 @@ as a whole, like an actor. Imports torch; the driver does not need it.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.exceptions import RayError
@@ -30,25 +30,30 @@ class _Trainer(TorchTrainer):
         return [one for one in callbacks if type(one).__name__ not in UNWANTED]
 
 
-def run_group(work: Callable[[], Any], num_workers: int, num_cpus: float, num_gpus: float, name: str) -> Any:
-    """What `work` returns on the first of several workers, each with so many CPUs and GPUs, spread over the nodes.
+def run_group(
+    work: Callable[[], Any], num_workers: int, resources: Mapping[str, float], labels: Mapping[str, str], name: str
+) -> Any:
+    """What `work` returns on the first of several workers, spread over the nodes that have the labels. `resources` are
+    what each takes, CPU and GPU among them.
 
     Raises ActorLost once one is lost, or the NightshiftError that one raised.
     """
     # Ray Train wants a place for checkpoints, of which it gets none: a folder on this node, where its controller is.
     with tempfile.TemporaryDirectory() as scratch:
         run: dict[str, Any] = {"worker_runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
+        place: dict[str, Any] = {"label_selector": dict(labels) or None}
         trainer: Any = _Trainer(
             work,
             scaling_config=ScalingConfig(
                 num_workers=num_workers,
-                use_gpu=num_gpus > 0,
-                resources_per_worker={"CPU": num_cpus, "GPU": num_gpus},
+                use_gpu=resources["GPU"] > 0,
+                resources_per_worker=dict(resources),
                 placement_strategy="SPREAD",
+                **place,
             ),
             run_config=RunConfig(name=name, storage_path=scratch, **run),
             torch_config=TorchConfig(
-                backend="cpu:gloo,cuda:nccl" if num_gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
+                backend="cpu:gloo,cuda:nccl" if resources["GPU"] else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
             ),
         )
         try:

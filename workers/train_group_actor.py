@@ -13,7 +13,7 @@ import ray
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory, ServiceError
 from infra.settings import Settings
-from workers.cluster import pool_size
+from workers.cluster import has_gpus, pool_size
 from workers.registry import ModelVersion
 from workers.remote_actor import PENDING_WARNING_S, ActorLost
 from workers.reports import Report, Reporter
@@ -23,13 +23,13 @@ from workers.train_actor import TrainActor, Training
 log = logging.getLogger("nightshift.train")
 
 
-def gpus_per_worker() -> float:
-    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+def gpus_per_worker(settings: Settings) -> float:
+    return 1.0 if has_gpus(settings) else 0.0
 
 
-def check_room(num_workers: int, num_cpus: float, num_gpus: float) -> None:
+def check_room(settings: Settings, num_workers: int, num_cpus: float, num_gpus: float) -> None:
     """Raises ServiceError where the cluster will never hold all workers at once."""
-    fitting = pool_size(num_workers, num_workers, num_cpus, num_gpus)
+    fitting = pool_size(settings, num_workers, num_workers, num_cpus, num_gpus)
     if fitting < num_workers:
         raise ServiceError(
             f"a training with num_workers={num_workers} needs {num_workers} times {num_cpus:g} CPUs and {num_gpus:g} "
@@ -52,11 +52,12 @@ class TrainGroupActor:
         from workers.torch_trainer import run_group
 
         training, group = self._training, ray.get_runtime_context().current_actor
+        resources = {"CPU": training.settings.num_threads, "GPU": gpus_per_worker(self._settings)}
         version: ModelVersion = run_group(
             partial(train_as_one_of_several, group, self._settings, training),
             training.settings.num_workers,
-            training.settings.num_threads,
-            gpus_per_worker(),
+            resources | self._settings.actor_resources,
+            self._settings.actor_labels,
             training.fingerprint,
         )
         return version
@@ -69,8 +70,8 @@ class TrainGroupActor:
         report = self._reporter.fetch()
         if not report.node and not self._is_warned and time.monotonic() - self._started_at > PENDING_WARNING_S:
             self._is_warned = True
-            settings = self._training.settings
-            need = f"{settings.num_workers} times {settings.num_threads} CPUs and {gpus_per_worker():g} GPUs"
+            settings, num_gpus = self._training.settings, gpus_per_worker(self._settings)
+            need = f"{settings.num_workers} times {settings.num_threads} CPUs and {num_gpus:g} GPUs"
             log.warning("still waits for %s on the cluster", need)
         return report
 

@@ -65,9 +65,10 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
             watcher.on_line(LogLine(logging.INFO, f"{version.version} was already trained on just this"))
             return version
     connect(settings)
-    num_workers, num_cpus, num_gpus = training.settings.num_workers, training.settings.num_threads, gpus_per_worker()
+    num_workers, num_cpus = training.settings.num_workers, training.settings.num_threads
+    num_gpus = gpus_per_worker(settings)
     if num_workers > 1:
-        check_room(num_workers, num_cpus, num_gpus)
+        check_room(settings, num_workers, num_cpus, num_gpus)
         num_cpus, num_gpus = 0, 0.0  # which its workers need, not the actor itself
     trained: ModelVersion = run_on_one_actor(
         TrainGroupActor if num_workers > 1 else TrainActor,

@@ -5,45 +5,43 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
 
 import psutil
-import pyarrow as pa
 import pytest
 import ray
 
-from aigc_models.training import TrainingSettings, train_text_model
 from infra.errors import GenerationError, ObjectNotFound, ServiceError
-from infra.parquet import encode, read_rows
-from infra.settings import Settings
-from infra.storage import Storage, open_storage
+from infra.parquet import read_rows
+from infra.settings import NodeGroup, Settings
+from infra.storage import Storage
 from tests.integration.night import wait_until
+from tests.integration.pool_runs import (
+    CATALOGUES,
+    DAY,
+    JOB,
+    SLOWLY,
+    Once,
+    Run,
+    fill_store,
+    hashes,
+    make,
+    publish_small_model,
+)
 from tests.integration.ray_cluster import HEAD_CPUS, Cluster, running_cluster
-from tests.unit.workers.kettle_texts import examples
 from workers.cluster import BACKGROUND, pool_size
-from workers.generation import Progress, generate_shards
+from workers.generation import Progress
 from workers.idle_actors import IDLE_ACTORS
-from workers.jobs import JOBS
-from workers.part import Receipt, list_parts, part_key
-from workers.plan import Plan, make_plan
-from workers.registry import ModelVersion, list_versions, name_version, publish_version
+from workers.part import list_parts, part_key
+from workers.plan import Plan
+from workers.registry import ModelVersion, list_versions
 from workers.remote_actor import wait_for
 from workers.reports import LogLine, Watcher
-from workers.snapshot import take_snapshot
-from workers.tables import ATTRIBUTES
 from workers.training import plan_training, train
 
-DAY = date(2026, 11, 22)
-JOB = JOBS["product_descriptions"]
-CATALOGUES = {"a": 48, "b": 8, "c": 2, "d": 40}
-"""Files of the catalogue by their number of products; each begins with one whole shard of products from the future, so
-that an actor is met when it has loaded its model and generated nothing yet."""
-SLOWLY = {"rows_per_shard": 4, "batch_rows": 1, "num_candidates": 80}
-"""Shards with much to do for each, so that a run can be met half way."""
 STALL_TIMEOUT_S = 12
 pytestmark = pytest.mark.timeout(300)
 
@@ -62,49 +60,12 @@ def settings(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sett
 
 @pytest.fixture(scope="module")
 def storage(settings: Settings) -> Storage:
-    """A store with a catalogue and texts to learn from."""
-    storage = open_storage(settings)
-    texts = examples(300)
-    facts = [[{"key": key, "value": value} for key, value in text.request.attributes] for text in texts]
-    noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
-    for name, num_products in CATALOGUES.items():
-        num_future = num_products if num_products < 48 else SLOWLY["rows_per_shard"]
-        times = [noon + timedelta(days=1)] * num_future + [noon] * num_products
-        ids = pa.array([f"{name}{number}" for number in range(len(times))])
-        attributes = pa.array(facts[: len(times)], ATTRIBUTES)
-        columns = {"product_id": ids, "title": ids, "attributes": attributes}
-        table = pa.table(columns | {"updated_at": pa.array(times, pa.timestamp("us", "UTC"))})
-        storage.put(f"inputs/catalog/{name}.parquet", encode(table, table.schema, {}))
-    columns = {"intent": ["inform"] * len(texts), "attributes": pa.array(facts, ATTRIBUTES)}
-    table = pa.table(columns | {"reference": [text.reference for text in texts]})
-    storage.put("inputs/copy_examples/a.parquet", encode(table, table.schema, {}))
-    return storage
+    return fill_store(settings)
 
 
 @pytest.fixture(scope="module")
 def model(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> ModelVersion:
-    folder = tmp_path_factory.mktemp("model")
-    small = TrainingSettings(max_steps=120, cpu_budget_s=None, width=32, num_layers=2, num_heads=2, num_scored=5)
-    train_text_model(examples(300), folder / "version", settings=small, work_dir=folder / "work")
-    name, sha256 = name_version(folder / "version", "gpt", DAY.isoformat())
-    version = ModelVersion(
-        name=JOB.model,
-        version=name,
-        family="gpt",
-        through=DAY.isoformat(),
-        weights_sha256=sha256,
-        training="none",
-        trained_on={},
-    )
-    publish_version(storage, folder / "version", version)
-    return version
-
-
-def make(storage: Storage, model: ModelVersion, file: str, **overrides: int) -> Plan:
-    """A plan for the products of one file."""
-    snapshot = take_snapshot(storage, JOB.table, DAY)
-    objects = tuple(item for item in snapshot.objects if item.key.endswith(f"/{file}.parquet"))
-    return make_plan(JOB, DAY, replace(snapshot, objects=objects), model.pin, JOB.parse_settings(overrides))
+    return publish_small_model(storage, tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -122,53 +83,6 @@ def undisturbed(settings: Settings, storage: Storage, plan: Plan) -> list[str]:
 def _no_actor_is_left(cluster: Cluster) -> Iterator[None]:
     yield
     assert not ray.util.list_named_actors(all_namespaces=True)
-
-
-def hashes(receipts: list[Receipt]) -> list[str]:
-    return [receipt.sha256 for receipt in receipts]
-
-
-@dataclass
-class Run:
-    """A run of a plan from its start, with what it said; `meanwhile` hears of its progress."""
-
-    settings: Settings
-    storage: Storage
-    plan: Plan
-    meanwhile: Callable[[Progress], None] = lambda progress: None
-    lines: list[LogLine] = field(default_factory=list)
-
-    def finish(self, num_actors: int = 0, *, background: bool = False) -> list[Receipt]:
-        self.storage.delete([item.key for item in self.storage.list(self.plan.prefix)])
-        return generate_shards(
-            self.settings,
-            self.storage,
-            self.plan,
-            self.lines.append,
-            self.meanwhile,
-            num_actors=num_actors,
-            background=background,
-        )
-
-    def said(self, text: str) -> list[str]:
-        return [line.text for line in self.lines if text in line.text]
-
-    @property
-    def warnings(self) -> list[str]:
-        return [line.text for line in self.lines if line.level >= logging.WARNING]
-
-
-@dataclass
-class Once:
-    """Does something when so many shards are done: `act` is asked again until it says that it could."""
-
-    num_shards: int
-    act: Callable[[], bool]
-    is_done: bool = False
-
-    def __call__(self, progress: Progress) -> None:
-        if not self.is_done and progress.done_shards >= self.num_shards:
-            self.is_done = self.act()
 
 
 def signal_one(cluster: Cluster, number: signal.Signals, what: str = "GenerateActor.generate") -> bool:
@@ -354,30 +268,12 @@ def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(c
         ray.kill(other)
 
 
-def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster) -> None:
-    assert [pool_size(0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [HEAD_CPUS - 1, 1, 1]
-    assert pool_size(1, 100, 1, 0) == pool_size(0, 1, 1, 0) == 1
-    message = rf"needs {HEAD_CPUS + 1} CPUs and 1 GPUs on one node; .* none has more than {HEAD_CPUS} CPUs and 0 GPUs"
+def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster, settings: Settings) -> None:
+    assert [pool_size(settings, 0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [HEAD_CPUS - 1, 1, 1]
+    assert pool_size(settings, 1, 100, 1, 0) == pool_size(settings, 0, 1, 1, 0) == 1
+    message = rf"needs {HEAD_CPUS + 1} CPUs and 1 GPUs on one node, .* there are 1 with {HEAD_CPUS} CPUs and 0 GPUs"
     with pytest.raises(ServiceError, match=message):
-        pool_size(0, 100, HEAD_CPUS + 1, 1)
-
-
-def test_a_node_that_dies_takes_no_shard_with_it(
-    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
-) -> None:
-    patient = settings.model_copy(update={"stall_timeout_s": 600})
-    run = Run(patient, storage, plan)
-    with occupied(HEAD_CPUS - 1), cluster.second_node(num_cpus=1) as node, ThreadPoolExecutor(1) as thread:
-        ended = thread.submit(run.finish, 2)
-        survivor = wait_until(lambda: cluster.actor_processes("GenerateActor.generate", "ray"), "work on the head")[0]
-        survivor.suspend()
-        wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the other node")
-        cluster.kill_node(node)
-        survivor.resume()
-        assert hashes(ended.result()) == undisturbed
-    (warning,) = run.warnings
-    assert "died" in warning
-    assert "to another one" in warning
+        pool_size(settings, 0, 100, HEAD_CPUS + 1, 1)
 
 
 def test_a_node_that_joins_is_used(
@@ -397,6 +293,46 @@ def test_a_node_that_joins_is_used(
                 process.resume()
             assert hashes(ended.result()) == undisturbed
     assert run.said(f"the cluster has grown: {HEAD_CPUS} actors from now on")
+    assert run.warnings == []
+
+
+def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_joins(
+    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+) -> None:
+    patient = settings.model_copy(update={"stall_timeout_s": 600, "num_actors": 0})
+    run = Run(patient, storage, plan)
+    with occupied(HEAD_CPUS - 1), ThreadPoolExecutor(1) as thread:
+        with cluster.second_node(num_cpus=2) as node:
+            ended = thread.submit(run.finish)
+            survivor = wait_until(lambda: cluster.actor_processes("GenerateActor.generate", "ray"), "work on the head")[
+                0
+            ]
+            survivor.suspend()
+            wait_until(
+                lambda: len(cluster.actor_processes("GenerateActor.generate", node)) == 2, "work on the other node"
+            )
+            cluster.kill_node(node)
+        with cluster.second_node(num_cpus=1) as node:
+            wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the new node")
+            survivor.resume()
+            assert hashes(ended.result()) == undisturbed
+    assert len(run.warnings) == 2
+    assert all("died" in warning and "to another one" in warning for warning in run.warnings)
+
+
+def test_actors_that_wait_for_nodes_hold_nothing_back(
+    settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+) -> None:
+    late = NodeGroup(name="late", max_nodes=9, resources={"CPU": 1})  # no autoscaler is here to add any
+    hopeful = settings.model_copy(update={"num_actors": 0, "node_groups": (late,)})
+    num_actors: list[int] = []
+    run = Run(
+        hopeful, storage, plan, lambda progress: num_actors.append(len(ray.util.list_named_actors(all_namespaces=True)))
+    )
+    assert hashes(run.finish()) == undisturbed
+    assert run.said(f"{plan.num_shards} shards on up to {HEAD_CPUS + 9 - 1} actors")
+    assert max(num_actors) > HEAD_CPUS
+    assert num_actors[-1] <= HEAD_CPUS, "shards are few: who still waits is ended, so that no node comes for nothing"
     assert run.warnings == []
 
 

@@ -297,6 +297,17 @@ def test_gpu_nodes_come_with_work_and_go_without() -> None:
     assert CLUSTER["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
 
 
+def test_runs_are_told_of_the_groups_that_may_grow() -> None:
+    told = Settings.model_validate({"node_groups": settings_env()["NIGHTSHIFT_NODE_GROUPS"]})
+    names = {"cpu": "CPU", "nvidia.com/gpu": "GPU"}
+    expected = {}
+    for name, group in GROUPS.items():
+        limits = container(group["template"]["spec"])["resources"]["limits"]
+        amounts = {names[kind]: float(amount) for kind, amount in limits.items() if kind in names}
+        expected[name] = (group["maxReplicas"], amounts)
+    assert {group.name: (group.max_nodes, group.resources) for group in told.node_groups} == expected
+
+
 def test_every_secret_is_made_on_the_page_about_deploying() -> None:
     page = (REPO_ROOT / "docs" / "deploying.md").read_text()
     containers = [container(pod) for pod in PODS.values()]

@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from infra.errors import SettingsError
-from infra.settings import Settings, activate_environment, load_settings
+from infra.settings import NodeGroup, Settings, activate_environment, load_settings
 
 STACK = """NIGHTSHIFT_STORAGE_URI='s3://nightshift'
 NIGHTSHIFT_S3_ENDPOINT_URL='http://127.0.0.1:8333'
@@ -60,6 +61,35 @@ def test_a_store_of_ones_own_takes_nothing_of_the_stacks(stack: Path, monkeypatc
 def test_a_wrong_value_names_its_variable(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSHIFT_NUM_ACTORS", "many")
     with pytest.raises(SettingsError, match=r"NIGHTSHIFT_NUM_ACTORS: .*integer"):
+        load_settings()
+
+
+def test_where_actors_may_be_is_given_as_json(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_ACTOR_RESOURCES", '{"fast_disk": 1}')
+    monkeypatch.setenv("NIGHTSHIFT_ACTOR_LABELS", '{"zone": "eu-1a"}')
+    group = {"name": "gpu", "max_nodes": 8, "resources": {"CPU": 4, "GPU": 1}}
+    monkeypatch.setenv("NIGHTSHIFT_NODE_GROUPS", json.dumps([group]))
+    settings = load_settings()
+    assert settings.actor_resources == {"fast_disk": 1.0}
+    assert settings.actor_labels == {"zone": "eu-1a"}
+    assert settings.node_groups == (NodeGroup(name="gpu", max_nodes=8, resources={"CPU": 4, "GPU": 1}),)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("ACTOR_RESOURCES", "fast_disk=1", "NIGHTSHIFT_ACTOR_RESOURCES: .*Expecting value"),
+        ("ACTOR_RESOURCES", '{"GPU": 1}', "NIGHTSHIFT_ACTOR_RESOURCES: .*GPU is what the settings threads"),
+        ("ACTOR_RESOURCES", '{"fast_disk": 0}', r"NIGHTSHIFT_ACTOR_RESOURCES\['fast_disk'\]: .*greater than 0"),
+        ("ACTOR_LABELS", '{"zone": "!a"}', r"NIGHTSHIFT_ACTOR_LABELS\['zone'\]: .*pattern"),
+        ("NODE_GROUPS", '[{"name": "gpu", "max": 1}]', r"NIGHTSHIFT_NODE_GROUPS\[0\]\['max_nodes'\]: Field required"),
+    ],
+)
+def test_what_is_wrong_in_json_is_named_by_its_place(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(f"NIGHTSHIFT_{variable}", value)
+    with pytest.raises(SettingsError, match=expected):
         load_settings()
 
 

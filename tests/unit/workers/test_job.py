@@ -32,6 +32,8 @@ def test_settings_come_as_text_and_get_their_types() -> None:
         ({"num_facts": "many"}, "num_facts: .*integer"),
         ({"batch_rows": "0"}, "batch_rows"),
         ({"error_budget": "3"}, "error_budget is a share"),
+        ({"num_gpus": "-1"}, "num_gpus must be"),
+        ({"num_gpus": "1.5"}, "num_gpus must be a share of one GPU or a whole number"),
     ],
 )
 def test_bad_settings_are_named(given: dict[str, str], expected: str) -> None:
