@@ -6,11 +6,12 @@ B batch, C colours, H height, W width, Z noise width.
 import torch
 from torch import Tensor
 
+from aigc_models.device import autocast
 from aigc_models.gan import GAN, discriminator_loss, generator_loss
 from aigc_models.image_augmentation import augmented
 from aigc_models.image_data import Batch
 from aigc_models.image_settings import ImageTrainingSettings
-from aigc_models.loop import autocast, build_optimiser, descend
+from aigc_models.loop import build_optimiser, descend
 
 
 class GANStep:
@@ -23,7 +24,7 @@ class GANStep:
         generator, discriminator, loss = self.network.generator, self.network.discriminator, self.settings.loss
         of_discriminator, of_generator = self.optimisers
         clip, labels_B = self.settings.max_gradient_norm, batch.labels_B
-        with autocast(self.settings, self.device):
+        with autocast(self.settings.precision, self.device):
             noise_BZ = torch.randn(len(labels_B), generator.noise_width, device=self.device)
             made_BCHW = generator(noise_BZ, labels_B).float()
             real_B = discriminator(self.shown(batch.inputs), labels_B)
@@ -31,7 +32,7 @@ class GANStep:
             lost = discriminator_loss(real_B, made_B, loss)
         descend(lost, of_discriminator, clip)
         discriminator.requires_grad_(False)
-        with autocast(self.settings, self.device):
+        with autocast(self.settings.precision, self.device):
             won = generator_loss(discriminator(self.shown(made_BCHW), labels_B), loss)
         descend(won, of_generator, clip)
         discriminator.requires_grad_(True)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_errors
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
+from aigc_models.device import resolve_device
 from aigc_models.image_data import EpochSchedule, LabelledImages, split, to_network
 from aigc_models.image_metrics import Neighbours
-from aigc_models.loop import Task, TrainingLoop, resolve_device
+from aigc_models.loop import Task, TrainingLoop
 from aigc_models.loop_settings import LoopSettings, TrainingProgress
 
 WIDTH = 8

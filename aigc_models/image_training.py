@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aigc_models.checkpoint import METRICS, write_json
 from aigc_models.data_parallel import is_first
+from aigc_models.device import resolve_device
 from aigc_models.flow import LatentFlow
 from aigc_models.gan import GAN, Generator
 from aigc_models.image_classifier import save_classifier, train_classifier
@@ -22,7 +23,7 @@ from aigc_models.image_metrics import image_metrics
 from aigc_models.image_settings import ImageTrainingSettings, default_image_settings
 from aigc_models.image_tasks import ImageCorpus, autoencoder_task, finish, generator_task
 from aigc_models.images import ImageModel
-from aigc_models.loop import LoopResult, Task, TrainingLoop, resolve_device
+from aigc_models.loop import LoopResult, Task, TrainingLoop
 from aigc_models.loop_settings import TrainingProgress
 from aigc_models.seeds import derive_seed
 

@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from aigc_models.checkpoint import CheckpointError, read_tensors, write_tensors
 from aigc_models.data_parallel import SharedLoss, from_first, is_first, share_file, sums, world_size
+from aigc_models.device import autocast
 from aigc_models.loop_settings import LoopSettings, TrainingProgress
 from aigc_models.tracing import TRACE_SUFFIX, tracing
 
@@ -79,18 +80,6 @@ class Task:
     """A picture [C, H, W] in uint8 of what the validated weights make."""
 
 
-def resolve_device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
-
-
-def autocast(settings: LoopSettings, device: torch.device) -> torch.autocast:
-    on_auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    enabled = settings.precision == "bfloat16" or (settings.precision == "auto" and on_auto)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
 def build_optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
     matrices = [p for p in network.parameters() if p.dim() > 1]
     vectors = [p for p in network.parameters() if p.dim() <= 1]
@@ -117,7 +106,7 @@ class GradientStep:
         self.optimisers = (build_optimiser(network, settings),)
 
     def __call__(self, batch: Any) -> tuple[dict[str, float], int]:
-        with autocast(self.settings, self.device):
+        with autocast(self.settings.precision, self.device):
             loss, num_tokens = self.loss(batch)
         descend(loss, self.optimisers[0], self.settings.max_gradient_norm)
         return {"train": float(loss.detach())}, num_tokens
@@ -231,7 +220,7 @@ class TrainingLoop:
         current = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.set_weights(self.average)
         self.network.eval()
-        with torch.no_grad(), autocast(self.settings, self.device):
+        with torch.no_grad(), autocast(self.settings.precision, self.device):
             counters.val_loss = from_first(lambda: self.task.validate(self.network))
             if is_first() and self.task.samples and counters.num_validated % self.settings.samples_every == 0:
                 writer.add_image("samples", self.task.samples(self.network), counters.step)

@@ -17,11 +17,12 @@ from aigc_models.batching import BatchSchedule
 from aigc_models.bert import BERT, choose
 from aigc_models.checkpoint import METRICS, write_json
 from aigc_models.data_parallel import is_first
+from aigc_models.device import resolve_device
 from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_out, left_padded, split_keys, windows
 from aigc_models.item_knn import ItemKNN
 from aigc_models.item_loss import item_loss
 from aigc_models.item_networks import MASK, NUM_SPECIAL, PAD, build_item_network
-from aigc_models.loop import Task, TrainingLoop, resolve_device
+from aigc_models.loop import Task, TrainingLoop
 from aigc_models.loop_settings import TrainingProgress
 from aigc_models.rank_metrics import coverage, hit_rate, ndcg, popularity_lift, ranks, ranks_among
 from aigc_models.recommender import Recommender, batches_by_length

@@ -20,8 +20,9 @@ from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_js
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.data_parallel import is_first
 from aigc_models.delexicalisation import lexicalise
+from aigc_models.device import resolve_device
 from aigc_models.families import TextNetwork, build_network, network_options
-from aigc_models.loop import LoopResult, Task, TrainingLoop, resolve_device
+from aigc_models.loop import LoopResult, Task, TrainingLoop
 from aigc_models.loop_settings import TrainingProgress
 from aigc_models.markers import learn_markers
 from aigc_models.metrics import text_metrics

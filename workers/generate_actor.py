@@ -49,6 +49,8 @@ class GenerateActor:
         """Opens the store and loads the plan's model, if it is another one; returns the node's address."""
         import torch
 
+        from aigc_models.device import granted_device
+
         started = time.monotonic()
         self._reporter.progress(0, "loading the model")
         self._plan, self._has_traced = plan, False
@@ -56,7 +58,7 @@ class GenerateActor:
         self._storage, self._job = open_storage(self._settings, is_in_use=True), find_job(plan.job)
         settings = self._job.parse_settings(plan.settings)
         torch.set_num_threads(settings.threads)
-        device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
+        device = str(granted_device(settings.num_gpus))
         if self._model is None or self._model[:2] != (plan.model, device):
             self._model = None  # two at once might not fit
             self._model = (plan.model, device, load_model(plan.model.name, files, device))

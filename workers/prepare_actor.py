@@ -32,6 +32,8 @@ class PrepareActor:
         """Writes the plan's prepared rows; where another one was first, its rows count."""
         import torch
 
+        from aigc_models.device import granted_device
+
         plan, job = self._plan, find_job(self._plan.job)
         assert plan.prepared is not None
         assert job.preparation is not None
@@ -39,7 +41,7 @@ class PrepareActor:
         open_store = partial(open_storage, self._settings, is_in_use=True)
         storage, settings = open_store(), job.parse_settings(plan.settings)
         torch.set_num_threads(settings.threads)
-        device = "cuda" if settings.num_gpus and torch.cuda.is_available() else "cpu"
+        device = str(granted_device(settings.num_gpus))
         pin = plan.prepared.model
         model = load_model(pin.name, fetch_model(storage, pin.name, pin.version), device)
         preparer = job.preparation.start(open_store, plan, model, settings, self._reporter.progress)

@@ -155,10 +155,9 @@ class RowGenerator:
             return Failure(ids[0], str(exc) or type(exc).__name__, traceback.format_exc(), is_out_of_memory(exc))
 
     def _shrink(self, num_rows: int, failure: Failure) -> None:
-        import torch  # noqa: PLC0415  # takes a second that the driver, which knows this file, need not wait for
+        from aigc_models.device import release_memory  # noqa: PLC0415  # drivers know this file, and need no torch
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
         if num_rows == 1:
             raise OutOfMemory(f"ran out of memory with row {failure.row_id} alone: {failure.error}")
         self._max_rows = (num_rows + 1) // 2

@@ -88,7 +88,7 @@ class TrainActor:
     def _score_champion(self, examples: Any) -> dict[str, dict[str, float]]:
         """The champion's metrics on what this training held out; none of one that this code cannot read any more."""
         from aigc_models.checkpoint import CheckpointError
-        from aigc_models.loop import resolve_device
+        from aigc_models.device import resolve_device
 
         found = read_champion(self._storage, self._training.name)
         if found is None:
