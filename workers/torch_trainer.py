@@ -59,12 +59,12 @@ def run_group(
         try:
             return trainer.fit().return_value
         except WorkerGroupError as exc:
-            raise _blamed(exc.worker_failures) from exc
+            raise blamed(exc.worker_failures) from exc
         except (TrainingFailedError, RayError) as exc:
             raise ActorLost(f"lost its workers: {first_line(exc)}") from exc
 
 
-def _blamed(failures: dict[int, Exception]) -> Exception:
+def blamed(failures: dict[int, Exception]) -> Exception:
     """Of all workers' failures the one to be dealt with: when one is lost, the others lose their connection to it."""
     for failure in failures.values():
         if isinstance(failure, NightshiftError):

@@ -42,6 +42,8 @@ pytestmark = pytest.mark.timeout(200)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster, cluster.second_node(num_cpus=1):
         yield cluster
+        for actor in ray.util.list_named_actors(all_namespaces=True):
+            ray.kill(ray.get_actor(**actor))  # a node that is to end waits for it, up to half a minute
 
 
 @pytest.fixture(scope="module")

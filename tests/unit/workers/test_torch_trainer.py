@@ -1,0 +1,23 @@
+import pytest
+
+from infra.errors import InputError
+from workers.remote_actor import ActorLost
+from workers.torch_trainer import blamed
+
+LOST_OTHERS = ActorLost("it has lost the others: connection closed by peer")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_one_worker_raised_counts_more_than_what_the_others_lost_by_it(place: int) -> None:
+    raised = InputError("row 3: no name")
+    assert blamed({place: raised, 1 - place: LOST_OTHERS}) is raised
+
+
+def test_the_worker_that_died_is_named_not_those_that_lost_their_connection_to_it() -> None:
+    found = blamed({0: LOST_OTHERS, 1: RuntimeError("the process is gone\nmore")})
+    assert isinstance(found, ActorLost)
+    assert str(found) == "lost worker 1: the process is gone"
+
+
+def test_where_all_lost_each_other_the_first_is_named() -> None:
+    assert str(blamed({0: LOST_OTHERS, 1: LOST_OTHERS})) == f"lost worker 0: {LOST_OTHERS}"
