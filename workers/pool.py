@@ -24,14 +24,12 @@ from workers.part import Receipt
 from workers.plan import Plan
 from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor, wait_for
 from workers.reports import LogLine, Watcher
+from workers.room import num_to_wait
 
 MAX_FAILED_SHARDS = 3
 """So many failed shards are no accident any more: the run stops at once."""
 GROW_EVERY_S = 5.0
 """How often the cluster is asked whether it has room for more actors: nodes may join."""
-FEWEST_WAITING = 64
-"""So many actors may wait for room, or as many as run: a cluster that may have thousands is asked for them in steps, as
-Ray adds its nodes in steps, since each one that waits costs the driver and Ray as much as one that runs."""
 SHARDS_IN_HAND = 2
 """Shards of one actor: while it generates the rows of one, it writes the last one's or reads the next one's."""
 
@@ -194,12 +192,9 @@ class Pool:
         self._ask_for_room(num_running)
 
     def _ask_for_room(self, num_running: int) -> None:
-        """Lets as many actors wait for room as there is work for: for them an autoscaler adds nodes.
-
-        None where the actors that run outnumber the shards that nobody has: each of these is soon with one of them.
-        """
+        """Lets actors wait for room: for them an autoscaler adds nodes."""
         waiting = [place for place in self._places if place.actor and not place.is_running]
-        wanted = 0 if len(self._queue) < num_running else min(len(self._queue), max(FEWEST_WAITING, num_running))
+        wanted = num_to_wait(len(self._queue), num_running)
         for place in waiting[wanted:]:
             place.clear()
         for place in islice(self._empty_places(), max(0, wanted - len(waiting))):

@@ -12,6 +12,9 @@ DRIVER_SHARE = 0.5
 """CPUs left for whatever else runs on the cluster: actors that hold every CPU make other work wait for ever."""
 PRECISION = 1e-6
 """Ray counts in ten-thousandths: a third of a GPU fits three times."""
+FEWEST_WAITING = 64
+"""So many actors may wait at once, or as many as run: a cluster that may have thousands is asked for them in steps, as
+Ray adds its nodes in steps, since each one that waits costs the driver and Ray as much as one that runs."""
 MAX_KINDS_TOLD = 6
 
 
@@ -82,6 +85,14 @@ def num_actors(needs: Needs, cluster: Sequence[Nodes], wanted: int, num_shards: 
     if num_cpus - fitting * needs.resources["CPU"] < DRIVER_SHARE:
         fitting -= 1
     return max(1, min(fitting, num_shards, wanted or fitting))
+
+
+def num_to_wait(num_shards: int, num_running: int) -> int:
+    """How many actors are to wait for room while nobody has begun with `num_shards`: no more than these.
+
+    None where the actors that run outnumber the shards: each of these is soon with one of them.
+    """
+    return 0 if num_shards < num_running else min(num_shards, max(FEWEST_WAITING, num_running))
 
 
 def _room(cluster: Sequence[Nodes], needs: Needs) -> int:

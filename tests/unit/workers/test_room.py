@@ -3,7 +3,7 @@ import re
 import pytest
 
 from infra.errors import ServiceError
-from workers.room import Needs, Nodes, num_actors, with_groups
+from workers.room import Needs, Nodes, num_actors, num_to_wait, with_groups
 
 HEAD = Nodes({"CPU": 3.0, "memory": 8e9})
 GPU_GROUP = Nodes({"CPU": 4.0, "GPU": 2.0}, count=8, group="gpu")
@@ -57,6 +57,14 @@ def test_no_gpus_are_added_for_actors_that_need_none_unless_there_is_nothing_els
     assert num_actors(needs(), [HEAD, GPU_GROUP], 0, 100) == 2
     assert num_actors(needs(), [Nodes({"CPU": 4.0, "GPU": 2.0}), GPU_GROUP], 0, 100) == 3
     assert num_actors(needs(4), [HEAD, GPU_GROUP], 0, 100) == 8
+
+
+@pytest.mark.parametrize(
+    ("num_shards", "num_running", "expected"),
+    [(13, 0, 13), (1_000_000, 0, 64), (1_000_000, 64, 64), (1_000_000, 500, 500), (5, 5, 5), (4, 5, 0), (0, 0, 0)],
+)
+def test_actors_wait_as_long_as_there_is_work_for_them(num_shards: int, num_running: int, expected: int) -> None:
+    assert num_to_wait(num_shards, num_running) == expected
 
 
 def test_nodes_with_a_gpu_are_not_of_the_group_without() -> None:
