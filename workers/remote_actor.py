@@ -16,6 +16,8 @@ from workers.room import Needs
 from workers.rows import is_out_of_memory
 
 REPORT_EVERY_S = 1.0
+SIGNALS_EVERY_S = 1.0
+"""Ray's `get_check_signal_interval_milliseconds`."""
 LONGEST_BEAT_S = 5.0
 """The time between two looks at an actor counts no longer than this: a driver that was held up blames nobody."""
 PENDING_WARNING_S = 60.0
@@ -26,12 +28,13 @@ MAX_ATTEMPTS = 3
 
 
 def wait_for(calls: list[Any], timeout_s: float, *, num_returns: int = 1) -> list[Any]:
-    """The calls that have ended, once there are so many or the time is over.
+    """The calls that have ended, once there are so many or the time is over, a second at the most.
 
-    Raises what a signal's handler raised meanwhile, as itself: Ray makes a SystemError of a cancelled run.
+    Raises what a signal's handler raised meanwhile, as itself: Ray makes a SystemError of it when it stops waiting. It
+    looks for signals once a second and forgets at the second look what the first one found.
     """
     try:
-        ended: list[Any] = ray.wait(calls, num_returns=num_returns, timeout=timeout_s)[0]
+        ended: list[Any] = ray.wait(calls, num_returns=num_returns, timeout=min(timeout_s, SIGNALS_EVERY_S))[0]
     except SystemError as exc:
         raise exc.__cause__ or exc from None
     return ended

@@ -154,7 +154,7 @@ def test_a_trace_is_asked_for_with_a_setting_that_changes_no_row(night: Night) -
 
 def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night) -> None:
     day = "2026-11-13"
-    run = night.start("run", JOB, "--date", day, *SLOWLY[:-1], "num_candidates=1000")
+    run = night.start("run", JOB, "--date", day, *SLOWLY[:-1], "num_candidates=4000")
 
     def work() -> dict[str, Any]:
         return json.loads(night.run("status", "--json"))["work"]

@@ -256,12 +256,13 @@ def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(c
         signal.raise_signal(signal.SIGTERM)
 
     other = ray.remote(threading.Event).options(num_cpus=0).remote()
+    call = other.wait.remote()
     before = signal.signal(signal.SIGTERM, terminate)
     sender = threading.Thread(target=send_once_it_waits)
     sender.start()
     try:
         with pytest.raises(Terminated):
-            wait_for([other.wait.remote()], 60)
+            wait_for([call], 60)
     finally:
         signal.signal(signal.SIGTERM, before)
         sender.join()
