@@ -76,6 +76,7 @@ class ModelDeclaration:
         family = self.quick["family"] if quick else family or suited
         if family not in self.families:
             raise InputError(f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}")
-        given = {key: value for key, value in overrides.items() if key != "family"}
+        if "family" in overrides:
+            raise InputError(f"family is no setting: `--model {overrides['family']}`, or the form's field family")
         preset = self.quick if quick else {}
-        return override(self.default_settings(family, **found), {**preset, **given}, f"training {self.name}")
+        return override(self.default_settings(family, **found), {**preset, **overrides}, f"training {self.name}")
