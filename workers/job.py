@@ -32,7 +32,8 @@ class JobSettings:
     batch_rows: int = 64
     """Rows that go through the model together; batches never cross a shard."""
     threads: int = 1
-    """CPU threads of one actor: a setting of the plan, since sums differ in their last bits with it."""
+    """CPU threads of one actor, for torch and for making PNG beside it: a setting of the plan, since sums differ in
+    their last bits with it."""
     num_gpus: float = 0.0
     """GPUs, or a share of one, for one actor."""
     error_budget: float = 0.01

@@ -4,15 +4,18 @@
 
 One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie on SeaweedFS. The
 partition is planned, generated, checked and published; Ray Data reads the same files, maps batches with an actor that
-holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing. They take
-turns, in the environment of actors. Then one partition after the other, whose actors it takes over; then shards without
-any rows: how many a second, and what it takes to go on where one of them is missing and to publish them.
+holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing; its process
+is as fresh as the actors of the others. They take turns, in the environment of actors. Then one partition after the
+other, whose actors it takes over; then shards without any rows: how many a second, and what it takes to go on where one
+of them is missing and to publish them.
 """
 
 import argparse
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -90,6 +93,11 @@ def bare_loop(folder: Path, rows: pa.Table) -> float:
     RowGenerator(JOB, model, "bare", settings).complete(result, rows, 1, lambda done: None)
     result.table()
     return time.monotonic() - started
+
+
+def fresh_bare_loop(folder: Path, rows: pa.Table) -> float:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(bare_loop, folder, rows).result()
 
 
 @dataclass(slots=True)
@@ -220,7 +228,7 @@ def take_turns(
     settings: Settings, storage: Storage, version: ModelVersion, folder: Path, rows: pa.Table, peaks: Peaks, number: int
 ) -> Round:
     return Round(
-        bare_loop(folder, rows),
+        fresh_bare_loop(folder, rows),
         whole_partition(settings, storage, version, number, peaks),
         ray_data(storage, folder, number),
     )
@@ -256,7 +264,7 @@ def main() -> None:
             settings, peaks = stored.model_copy(update={"ray_address": cluster.address}), Peaks(cluster)
             version = train(storage, folder, texts, args.train_s)
             probe = products(folder / "probe", 300, 0)
-            rate = len(probe) / bare_loop(folder, probe)
+            rate = len(probe) / fresh_bare_loop(folder, probe)
             ray.data.DataContext.get_current().enable_progress_bars = False
             for seconds in args.seconds:
                 rows = products(folder / f"{seconds}", max(20, int(rate * seconds)), 0)

@@ -70,7 +70,7 @@ def order_images(storage: Storage, snapshot: Snapshot, settings: ImageSettings) 
 def generate(
     model: "CheckedImageModel", batch: pa.Table, row_seeds: Sequence[int], settings: ImageSettings
 ) -> pa.Table:
-    """A picture for each row; pictures become PNG in a second thread while further ones are generated."""
+    """A picture for each row; pictures become PNG in `threads` further threads while the next ones are generated."""
     places = {name: place for place, name in enumerate(model.label_names)}
     names = batch["label_name"].to_pylist()
     unknown = sorted(set(names) - places.keys())
@@ -78,9 +78,9 @@ def generate(
         raise InputError(
             f"the model has learned no class {unknown[0]!r}: train it anew with `nightshift train product_images`"
         )
-    with ThreadPoolExecutor(1) as encoder:
+    with ThreadPoolExecutor(settings.threads) as encoders:
         groups = model.generate([places[name] for name in names], row_seeds, settings.checks())
-        encoded = [encoder.submit(_image_rows, group, batch["image_id"]) for group in groups]
+        encoded = [encoders.submit(_image_rows, group, batch["image_id"]) for group in groups]
     rows = [row for future in encoded for row in future.result()]
     found = pa.Table.from_pylist(sorted(rows, key=lambda row: row.pop("place")), pa.schema(IMAGE_COLUMNS))
     for name in found.column_names:

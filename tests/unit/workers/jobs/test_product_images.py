@@ -50,6 +50,11 @@ def test_a_picture_does_not_depend_on_the_batch(tiny_model: CheckedImageModel) -
     assert len(set(whole.table()["image"].to_pylist()[0]["bytes"])) > 1
 
 
+def test_pictures_that_several_threads_encode_are_the_same(tiny_model: CheckedImageModel) -> None:
+    one, three = (made(tiny_model, 600, threads=n, **FILTERS_OFF).table() for n in (1, 3))
+    assert three["image"].equals(one["image"])
+
+
 def test_what_no_candidate_makes_right_is_set_aside_with_the_reason(
     tiny_model: CheckedImageModel,
     monkeypatch: pytest.MonkeyPatch,
