@@ -24,9 +24,13 @@ def granted_device(num_gpus: float) -> torch.device:
 
 
 def autocast(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.autocast:
-    """auto: bfloat16 on CUDA devices that have it; on CPUs it slowed models of this size down."""
-    on_auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    enabled = precision == "bfloat16" or (precision == "auto" and on_auto)
+    """bfloat16 where the device has it. auto: on CUDA only; on CPUs it slowed models of this size down.
+
+    CUDA devices older than Ampere only emulate it, which is slower than float32.
+    """
+    is_cuda = device.type == "cuda"
+    has_it = not is_cuda or torch.cuda.is_bf16_supported(including_emulation=False)
+    enabled = has_it and (precision == "bfloat16" or (precision == "auto" and is_cuda))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 

@@ -174,6 +174,7 @@ class WhitenedLatents:
 
 
 def grid(images_BHWC: Tensor, num_columns: int) -> Tensor:
-    """One picture [C, H, W] of many, row by row."""
-    rows = [torch.cat(list(row), dim=1) for row in images_BHWC.split(num_columns) if len(row) == num_columns]
+    """One picture [C, H, W] of many, row by row; what does not fill a row is left out, unless there is only that."""
+    width = min(num_columns, len(images_BHWC))
+    rows = [torch.cat(list(row), dim=1) for row in images_BHWC.split(width) if len(row) == width]
     return torch.cat(rows, dim=0).permute(2, 0, 1)

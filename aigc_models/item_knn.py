@@ -34,7 +34,9 @@ class ItemKNN:
         self.neighbours_VN, self.similarities_VN = neighbours_VN, similarities_VN
 
     @classmethod
-    def fit(cls, sequences: Sequences, vocab_size: int, *, num_neighbours: int = 200) -> "ItemKNN":
+    def fit(
+        cls, sequences: Sequences, vocab_size: int, *, num_neighbours: int = 200, device: torch.device | None = None
+    ) -> "ItemKNN":
         first_P, second_P, weights_P = weighted_pairs(sequences, vocab_size)
         scale_V = (np.bincount(sequences.tokens_N, minlength=vocab_size) + SHRINKAGE) ** POWER
         similarities_P = weights_P / (scale_V[first_P] * scale_V[second_P])
@@ -46,10 +48,10 @@ class ItemKNN:
         similarities_VN = np.zeros((vocab_size, num_neighbours), dtype=np.float32)
         neighbours_VN[first_P[near_P], place_P[near_P]] = second_P[near_P]
         similarities_VN[first_P[near_P], place_P[near_P]] = similarities_P[near_P]
-        return cls(torch.from_numpy(neighbours_VN), torch.from_numpy(similarities_VN))
+        return cls(torch.from_numpy(neighbours_VN).to(device), torch.from_numpy(similarities_VN).to(device))
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
-        """[B, V]; 0 for items that are near to none of the history."""
+        """[B, V], where the neighbours are; 0 for items that are near to none of the history."""
         device = self.neighbours_VN.device
         read_BT = left_padded([history[-MAX_READ:] for history in histories]).to(device)
         weighted_BTN = self.similarities_VN[read_BT] * recency(read_BT)[:, None]

@@ -62,7 +62,7 @@ def train_recommender(
     torch.manual_seed(settings.seed)
     device = resolve_device(settings.device)
     network = build_item_network(settings.family, len(items), settings.network_options()).to(device)
-    knn = ItemKNN.fit(training, items.vocab_size)
+    knn = ItemKNN.fit(training, items.vocab_size, device=device)
     counts_V = torch.from_numpy(np.bincount(training.tokens_N, minlength=items.vocab_size)).float()
     popularity_V = (counts_V / counts_V.sum()).to(device)
     model = Recommender(settings.family, network, knn, items, popularity_V, max_items=settings.max_items)

@@ -1,4 +1,5 @@
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -32,3 +33,9 @@ def test_auto_is_the_cpu_in_float32_where_there_is_no_cuda() -> None:
 def test_bfloat16_is_to_be_had_by_name() -> None:
     with autocast("bfloat16", CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not autocast(precision, torch.device("cuda"))._enabled

@@ -5,7 +5,7 @@ from aigc_models.image_classifier import train_classifier
 from aigc_models.image_data import to_network
 from aigc_models.image_families import build_image_network
 from aigc_models.image_settings import default_image_settings
-from aigc_models.image_tasks import NUM_VIEWS, ImageCorpus, finish, generator_task, posteriors
+from aigc_models.image_tasks import NUM_VIEWS, ImageCorpus, finish, generator_task, grid, posteriors
 from aigc_models.images import ImageModel
 from aigc_models.vae import VAE
 
@@ -70,3 +70,9 @@ def test_validation_is_a_distance_and_samples_are_a_grid() -> None:
     assert task.validate(torch.nn.Identity()) > 0
     assert task.samples is not None
     assert task.samples(torch.nn.Identity()).shape == (1, 2 * 28, 8 * 28)
+
+
+def test_a_grid_has_whole_rows_or_the_few_pictures_there_are() -> None:
+    pictures_BHWC = torch.zeros(11, 4, 4, 1)
+    assert grid(pictures_BHWC, 5).shape == (1, 8, 20)
+    assert grid(pictures_BHWC[:3], 5).shape == (1, 4, 12)

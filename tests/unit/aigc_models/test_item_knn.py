@@ -46,3 +46,8 @@ def test_what_the_items_of_a_history_add_is_the_score() -> None:
     torch.testing.assert_close(near_BTK.sum(dim=1)[0], scores_BV[0, [4, 3]])
     torch.testing.assert_close(near_BTK.sum(dim=1)[1], scores_BV[1, [4, 2]])
     assert float(near_BTK[1, 0].abs().max()) == 0.0, "padding adds nothing"
+
+
+def test_neighbours_lie_on_the_device_and_so_do_the_scores() -> None:
+    knn = ItemKNN.fit(as_sequences([[2, 3], [5, 4]]), 6, device=torch.device("meta"))
+    assert knn.scores([np.array([2])]).device.type == "meta"
