@@ -28,7 +28,7 @@ def halves(num: int) -> LabelledImages:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_trained_on_the_gpu_makes_pictures_of_its_classes_there(family: str, tmp_path: Path) -> None:
     settings = default_image_settings(
-        family, max_steps=200, cpu_budget_s=None, num_scored=64, classifier_steps=40, device="cuda"
+        family, max_steps=400, cpu_budget_s=None, num_scored=64, classifier_steps=40, device="cuda"
     )
     train_checked_image_model(halves(400), NAMES, tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
     model = CheckedImageModel.load(tmp_path / "model", device="cuda")

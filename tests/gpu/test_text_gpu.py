@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.mark.parametrize("family", ["gpt", "lstm", "gru", "rnn"])
 def test_a_model_trained_on_the_gpu_writes_faithful_texts_there(family: str, tmp_path: Path) -> None:
     settings = TrainingSettings(
-        family=family, width=48, num_layers=2, num_heads=2, max_steps=200, cpu_budget_s=None, device="cuda"
+        family=family, width=48, num_layers=2, num_heads=2, max_steps=400, cpu_budget_s=None, device="cuda"
     )
     train_text_model(examples(300), tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
     model = TextModel.load(tmp_path / "model", device="cuda")
