@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -33,6 +34,7 @@ STEPS = 200
 LONG_STEPS = 1500
 """So many that a training is still at it when its progress is heard, which is asked for once a second."""
 HEAD, SECOND = "ray", "second"
+SECOND_CPUS = 2
 OF_THE_CLUSTER = "AutoscalingCoordinator"
 """An actor that Ray starts once on a cluster for all who ask for room, and never ends."""
 pytestmark = pytest.mark.timeout(200)
@@ -40,7 +42,7 @@ pytestmark = pytest.mark.timeout(200)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster, cluster.second_node(num_cpus=1):
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster, cluster.second_node(SECOND_CPUS):
         yield cluster
         for actor in ray.util.list_named_actors(all_namespaces=True):
             ray.kill(ray.get_actor(**actor))  # a node that is to end waits for it, up to half a minute
@@ -69,6 +71,7 @@ def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
     assert {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)} <= {OF_THE_CLUSTER}
     parts = ("Train", "RayTrain", "Synchronization", "PlacementGroup", "Dataset", "Preemption")
     wait_until(lambda: not any(cluster.actor_processes(part) for part in parts), "the end of all actors")
+    assert {room["state"] for room in ray.util.placement_group_table().values()} <= {"REMOVED"}
     wait_until(lambda: ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"], "free room")
 
 
@@ -175,6 +178,23 @@ def test_a_training_that_is_cancelled_leaves_no_worker(settings: Settings, stora
         run.finish(run.plan(max_steps=LONG_STEPS, seed=1))
 
 
+def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
+    settings: Settings, storage: Storage
+) -> None:
+    other = ray.remote(threading.Event).options(num_cpus=HEAD_CPUS).remote()
+    ray.get(other.is_set.remote())
+    run = Run(settings, storage)
+
+    def cancel(done: float) -> None:
+        rooms = [room for room in ray.util.placement_group_table().values() if room["state"] == "PENDING"]
+        if rooms:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        train(settings, storage, run.plan(seed=3, num_workers=SECOND_CPUS + 1), Watcher(run.lines.append, cancel))
+    ray.kill(other)
+
+
 def test_what_a_worker_raises_ends_the_training_at_once(settings: Settings, storage: Storage) -> None:
     run = Run(settings, storage)
     training = run.plan(seed=2)
@@ -188,7 +208,8 @@ def test_what_a_worker_raises_ends_the_training_at_once(settings: Settings, stor
 def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(settings: Settings, storage: Storage) -> None:
     run = Run(settings, storage)
     with pytest.raises(
-        ServiceError, match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS}: .* Lower"
+        ServiceError,
+        match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS + SECOND_CPUS - 1}: .* Lower",
     ):
         run.finish(run.plan(num_workers=9))
     with pytest.raises(ServiceError, match=rf"needs {HEAD_CPUS + 1} CPUs"):
