@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2._internal.execution.worker_group import DefaultPlacementGroupHandle, WorkerGroup
 from ray.util.placement_group import PlacementGroup
 
@@ -47,6 +48,15 @@ class TrainingController(TrainController):
     worker_group_cls = _Workers
 
 
+class _AskingNobody(FixedScalingPolicy):
+    """Ray Train would ask for nodes through an actor that stays on the cluster for ever, and whose node takes half a
+    minute to end; of a training that is killed its request would live on for minutes. The room asks by itself."""
+
+    def after_controller_start(self, train_run_context: Any) -> None: ...
+
+    def _maybe_send_resource_request(self) -> None: ...
+
+
 class _Trainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         """Without actors that are of no use here: one that deals out Ray Data's data sets, and the cleaner of placement
@@ -57,6 +67,7 @@ class _Trainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        arguments["scaling_policy"] = _AskingNobody(arguments["train_run_context"].scaling_config)
         controller: Any = ray.remote(TrainingController).options(num_cpus=0, label_selector=here).remote(**arguments)
         ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())
