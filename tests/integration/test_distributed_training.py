@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -40,7 +41,11 @@ pytestmark = pytest.mark.timeout(200)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster, cluster.second_node(SECOND_CPUS):
+    folder, second = tmp_path_factory.mktemp("cluster"), ["--labels=zone=b", '--resources={"scratch": 2}']
+    with (
+        running_cluster(folder, options=["--labels=zone=a"]) as cluster,
+        cluster.second_node(SECOND_CPUS, second),
+    ):
         yield cluster
 
 
@@ -127,6 +132,30 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
     again = Run(settings, storage)
     assert again.finish(again.plan()) == version
     assert again.said("was already trained on just this")
+
+
+@pytest.mark.parametrize(
+    ("place", "seed"), [({"actor_labels": {"zone": "b"}}, 4), ({"actor_resources": {"scratch": 1.0}}, 5)]
+)
+def test_workers_are_on_the_node_with_the_labels_or_resources(
+    cluster: Cluster, settings: Settings, storage: Storage, place: dict[str, Any], seed: int
+) -> None:
+    placed = settings.model_copy(update=place)
+    num_on: dict[str, int] = {}
+    left: list[float] = []
+
+    def look() -> bool:
+        num_on.update((node, len(cluster.actor_processes("RayTrainWorker", node))) for node in (HEAD, SECOND))
+        left.append(ray.available_resources().get("scratch", 0.0))
+        return True
+
+    run = Run(placed, storage, look)
+    with pytest.raises(ServiceError, match=rf"num_workers={SECOND_CPUS + 1} .* has room for {SECOND_CPUS}: "):
+        run.finish(run.plan(num_workers=SECOND_CPUS + 1))
+    run.finish(run.plan(seed=seed))
+    assert num_on == {HEAD: 0, SECOND: 2}
+    assert left == [0.0 if "actor_resources" in place else 2.0]
+    assert run.warnings == []
 
 
 def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
