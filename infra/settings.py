@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         (), description="what Ray's autoscaler may add, as a JSON list of objects: name, max_nodes, resources, labels"
     )
     stall_timeout_s: float = Field(600, gt=0, description="an actor without progress for so long is replaced")
+    node_wait_s: float = Field(
+        1800, ge=0, description="how long runs wait for nodes where none is there that could hold an actor"
+    )
     server_wait_s: float = Field(300, ge=0, description="how long runs wait for a Prefect server that went away")
     price_per_hour: float = Field(
         0.0, ge=0, description="of one actor, for the costs on the overview; 0: none are shown"

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError, RaySystemError
+from ray.util.placement_group import PlacementGroup, placement_group
 
 from infra.errors import ServiceError, SettingsError
 from infra.settings import Settings
@@ -97,17 +98,29 @@ def pool_size(settings: Settings, wanted: int, num_shards: int, num_cpus: float,
     Nodes that an autoscaler may add count as well: actors that wait are what it adds them for. Raises ServiceError at
     once when no node will ever hold even one actor.
     """
-    needs = Needs({"CPU": num_cpus, "GPU": num_gpus} | settings.actor_resources, settings.actor_labels)
-    return num_actors(needs, _largest_cluster(settings), wanted, num_shards)
+    needs = actor_needs(settings, num_cpus, num_gpus)
+    return num_actors(needs, largest_cluster(settings), wanted, num_shards)
+
+
+def actor_needs(settings: Settings, num_cpus: float, num_gpus: float) -> Needs:
+    return Needs({"CPU": num_cpus, "GPU": num_gpus} | settings.actor_resources, settings.actor_labels)
+
+
+def reserve_room(needs: Needs, num_workers: int) -> PlacementGroup:
+    """The room of so many workers, spread over nodes: held, or waited for, until it is removed or this process ends."""
+    bundle = {kind: amount for kind, amount in needs.resources.items() if amount}
+    selectors = [dict(needs.labels)] * num_workers if needs.labels else None
+    return placement_group([bundle] * num_workers, strategy="SPREAD", bundle_label_selector=selectors)
 
 
 def has_gpus(settings: Settings) -> bool:
     """Whether a node where actors may be has a GPU, or one that may be added."""
     whole = Needs({"GPU": 1.0}, settings.actor_labels)
-    return any(nodes.room(whole) for nodes in _largest_cluster(settings))
+    return any(nodes.room(whole) for nodes in largest_cluster(settings))
 
 
-def _largest_cluster(settings: Settings) -> list[Nodes]:
+def largest_cluster(settings: Settings) -> list[Nodes]:
+    """The nodes there are, and of each group those that an autoscaler may add to them."""
     live = [Nodes(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
     groups = [Nodes(group.resources, group.labels, group.max_nodes, group.name) for group in settings.node_groups]
     return with_groups(live, groups)

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,7 +17,7 @@ import ray
 
 from infra.errors import GenerationError, OutOfMemory, ServiceError
 from infra.settings import Settings
-from workers.cluster import actor_options, is_wanted_by_others
+from workers.cluster import actor_needs, actor_options, is_wanted_by_others, largest_cluster
 from workers.generate_actor import GenerateActor
 from workers.idle_actors import IDLE_ACTORS, ActorKind
 from workers.model_files import ModelFiles
@@ -25,6 +26,7 @@ from workers.plan import Plan
 from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor, wait_for
 from workers.reports import LogLine, Watcher
 from workers.room import num_to_wait
+from workers.waiting import Waiting
 
 MAX_FAILED_SHARDS = 3
 """So many failed shards are no accident any more: the run stops at once."""
@@ -89,6 +91,8 @@ class Pool:
         self._settings, self._plan, self._watcher = settings, plan, watcher
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
+        needs = actor_needs(settings, self._kind.num_cpus, self._kind.num_gpus)
+        self._waiting = Waiting(needs, 1, partial(largest_cluster, settings), settings.node_wait_s, watcher)
         self._size = size
         self._most = size()
         self._places: list[Place] = []
@@ -117,7 +121,8 @@ class Pool:
         """Yields one receipt for each shard, as they end.
 
         A shard that loses MAX_ATTEMPTS actors has failed. Raises GenerationError once the others are done, or
-        MAX_FAILED_SHARDS have failed; at once what an actor itself raised, such as a model that cannot be loaded.
+        MAX_FAILED_SHARDS have failed; at once what an actor itself raised, such as a model that cannot be loaded;
+        ServiceError where the nodes that it waits for do not come.
         """
         self._queue.extend(shards)
         left = len(self._queue)
@@ -171,8 +176,10 @@ class Pool:
         actors = [place.actor for place in self._places if place.actor]
         for actor in actors:
             actor.listen()
-        if actors and not any(actor.node for actor in actors):
-            actors[0].tell_if_waiting()
+        if self._is_aside or not actors or any(actor.node for actor in actors):
+            self._waiting.end()
+        else:
+            self._waiting.go_on(actors[0].label)
         self._watcher.on_progress(sum(actor.done for actor in actors))
 
     def _hear_last_words(self) -> None:

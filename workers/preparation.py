@@ -4,7 +4,7 @@ import logging
 
 from infra.settings import Settings
 from infra.storage import Storage
-from workers.cluster import connect
+from workers.cluster import actor_needs, connect
 from workers.plan import Plan
 from workers.prepare_actor import PrepareActor
 from workers.prepared_rows import find_prepared
@@ -23,8 +23,7 @@ def prepare_rows(settings: Settings, storage: Storage, plan: Plan, watcher: Watc
         PrepareActor,
         settings,
         plan,
-        num_cpus=plan.settings["threads"],
-        num_gpus=plan.settings["num_gpus"],
+        needs=actor_needs(settings, plan.settings["threads"], plan.settings["num_gpus"]),
         label="preparation",
         watcher=watcher,
         advice="Give the actor a larger node, or lower max_history",

@@ -3,24 +3,21 @@
 Ray's errors end here: an actor that is gone is an ActorLost, whatever an actor raised is an error of ours.
 """
 
-import logging
 import time
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory
-from workers.reports import LogLine, Report, Watcher
-from workers.room import Needs
+from workers.reports import Report, Watcher
 from workers.rows import is_out_of_memory
+from workers.waiting import LONGEST_BEAT_S
 
 REPORT_EVERY_S = 1.0
 SIGNALS_EVERY_S = 1.0
 """Ray's `get_check_signal_interval_milliseconds`."""
-LONGEST_BEAT_S = 5.0
-"""The time between two looks at an actor counts no longer than this: a driver that was held up blames nobody."""
-PENDING_WARNING_S = 60.0
 NODE_DIED, NEVER_RAN = "its node has died", "The actor never ran"
 """Of Ray's texts, which alone tell this."""
 MAX_ATTEMPTS = 3
@@ -50,22 +47,27 @@ class ActorLost(Exception):
 
 
 class RemoteActor:
-    """An actor that has `report`. `label` names it in log lines, with its node once that is known and it runs."""
+    """An actor that has `report`. `label` names it in log lines, with its node once that is known and it runs. `room`
+    is that of others whom it starts, given back at its end."""
 
     def __init__(
-        self, actor_class: type, options: dict[str, Any], *arguments: Any, label: str, watcher: Watcher
+        self,
+        actor_class: type,
+        options: dict[str, Any],
+        *arguments: Any,
+        label: str,
+        watcher: Watcher,
+        room: PlacementGroup | None = None,
     ) -> None:
         self.handle: Any = ray.remote(actor_class).options(**options).remote(*arguments)
         self.done = 0.0
         self.watcher = watcher
-        self._label, self._options = label, options
+        self._label, self._options, self._room = label, options, room
         self.node = ""
         self._doing = ""
-        self._room: Any = None
         self._report: Any = None
         self._quiet_s = 0.0
         self._heard_at = time.monotonic()
-        self._is_warned = False
 
     @property
     def name(self) -> str:
@@ -94,16 +96,6 @@ class RemoteActor:
         if wait_for([self._report], wait_s):
             self._take_report()
 
-    def tell_if_waiting(self) -> None:
-        """Warns, once, where it has waited for room on the cluster for long."""
-        if self.node or self._quiet_s <= PENDING_WARNING_S or self._is_warned:
-            return
-        self._is_warned = True
-        options = self._options
-        resources = {"CPU": options["num_cpus"], "GPU": options["num_gpus"]} | options["resources"]
-        needs = Needs(resources, options["label_selector"])
-        self.watcher.on_line(LogLine(logging.WARNING, f"{self.label} still waits for {needs} on the cluster"))
-
     def hear_last_words(self) -> None:
         """Takes what it has to say before it is ended."""
         self.listen()  # what was asked for earlier
@@ -117,7 +109,7 @@ class RemoteActor:
             return  # the same end comes back from the actor's own work, where it is dealt with
         if (report.done, report.doing) != (self.done, self._doing) or not self.node:
             self._quiet_s = 0.0
-        self.done, self._doing, self.node, self._room = report.done, report.doing, report.node, report.room
+        self.done, self._doing, self.node = report.done, report.doing, report.node
         for line in report.lines:
             self.watcher.on_line(line)
 

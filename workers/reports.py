@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 MAX_LINES = 20
 """Lines of one report: what a driver takes to a run's log must not grow with the number of rows."""
@@ -35,16 +34,14 @@ class Report:
     done: float = 0.0
     """Rows of the shard, or the fraction of a training, that are done."""
     doing: str = ""
-    room: Any = None
-    """A placement group that is given back when the actor is ended."""
 
 
 class Reporter(logging.Handler):
     """Collects an actor's log lines and progress until the driver fetches them; safe between threads."""
 
-    def __init__(self, label: str, node: str, room: Any = None) -> None:
+    def __init__(self, label: str, node: str) -> None:
         super().__init__(logging.INFO)
-        self._label, self._node, self._room = label, node, room
+        self._label, self._node = label, node
         self._guard = threading.Lock()
         self._lines: list[LogLine] = []
         self._num_dropped = 0
@@ -72,12 +69,12 @@ class Reporter(logging.Handler):
             if self._num_dropped:
                 lines.append(self._line(logging.INFO, f"{self._num_dropped} further lines are left out"))
                 self._num_dropped = 0
-            return Report(node=self._node, lines=lines, done=self._done, doing=self._doing, room=self._room)
+            return Report(node=self._node, lines=lines, done=self._done, doing=self._doing)
 
     def pass_on(self, report: Report) -> None:
         """Takes the report of another process, in whose name this one reports."""
         with self._guard:
-            self._node, self._done, self._doing, self._room = report.node, report.done, report.doing, report.room
+            self._node, self._done, self._doing = report.node, report.done, report.doing
             free = MAX_LINES - len(self._lines)
             self._lines += report.lines[:free]
             self._num_dropped += len(report.lines[free:])

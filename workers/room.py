@@ -28,6 +28,10 @@ class Needs:
     def __str__(self) -> str:
         return _list(_amounts(self.resources) + [f"{key}={value}" for key, value in self.labels.items()])
 
+    def times(self, number: int) -> str:
+        """Of so many actors at once."""
+        return f"{number} times at once {self}" if number > 1 else str(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
@@ -100,18 +104,39 @@ def _room(cluster: Sequence[Nodes], needs: Needs) -> int:
 
 
 def _refuse(needs: Needs, cluster: Sequence[Nodes]) -> NoReturn:
+    raise ServiceError(
+        f"an actor needs {needs} on one node, and no node of the cluster has that: there are "
+        f"{_enumerate(cluster, needs)}. It would wait for ever. {_change(needs)}, or add nodes"
+    )
+
+
+def never_came(who: str, needs: Needs, num_at_once: int, cluster: Sequence[Nodes], waited_s: float) -> ServiceError:
+    """The error of a run that has waited so long for nodes of the groups in `cluster`, of which too few are there."""
+    live = [nodes for nodes in cluster if not nodes.group]
+    missing = [nodes for nodes in cluster if nodes.group]
+    declared = f"NIGHTSHIFT_NODE_GROUPS promises {_enumerate(missing, needs)}" if missing else "no more are declared"
+    return ServiceError(
+        f"{who} has waited {waited_s:g} s (NIGHTSHIFT_NODE_WAIT_S) for nodes that did not come. It needs "
+        f"{needs.times(num_at_once)} on one node; there are {_enumerate(live, needs)}; {declared}. `ray status` on the "
+        "cluster's head says why none is added: a quota, no spot capacity, a group that the autoscaler does not have. "
+        f"{_change(needs)}, or take the group out of NIGHTSHIFT_NODE_GROUPS. What is finished is kept: run it again "
+        "to go on"
+    )
+
+
+def _enumerate(cluster: Sequence[Nodes], needs: Needs) -> str:
     counts: Counter[str] = Counter()
     for nodes in cluster:
         counts[_describe(nodes, needs)] += nodes.count
     found = [f"{count} {what}" for what, count in counts.most_common(MAX_KINDS_TOLD)]
-    found += ["others"] if len(counts) > MAX_KINDS_TOLD else []
+    return "; ".join([*found, *(["others"] if len(counts) > MAX_KINDS_TOLD else [])])
+
+
+def _change(needs: Needs) -> str:
     change = "Lower threads or num_gpus"
     if needs.labels or needs.resources.keys() - {"CPU", "GPU"}:
         change += ", change NIGHTSHIFT_ACTOR_RESOURCES or NIGHTSHIFT_ACTOR_LABELS"
-    raise ServiceError(
-        f"an actor needs {needs} on one node, and no node of the cluster has that: there are {'; '.join(found)}. "
-        f"It would wait for ever. {change}, or add nodes"
-    )
+    return change
 
 
 def _describe(nodes: Nodes, needs: Needs) -> str:

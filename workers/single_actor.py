@@ -1,14 +1,17 @@
 """Work that one actor does alone, such as a training: an actor that is lost on the way is replaced."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from infra.errors import GenerationError, OutOfMemory
 from infra.settings import Settings
-from workers.cluster import actor_options, pool_size
+from workers.cluster import actor_options, largest_cluster, pool_size, reserve_room
 from workers.idle_actors import IDLE_ACTORS
 from workers.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor, wait_for
 from workers.reports import LogLine, Watcher
+from workers.room import Needs
+from workers.waiting import Waiting
 
 
 def run_on_one_actor(
@@ -16,27 +19,33 @@ def run_on_one_actor(
     settings: Settings,
     argument: Any,
     *,
-    num_cpus: float,
-    num_gpus: float,
+    needs: Needs,
     label: str,
     watcher: Watcher,
     advice: str,
+    num_workers: int = 1,
 ) -> Any:
     """What the `work` of one actor, made of `settings` and `argument`, returns. One that dies, or does not move, is
     replaced.
 
-    Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`, what the work raised, or at once
-    ServiceError where no node will ever hold the actor.
+    Of several workers `needs` is what each takes: the actor that starts them takes nothing itself, and is made of
+    their room, too, which is held for it. Raises GenerationError after MAX_ATTEMPTS actors, OutOfMemory with `advice`,
+    what the work raised, or ServiceError: at once where no node will ever hold the actor, later where nodes that would
+    do not come.
     """
-    if num_cpus or num_gpus:
-        pool_size(settings, 1, 1, num_cpus, num_gpus)
+    num_cpus, num_gpus = needs.resources["CPU"], needs.resources["GPU"]
+    pool_size(settings, 1, 1, num_cpus, num_gpus)
     IDLE_ACTORS.end_all()
-    options = actor_options(settings, num_cpus, num_gpus)
+    waiting = Waiting(needs, num_workers, partial(largest_cluster, settings), settings.node_wait_s, watcher)
+    own = (num_cpus, num_gpus) if num_workers == 1 else (0, 0.0)
+    options = actor_options(settings, *own)
     attempts = 0
     while True:
-        actor = RemoteActor(actor_class, options, settings, argument, label=label, watcher=watcher)
+        room = reserve_room(needs, num_workers) if num_workers > 1 else None
+        arguments = [settings, argument, *([room] if room else [])]
+        actor = RemoteActor(actor_class, options, *arguments, label=label, watcher=watcher, room=room)
         try:
-            return _wait_for_work(actor, watcher, settings.stall_timeout_s)
+            return _wait_for_work(actor, watcher, waiting, settings.stall_timeout_s)
         except ActorLost as exc:
             attempts += not exc.never_ran
             if attempts == MAX_ATTEMPTS:
@@ -49,14 +58,17 @@ def run_on_one_actor(
             actor.end()
 
 
-def _wait_for_work(actor: RemoteActor, watcher: Watcher, stall_timeout_s: float) -> Any:
+def _wait_for_work(actor: RemoteActor, watcher: Watcher, waiting: Waiting, stall_timeout_s: float) -> Any:
     call = actor.handle.work.remote()
     finished: list[Any] = []
     while not finished:
         finished = wait_for([call], REPORT_EVERY_S)
         actor.listen()
-        actor.tell_if_waiting()
         watcher.on_progress(actor.done)
+        if actor.node or finished:
+            waiting.end()
+        else:
+            waiting.go_on(actor.label)
         if not finished and actor.is_stalled(stall_timeout_s):
             raise ActorLost(f"made no progress for {stall_timeout_s:g} s")
     actor.hear_last_words()

@@ -1,16 +1,22 @@
 """Ray Train, as far as it is used here: processes of a group on the cluster's nodes, connected for torch.distributed.
 
 Neither its checkpoints nor its restarts are: the training loop has its own, and a group that lost a worker is replaced
-as a whole, like an actor. Imports torch; the driver does not need it.
+as a whole, like an actor. Nor does it look for room: it is given that. Imports torch; the driver does not need it.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray.exceptions import RayError
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import DefaultPlacementGroupHandle, WorkerGroup
+from ray.util.placement_group import PlacementGroup
 
 from infra.errors import NightshiftError
 from workers.cluster import ACTOR_ENVIRONMENT
@@ -21,6 +27,36 @@ COLLECTIVE_TIMEOUT_S = 24 * 3600
 UNWANTED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 
+@dataclass
+class _Scaling(ScalingConfig):
+    """With the room that is there already."""
+
+    room: PlacementGroup | None = None
+
+
+class _HeldRoom(DefaultPlacementGroupHandle):
+    def shutdown(self) -> None:
+        """Leaves it to the driver, who gives it back."""
+
+
+class _Workers(WorkerGroup):
+    def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> _HeldRoom:
+        return _HeldRoom(scaling_config.room)
+
+
+class TrainingController(TrainController):
+    worker_group_cls = _Workers
+
+
+class _AskingNobody(FixedScalingPolicy):
+    """Ray Train would ask for nodes through an actor that stays on the cluster for ever, and whose node takes half a
+    minute to end; of a training that is killed its request would live on for minutes. The room asks by itself."""
+
+    def after_controller_start(self, train_run_context: Any) -> None: ...
+
+    def _maybe_send_resource_request(self) -> None: ...
+
+
 class _Trainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         """Without actors that are of no use here: one that deals out Ray Data's data sets, and the cleaner of placement
@@ -29,31 +65,31 @@ class _Trainer(TorchTrainer):
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]  # mypy sees Ray Train's v1
         return [one for one in callbacks if type(one).__name__ not in UNWANTED]
 
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        arguments["scaling_policy"] = _AskingNobody(arguments["train_run_context"].scaling_config)
+        controller: Any = ray.remote(TrainingController).options(num_cpus=0, label_selector=here).remote(**arguments)
+        ray.get(controller.run.remote())
+        return ray.get(controller.get_result.remote())
 
-def run_group(
-    work: Callable[[], Any], num_workers: int, resources: Mapping[str, float], labels: Mapping[str, str], name: str
-) -> Any:
-    """What `work` returns on the first of several workers, spread over the nodes that have the labels. `resources` are
-    what each takes, CPU and GPU among them.
+
+def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
+    """What `work` returns on the first of several workers, one for each bundle of `room`.
 
     Raises ActorLost once one is lost, or the NightshiftError that one raised.
     """
+    resources = room.bundle_specs[0]
     # Ray Train wants a place for checkpoints, of which it gets none: a folder on this node, where its controller is.
     with tempfile.TemporaryDirectory() as scratch:
         run: dict[str, Any] = {"worker_runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
-        place: dict[str, Any] = {"label_selector": dict(labels) or None}
         trainer: Any = _Trainer(
             work,
-            scaling_config=ScalingConfig(
-                num_workers=num_workers,
-                use_gpu=resources["GPU"] > 0,
-                resources_per_worker=dict(resources),
-                placement_strategy="SPREAD",
-                **place,
+            scaling_config=_Scaling(
+                num_workers=room.bundle_count, use_gpu="GPU" in resources, resources_per_worker=resources, room=room
             ),
             run_config=RunConfig(name=name, storage_path=scratch, **run),
             torch_config=TorchConfig(
-                backend="cpu:gloo,cuda:nccl" if resources["GPU"] else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
+                backend="cpu:gloo,cuda:nccl" if "GPU" in resources else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
             ),
         )
         try:

@@ -5,26 +5,20 @@ passes on what the first worker says. When it ends, so do its workers, whose own
 """
 
 import logging
-import time
 from functools import partial
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory, ServiceError
 from infra.settings import Settings
-from workers.cluster import has_gpus, pool_size
+from workers.cluster import pool_size
 from workers.registry import ModelVersion
-from workers.remote_actor import PENDING_WARNING_S, ActorLost
+from workers.remote_actor import ActorLost
 from workers.reports import Report, Reporter
 from workers.rows import is_out_of_memory
 from workers.train_actor import TrainActor, Training
-
-log = logging.getLogger("nightshift.train")
-
-
-def gpus_per_worker(settings: Settings) -> float:
-    return 1.0 if has_gpus(settings) else 0.0
 
 
 def check_room(settings: Settings, num_workers: int, num_cpus: float, num_gpus: float) -> None:
@@ -41,25 +35,17 @@ def check_room(settings: Settings, num_workers: int, num_cpus: float, num_gpus: 
 class TrainGroupActor:
     """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
 
-    def __init__(self, settings: Settings, training: Training) -> None:
-        self._settings, self._training = settings, training
+    def __init__(self, settings: Settings, training: Training, room: PlacementGroup) -> None:
+        self._settings, self._training, self._room = settings, training, room
         self._reporter = Reporter("training", node="")
-        self._started_at = time.monotonic()
-        self._is_warned = False
 
     def work(self) -> ModelVersion:
         """What the first of the workers has published. Raises ActorLost once one is lost, or what one raised."""
         from workers.torch_trainer import run_group
 
         training, group = self._training, ray.get_runtime_context().current_actor
-        resources = {"CPU": training.settings.num_threads, "GPU": gpus_per_worker(self._settings)}
-        version: ModelVersion = run_group(
-            partial(train_as_one_of_several, group, self._settings, training),
-            training.settings.num_workers,
-            resources | self._settings.actor_resources,
-            self._settings.actor_labels,
-            training.fingerprint,
-        )
+        work = partial(train_as_one_of_several, group, self._settings, training)
+        version: ModelVersion = run_group(work, self._room, training.fingerprint)
         return version
 
     def hear(self, report: Report) -> None:
@@ -67,20 +53,14 @@ class TrainGroupActor:
         self._reporter.pass_on(report)
 
     def report(self) -> Report:
-        report = self._reporter.fetch()
-        if not report.node and not self._is_warned and time.monotonic() - self._started_at > PENDING_WARNING_S:
-            self._is_warned = True
-            settings, num_gpus = self._training.settings, gpus_per_worker(self._settings)
-            need = f"{settings.num_workers} times {settings.num_threads} CPUs and {num_gpus:g} GPUs"
-            log.warning("still waits for %s on the cluster", need)
-        return report
+        return self._reporter.fetch()
 
 
 class Messenger(Reporter):
     """Reports at once, to the group, which the driver asks."""
 
     def __init__(self, group: Any, node: str) -> None:
-        super().__init__("training", node, ray.util.get_current_placement_group())
+        super().__init__("training", node)
         self._group = group
         self._send()
 

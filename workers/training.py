@@ -10,7 +10,7 @@ from typing import Any
 from infra.errors import InputError, PreconditionFailed
 from infra.settings import Settings
 from infra.storage import Storage
-from workers.cluster import connect
+from workers.cluster import actor_needs, connect, has_gpus
 from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.plan import Snapshot, digest
@@ -19,7 +19,7 @@ from workers.reports import LogLine, Watcher
 from workers.single_actor import run_on_one_actor
 from workers.snapshot import take_snapshot
 from workers.train_actor import TrainActor, Training
-from workers.train_group_actor import TrainGroupActor, check_room, gpus_per_worker
+from workers.train_group_actor import TrainGroupActor, check_room
 
 
 def plan_training(
@@ -66,19 +66,18 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
             return version
     connect(settings)
     num_workers, num_cpus = training.settings.num_workers, training.settings.num_threads
-    num_gpus = gpus_per_worker(settings)
+    num_gpus = 1.0 if has_gpus(settings) else 0.0
     if num_workers > 1:
         check_room(settings, num_workers, num_cpus, num_gpus)
-        num_cpus, num_gpus = 0, 0.0  # which its workers need, not the actor itself
     trained: ModelVersion = run_on_one_actor(
         TrainGroupActor if num_workers > 1 else TrainActor,
         settings,
         training,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
+        needs=actor_needs(settings, num_cpus, num_gpus),
         label="training",
         watcher=watcher,
         advice="Lower the batch size or the width",
+        num_workers=num_workers,
     )
     return trained
 

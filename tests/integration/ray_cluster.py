@@ -50,7 +50,7 @@ class Cluster:
         return sorted(found, key=psutil.Process.create_time)
 
     @contextmanager
-    def second_node(self, num_cpus: int, **variables: str) -> Iterator[str]:
+    def second_node(self, num_cpus: int, options: Sequence[str] = (), **variables: str) -> Iterator[str]:
         """A second raylet with `variables` in its environment; yields the name that the other methods know it by."""
         spec = supervised.ProcessSpec(
             name="second",
@@ -59,6 +59,7 @@ class Cluster:
                 *(f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--min-worker-port=0"),
                 *("--max-worker-port=0", f"--dashboard-agent-listen-port={self.second_agent_port}"),
                 "--disable-usage-stats",
+                *options,
             ],
             env=self.environment | variables,
             is_ready=lambda: num_live_nodes() == 2,

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -33,17 +35,18 @@ STEPS = 200
 LONG_STEPS = 1500
 """So many that a training is still at it when its progress is heard, which is asked for once a second."""
 HEAD, SECOND = "ray", "second"
-OF_THE_CLUSTER = "AutoscalingCoordinator"
-"""An actor that Ray starts once on a cluster for all who ask for room, and never ends."""
+SECOND_CPUS = 2
 pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster, cluster.second_node(num_cpus=1):
+    folder, second = tmp_path_factory.mktemp("cluster"), ["--labels=zone=b", '--resources={"scratch": 2}']
+    with (
+        running_cluster(folder, options=["--labels=zone=a"]) as cluster,
+        cluster.second_node(SECOND_CPUS, second),
+    ):
         yield cluster
-        for actor in ray.util.list_named_actors(all_namespaces=True):
-            ray.kill(ray.get_actor(**actor))  # a node that is to end waits for it, up to half a minute
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +69,10 @@ def storage(settings: Settings) -> Storage:
 def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
     """No actor, whether ours or Ray Train's, and no room that is held for one."""
     yield
-    assert {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)} <= {OF_THE_CLUSTER}
+    assert not ray.util.list_named_actors(all_namespaces=True)
     parts = ("Train", "RayTrain", "Synchronization", "PlacementGroup", "Dataset", "Preemption")
     wait_until(lambda: not any(cluster.actor_processes(part) for part in parts), "the end of all actors")
+    assert {room["state"] for room in ray.util.placement_group_table().values()} <= {"REMOVED"}
     wait_until(lambda: ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"], "free room")
 
 
@@ -130,6 +134,30 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
     assert again.said("was already trained on just this")
 
 
+@pytest.mark.parametrize(
+    ("place", "seed"), [({"actor_labels": {"zone": "b"}}, 4), ({"actor_resources": {"scratch": 1.0}}, 5)]
+)
+def test_workers_are_on_the_node_with_the_labels_or_resources(
+    cluster: Cluster, settings: Settings, storage: Storage, place: dict[str, Any], seed: int
+) -> None:
+    placed = settings.model_copy(update=place)
+    num_on: dict[str, int] = {}
+    left: list[float] = []
+
+    def look() -> bool:
+        num_on.update((node, len(cluster.actor_processes("RayTrainWorker", node))) for node in (HEAD, SECOND))
+        left.append(ray.available_resources().get("scratch", 0.0))
+        return True
+
+    run = Run(placed, storage, look)
+    with pytest.raises(ServiceError, match=rf"num_workers={SECOND_CPUS + 1} .* has room for {SECOND_CPUS}: "):
+        run.finish(run.plan(num_workers=SECOND_CPUS + 1))
+    run.finish(run.plan(seed=seed))
+    assert num_on == {HEAD: 0, SECOND: 2}
+    assert left == [0.0 if "actor_resources" in place else 2.0]
+    assert run.warnings == []
+
+
 def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
     cluster: Cluster, settings: Settings, storage: Storage, tmp_path: Path
 ) -> None:
@@ -175,6 +203,23 @@ def test_a_training_that_is_cancelled_leaves_no_worker(settings: Settings, stora
         run.finish(run.plan(max_steps=LONG_STEPS, seed=1))
 
 
+def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
+    settings: Settings, storage: Storage
+) -> None:
+    other = ray.remote(threading.Event).options(num_cpus=HEAD_CPUS).remote()
+    ray.get(other.is_set.remote())
+    run = Run(settings, storage)
+
+    def cancel(done: float) -> None:
+        rooms = [room for room in ray.util.placement_group_table().values() if room["state"] == "PENDING"]
+        if rooms:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        train(settings, storage, run.plan(seed=3, num_workers=SECOND_CPUS + 1), Watcher(run.lines.append, cancel))
+    ray.kill(other)
+
+
 def test_what_a_worker_raises_ends_the_training_at_once(settings: Settings, storage: Storage) -> None:
     run = Run(settings, storage)
     training = run.plan(seed=2)
@@ -188,7 +233,8 @@ def test_what_a_worker_raises_ends_the_training_at_once(settings: Settings, stor
 def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(settings: Settings, storage: Storage) -> None:
     run = Run(settings, storage)
     with pytest.raises(
-        ServiceError, match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS}: .* Lower"
+        ServiceError,
+        match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS + SECOND_CPUS - 1}: .* Lower",
     ):
         run.finish(run.plan(num_workers=9))
     with pytest.raises(ServiceError, match=rf"needs {HEAD_CPUS + 1} CPUs"):

@@ -40,9 +40,9 @@ def test_progress_stands_until_it_is_told_anew(reporter: Reporter) -> None:
 def test_what_another_process_says_is_passed_on_in_its_name(reporter: Reporter) -> None:
     lines = [LogLine(logging.INFO, f"worker · line {number}") for number in range(MAX_LINES + 2)]
     for part in (lines[:3], lines[3:]):
-        reporter.pass_on(Report(node="10.0.0.8", lines=part, done=0.5, doing="step 10", room="room"))
+        reporter.pass_on(Report(node="10.0.0.8", lines=part, done=0.5, doing="step 10"))
     report = reporter.fetch()
-    assert (report.node, report.done, report.doing, report.room) == ("10.0.0.8", 0.5, "step 10", "room")
+    assert (report.node, report.done, report.doing) == ("10.0.0.8", 0.5, "step 10")
     assert report.lines[:-1] == lines[:MAX_LINES]
     assert report.lines[-1].text == "actor 3 on 10.0.0.8 · 2 further lines are left out"
     assert reporter.fetch().lines == []
