@@ -36,7 +36,7 @@ LONG_STEPS = 1500
 """So many that a training is still at it when its progress is heard, which is asked for once a second."""
 HEAD, SECOND = "ray", "second"
 SECOND_CPUS = 2
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
