@@ -11,6 +11,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 REPO_ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files, those whose tests may take longest are handed out first: all end together."""
+    if not hasattr(config, "workerinput"):
+        return
+    bounds_s: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        bounds_s[item.path] = max(bounds_s.get(item.path, 0), mark.args[0] if mark else 0)
+    items.sort(key=lambda item: -bounds_s[item.path])
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real data sets that may lie beside a checkout; tests that use them skip where they are absent."""
