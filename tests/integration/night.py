@@ -42,6 +42,14 @@ SMALL_MODEL = tuple(
     for word in ("--set", one)
 )
 """Trained anew on the same data it is the same model, which does not beat itself: the champion stays."""
+PREFECT_SETTINGS = """
+[worker]
+query_seconds = 1
+
+[server.deployments]
+concurrency_slot_wait_seconds = 1
+"""
+"""What Prefect otherwise looks for every ten or thirty seconds: runs that may start."""
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -208,6 +216,7 @@ def running_night(folder: Path) -> Iterator[Night]:
     inherited = {name: value for name, value in child_environment().items() if not name.startswith(foreign)}
     night = Night(folder, {**inherited, **ours, "PYTHONPATH": os.getcwd()})
     write_inputs(folder)
+    (folder / "prefect.toml").write_text(PREFECT_SETTINGS)
     try:
         night.run("up")
         night.run("inputs", "put", "copy_examples", "examples.parquet")

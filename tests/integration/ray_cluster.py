@@ -78,6 +78,12 @@ class Cluster:
             process.kill()
 
 
+def end_named_actors() -> None:
+    """Also those that Ray's libraries leave: a node that is to end waits for them, up to half a minute."""
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        ray.kill(ray.get_actor(**actor))
+
+
 def num_live_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
@@ -110,6 +116,7 @@ def running_cluster(
             address = f"127.0.0.1:{chosen['ray']}"
             connect(Settings(ray_address=address))
             yield Cluster(folder, address, environment, chosen[SECOND_AGENT])
+            end_named_actors()
         finally:
             ray.shutdown()
             supervised.stop(spec.name, folder, timeout_s=spec.stop_timeout_s)

@@ -17,7 +17,7 @@ from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.integration.night import wait_until
-from tests.integration.ray_cluster import HEAD_CPUS, Cluster, running_cluster
+from tests.integration.ray_cluster import HEAD_CPUS, Cluster, end_named_actors, running_cluster
 from tests.unit.workers.kettle_texts import examples
 from workers.cluster import ACTOR_ENVIRONMENT
 from workers.registry import ModelVersion, list_versions
@@ -42,8 +42,7 @@ pytestmark = pytest.mark.timeout(200)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster, cluster.second_node(num_cpus=1):
         yield cluster
-        for actor in ray.util.list_named_actors(all_namespaces=True):
-            ray.kill(ray.get_actor(**actor))  # a node that is to end waits for it, up to half a minute
+        end_named_actors()
 
 
 @pytest.fixture(scope="module")
