@@ -13,8 +13,8 @@ CODE := flows workers aigc_models infra tests
 demo: .venv/.stamp ## the whole system once: stack, sample inputs, a nightly run, what it wrote
 	@$(BIN)/nightshift demo
 
-test: .venv/.stamp ## every test
-	@$(BIN)/python -m pytest
+test: .venv/.stamp ## every test, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/.stamp ## kills everything, a hundred times, and compares. CHAOS="--kills 20 --seed 7" for others
 	@$(BIN)/python -m tests.integration.chaos $(CHAOS)

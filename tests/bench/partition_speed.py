@@ -35,9 +35,10 @@ from rich.table import Table
 from infra.local import supervised
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
+from tests import ports
 from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.trained_version import publish_folder, train_folder
-from tests.integration.conftest import ACCESS_KEY, FIRST_PORT, SECRET_KEY, seaweedfs_below
+from tests.integration.conftest import ACCESS_KEY, SECRET_KEY, seaweedfs_below
 from tests.integration.ray_cluster import Cluster, running_cluster
 from workers.generation import Progress, generate_shards
 from workers.idle_actors import IDLE_ACTORS
@@ -167,7 +168,7 @@ def running_store(folder: Path) -> Iterator[tuple[Settings, Storage]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        spec, server = seaweedfs_below(folder, (ACCESS_KEY, SECRET_KEY), FIRST_PORT + 40)
+        spec, server = seaweedfs_below(folder, (ACCESS_KEY, SECRET_KEY), ports.POLICIES)
         supervised.start(spec, folder)
         try:
             settings = server.settings("bench")

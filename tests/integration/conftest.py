@@ -16,6 +16,7 @@ from infra.local.ports import LOOPBACK, PortBook, is_open
 from infra.local.seaweedfs import BUCKET, PORTS, endpoint_url, seaweedfs_spec
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
+from tests import ports
 from tests.integration.night import Night, running_night
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 ACCESS_KEY = "nightshift-test"
 SECRET_KEY = "nightshift-test-secret"
-FIRST_PORT = 21_000
 BROWSER_TIMEOUT_MS = 60_000
 
 
@@ -53,7 +53,7 @@ def s3_keys() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("seaweedfs")
-    spec, server = seaweedfs_below(folder, s3_keys, FIRST_PORT)
+    spec, server = seaweedfs_below(folder, s3_keys, ports.SEAWEEDFS)
     supervised.start(spec, folder)
     yield server
     supervised.stop(spec.name, folder, timeout_s=0)  # asked politely it waits 20 s for the connections of clients
@@ -79,7 +79,7 @@ class MortalServer:
 
 @pytest.fixture
 def mortal_server(tmp_path: Path, s3_keys: tuple[str, str]) -> Iterator[MortalServer]:
-    server = MortalServer(tmp_path, *seaweedfs_below(tmp_path, s3_keys, FIRST_PORT + 20))
+    server = MortalServer(tmp_path, *seaweedfs_below(tmp_path, s3_keys, ports.MORTAL_SEAWEEDFS))
     server.start()
     yield server
     supervised.stop(server.spec.name, tmp_path, timeout_s=0)
@@ -87,11 +87,11 @@ def mortal_server(tmp_path: Path, s3_keys: tuple[str, str]) -> Iterator[MortalSe
 
 def seaweedfs_below(folder: Path, keys: tuple[str, str], first_port: int) -> tuple[supervised.ProcessSpec, S3Server]:
     book = PortBook(folder / "ports.json")
-    ports = {name: book.choose(name, wished=first_port + place, needs_grpc=True) for place, name in enumerate(PORTS)}
+    chosen = {name: book.choose(name, wished=first_port + place, needs_grpc=True) for place, name in enumerate(PORTS)}
     spec = seaweedfs_spec(
-        data_dir=folder / "data", ports=ports, access_key=keys[0], secret_key=keys[1], env=child_environment()
+        data_dir=folder / "data", ports=chosen, access_key=keys[0], secret_key=keys[1], env=child_environment()
     )
-    return spec, S3Server(endpoint_url(ports["s3"]), BUCKET, *keys)
+    return spec, S3Server(endpoint_url(chosen["s3"]), BUCKET, *keys)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +107,7 @@ def running_rclone(folder: Path, access_key: str, secret_key: str) -> Iterator[S
     if not binary.exists():
         pytest.skip("rclone is not installed")
     (folder / "data" / BUCKET).mkdir(parents=True)
-    port = PortBook(folder / "ports.json").choose("rclone", wished=FIRST_PORT + 100)
+    port = PortBook(folder / "ports.json").choose("rclone", wished=ports.RCLONE)
     spec = supervised.ProcessSpec(
         name="rclone",
         argv=[

@@ -23,6 +23,7 @@ from dotenv import dotenv_values
 from infra.local import down, status
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
+from tests import ports
 from tests.unit.workers.kettle_texts import examples
 from workers.tables import ATTRIBUTES
 
@@ -41,6 +42,14 @@ SMALL_MODEL = tuple(
     for word in ("--set", one)
 )
 """Trained anew on the same data it is the same model, which does not beat itself: the champion stays."""
+PREFECT_SETTINGS = """
+[worker]
+query_seconds = 1
+
+[server.deployments]
+concurrency_slot_wait_seconds = 1
+"""
+"""What Prefect otherwise looks for every ten or thirty seconds: runs that may start."""
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -199,14 +208,15 @@ def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
 def running_night(folder: Path) -> Iterator[Night]:
     """Starts the stack below `folder`, loads inputs, trains; stops everything at the end."""
     ours = {
-        "NIGHTSHIFT_STACK_S3_PORT": "24333",
-        "NIGHTSHIFT_STACK_PREFECT_PORT": "24200",
-        "NIGHTSHIFT_STACK_RAY_PORT": "24379",
+        "NIGHTSHIFT_STACK_S3_PORT": str(ports.NIGHT_S3),
+        "NIGHTSHIFT_STACK_PREFECT_PORT": str(ports.NIGHT_PREFECT),
+        "NIGHTSHIFT_STACK_RAY_PORT": str(ports.NIGHT_RAY),
     }
     foreign = ("AWS_", "PREFECT_", "RAY_", "NIGHTSHIFT_")
     inherited = {name: value for name, value in child_environment().items() if not name.startswith(foreign)}
     night = Night(folder, {**inherited, **ours, "PYTHONPATH": os.getcwd()})
     write_inputs(folder)
+    (folder / "prefect.toml").write_text(PREFECT_SETTINGS)
     try:
         night.run("up")
         night.run("inputs", "put", "copy_examples", "examples.parquet")

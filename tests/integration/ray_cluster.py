@@ -16,10 +16,10 @@ from infra.local import supervised
 from infra.local.ports import PortBook
 from infra.local.ray_head import PORTS, ensure_token, ray_spec
 from infra.settings import NodeGroup, Settings, child_environment
+from tests import ports
 from tests.integration.night import wait_until
 from workers.cluster import connect
 
-FIRST_PORT = 26_500
 HEAD_CPUS = 3
 SECOND_AGENT = "second_agent"
 HEAD_TYPE = "ray.head.default"
@@ -79,6 +79,12 @@ class Cluster:
             process.kill()
 
 
+def end_named_actors() -> None:
+    """Also those that Ray's libraries leave: a node that is to end waits for them, up to half a minute."""
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        ray.kill(ray.get_actor(**actor))
+
+
 def num_live_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
@@ -98,19 +104,20 @@ def running_cluster(
     beside which all clusters find the same token."""
     folder.mkdir(parents=True, exist_ok=True)
     book = PortBook(folder / "ports.json")
-    ports = {name: book.choose(name, wished=FIRST_PORT + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}
+    chosen = {name: book.choose(name, wished=ports.RAY + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}
     # Ray reads the token once in a process: all clusters of a session have the same one.
     token = ensure_token(folder.parent / "ray_token")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         environment = child_environment()
-        spec = ray_spec(stack_dir=folder, ports=ports, env=environment | variables)
+        spec = ray_spec(stack_dir=folder, ports=chosen, env=environment | variables)
         others = [word for word in spec.argv if not word.startswith("--num-cpus")]
         supervised.start(replace(spec, argv=[*others, f"--num-cpus={num_cpus}", *options]), folder)
         try:
-            address = f"127.0.0.1:{ports['ray']}"
+            address = f"127.0.0.1:{chosen['ray']}"
             connect(Settings(ray_address=address))
-            yield Cluster(folder, address, environment, ports[SECOND_AGENT])
+            yield Cluster(folder, address, environment, chosen[SECOND_AGENT])
+            end_named_actors()
         finally:
             ray.shutdown()
             supervised.stop(spec.name, folder, timeout_s=spec.stop_timeout_s)
@@ -146,7 +153,7 @@ def autoscaling_cluster(folder: Path, groups: Sequence[NodeGroup], autoscaler: s
         "head_node_type": HEAD_TYPE,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    port = PortBook(folder / "ports.json").choose("ray", wished=FIRST_PORT)
+    port = PortBook(folder / "ports.json").choose("ray", wished=ports.RAY)
     config["provider"]["gcs_address"] = f"{ray.util.get_node_ip_address()}:{port}"
     path = folder / "autoscaling.json"
     path.write_text(json.dumps(config))

@@ -18,13 +18,13 @@ from infra.local.ports import PortBook
 from infra.local.prefect_server import api_url, is_healthy, online_workers, server_version
 from infra.local.prefect_worker import WORK_POOL
 from infra.settings import child_environment
+from tests import ports
 from tests.conftest import REPO_ROOT
 from tests.integration.night import wait_until
 from tests.integration.ray_cluster import running_cluster
 
 DEPLOY = REPO_ROOT / "infra" / "deploy"
 PASSWORD = "nightshift:open-sesame"
-FIRST_PORT = 26_700
 QUEUES = ("nightly", "default", "backfill")
 
 
@@ -38,7 +38,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("prefect")
-    port = PortBook(folder / "ports.json").choose("prefect", wished=FIRST_PORT)
+    port = PortBook(folder / "ports.json").choose("prefect", wished=ports.DEPLOYED_PREFECT)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     clients = child_environment(
         PATH=path,
@@ -101,7 +101,7 @@ def test_a_worker_is_a_node_of_its_ray_cluster_without_resources_and_ends_with_i
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        health_port = PortBook(tmp_path / "ports.json").choose("health", wished=FIRST_PORT + 10)
+        health_port = PortBook(tmp_path / "ports.json").choose("health", wished=ports.DEPLOYED_HEALTH)
         spec = supervised.ProcessSpec(
             name="worker",
             argv=["/bin/sh", str(DEPLOY / "worker.sh")],

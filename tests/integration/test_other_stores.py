@@ -1,19 +1,81 @@
-"""Whole nights on a folder and on rclone's S3 server, which ignores conditional writes, with the stack's own Ray."""
+"""Whole nights on a folder and on rclone's S3 server, which ignores conditional writes, with the stack's own Ray; and
+the lease of the Prefect server under which nights are published there."""
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from flows.exclusive import LEASE_S
 from tests.integration.conftest import running_rclone
 from tests.integration.night import JOB, NUM_PRODUCTS, S3_KEYS, SLOWLY, Night, wait_until
 from workers.leftovers import clean_up
 
 pytestmark = pytest.mark.timeout(900)
 DAY = "2026-09-02"
+NUM_PROCESSES, NUM_THREADS = 2, 2
+NOTICED_WITHIN_S = 60
+"""What the server takes beyond the lease to see that it is over, and the one who waits to ask again."""
+HOLD = """
+import sys, time
+from flows.exclusive import publishing_alone
+with publishing_alone(sys.argv[1], "2026-10-25"):
+    print(time.time(), flush=True)
+    sys.stdin.readline()
+"""
+TAKE_TURNS = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from flows.exclusive import publishing_alone
+def publish(name):
+    with publishing_alone(sys.argv[1], "2026-10-25"):
+        for word in ("in", "out"):
+            with open(sys.argv[2], "a") as log:
+                log.write(f"{word} {name}\\n")
+            time.sleep(0.1)
+with ThreadPoolExecutor() as threads:
+    list(threads.map(publish, sys.argv[3:]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heir:
+    """A process that waits for the lease of one that was killed."""
+
+    process: "subprocess.Popen[str]"
+    killed_at: float
+
+
+def start(night: Night, script: str, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *words],
+        cwd=night.folder,
+        env=night.environment | night.variables,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def heir(night: Night) -> Iterator[Heir]:
+    """Begins to wait when the module's first test asks for it: the lease takes longer than the tests until the last."""
+    holder = start(night, HOLD, "killed")
+    assert holder.stdout is not None
+    assert holder.stdout.readline()
+    holder.kill()
+    holder.communicate()
+    heir = Heir(start(night, HOLD, "killed"), time.time())
+    yield heir
+    heir.process.kill()
+    heir.process.communicate()
 
 
 @pytest.fixture(params=["file", "rclone"], scope="module")
@@ -33,6 +95,18 @@ def published_ids(night: Night) -> list[str]:
     filesystem, root = night.storage.filesystem()
     rows = ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table()
     return sorted(rows["product_id"].to_pylist())
+
+
+@pytest.mark.usefixtures("heir")
+def test_publishers_take_turns(night: Night, tmp_path: Path) -> None:
+    log = tmp_path / "turns"
+    groups = [[f"{process}-{thread}" for thread in range(NUM_THREADS)] for process in range(NUM_PROCESSES)]
+    racers = [start(night, TAKE_TURNS, "busy", str(log), *group) for group in groups]
+    assert [racer.wait(timeout=120) for racer in racers] == [0] * NUM_PROCESSES
+    turns = [line.split() for line in log.read_text().splitlines()]
+    assert [word for word, _ in turns] == ["in", "out"] * NUM_PROCESSES * NUM_THREADS
+    assert all(entered == left for (_, entered), (_, left) in zip(turns[::2], turns[1::2], strict=True))
+    assert {name for _, name in turns} == {name for group in groups for name in group}
 
 
 def test_a_night_is_published_once_survives_a_kill_and_is_superseded(other_night: Night, tmp_path: Path) -> None:
@@ -60,3 +134,9 @@ def test_a_night_is_published_once_survives_a_kill_and_is_superseded(other_night
     assert "20 rows published" in other_night.run("run", JOB, "--date", DAY)
     assert published_ids(other_night) == sorted(f"p{number}" for number in range(20))
     assert clean_up(other_night.storage, JOB, DAY) == 0
+
+
+def test_a_publisher_that_is_killed_blocks_nobody_for_long(heir: Heir) -> None:
+    output, _ = heir.process.communicate("\n", timeout=LEASE_S + NOTICED_WITHIN_S)
+    assert heir.process.returncode == 0
+    assert float(output) - heir.killed_at < LEASE_S + NOTICED_WITHIN_S

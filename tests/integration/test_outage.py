@@ -50,7 +50,7 @@ def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) 
 
 def test_without_the_server_for_good_a_partition_is_published_and_the_command_says_so(night: Night) -> None:
     day = "2026-10-02"
-    impatient = {"NIGHTSHIFT_SERVER_WAIT_S": "2"}
+    impatient = {"NIGHTSHIFT_SERVER_WAIT_S": "2", "PREFECT_CLIENT_MAX_RETRIES": "2"}
     run = Night(night.folder, night.environment | impatient).start("run", JOB, "--date", day, *SLOWLY)
     wait_until(lambda: night.num_parts(day) >= 2, "two parts")
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)

@@ -21,8 +21,9 @@ from infra.local import supervised
 from infra.parquet import encode, read_rows
 from infra.storage import open_storage, s3
 from infra.storage.s3 import S3Storage
+from tests import ports
 from tests.conftest import REPO_ROOT
-from tests.integration.conftest import FIRST_PORT, S3Server, seaweedfs_below
+from tests.integration.conftest import S3Server, seaweedfs_below
 from tests.integration.night import wait_until
 
 PREFIX = "prod"
@@ -68,7 +69,7 @@ def without(document: dict[str, Any], action: str) -> dict[str, Any]:
 def server(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
     """A SeaweedFS in which users and their policies can be made."""
     folder = tmp_path_factory.mktemp("policies")
-    spec, server = seaweedfs_below(folder, s3_keys, FIRST_PORT + 40)
+    spec, server = seaweedfs_below(folder, s3_keys, ports.POLICIES)
     supervised.start(replace(spec, argv=[*spec.argv, "-s3.iam.readOnly=false"]), folder)
     yield server
     supervised.stop(spec.name, folder, timeout_s=0)

@@ -16,21 +16,15 @@ from infra.local.prefect_worker import WORK_POOL
 from infra.local.seaweedfs import has_bucket
 from infra.local.stack import NAMES
 from infra.settings import Settings
-
-
-def free_port() -> int:
-    """A free port whose gRPC twin exists; the stack takes another if it is gone by then."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port < 50_000:
-            return port
+from tests import ports
 
 
 def make_settings(folder: Path) -> Settings:
     return Settings(
-        stack_dir=folder, stack_s3_port=free_port(), stack_prefect_port=free_port(), stack_ray_port=free_port()
+        stack_dir=folder,
+        stack_s3_port=ports.STACK_S3,
+        stack_prefect_port=ports.STACK_PREFECT,
+        stack_ray_port=ports.STACK_RAY,
     )
 
 

@@ -3,7 +3,7 @@ from datetime import date
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import InputError
@@ -37,6 +37,7 @@ def plan_of(*files: tuple[int, ...], **settings: object) -> Plan:
     return make_plan(job, DAY, snapshot, PIN, job.parse_settings(settings))
 
 
+@settings(deadline=None)
 @given(
     files=st.lists(st.lists(st.integers(1, 5000), min_size=1, max_size=5).map(tuple), min_size=1, max_size=6),
     rows_per_shard=st.integers(0, 700),
