@@ -84,6 +84,8 @@ def test_a_node_that_came_and_an_actor_that_ran_begin_the_wait_anew(happens: Cal
     driver.wait(LONGEST_S)
     happens(driver)
     driver.wait(LONGEST_S)
+    with pytest.raises(ServiceError, match="did not come"):
+        driver.wait(2)
 
 
 def test_a_driver_that_was_held_up_counts_little_of_it() -> None:
