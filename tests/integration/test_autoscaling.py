@@ -18,7 +18,7 @@ from workers.registry import ModelVersion
 
 DISK = NodeGroup(name="disk", max_nodes=2, resources={"CPU": 1, "scratch": 1}, labels={"disk": "ssd"})
 GPU = NodeGroup(name="gpu", max_nodes=1, resources={"CPU": 2, "GPU": 1})
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ LONG_STEPS = 1500
 HEAD, SECOND = "ray", "second"
 OF_THE_CLUSTER = "AutoscalingCoordinator"
 """An actor that Ray starts once on a cluster for all who ask for room, and never ends."""
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
