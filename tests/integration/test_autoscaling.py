@@ -38,7 +38,7 @@ SPOT = NodeGroup(name="spot", max_nodes=2, resources={"CPU": 2, "spot": 1})
 """Of which the autoscaler knows nothing."""
 NODE_WAIT_S = 3
 SMALL = {"width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5, "cpu_budget_s": None, "max_steps": 10}
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
