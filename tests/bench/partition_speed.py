@@ -168,7 +168,7 @@ def running_store(folder: Path) -> Iterator[tuple[Settings, Storage]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        spec, server = seaweedfs_below(folder, (ACCESS_KEY, SECRET_KEY), ports.POLICIES)
+        spec, server = seaweedfs_below(folder, (ACCESS_KEY, SECRET_KEY), ports.SEAWEEDFS)
         supervised.start(spec, folder)
         try:
             settings = server.settings("bench")
