@@ -1,13 +1,13 @@
-"""Sampling with a cache: each row's candidates share one pass over the prefix, finished candidates leave the batch.
+"""Sampling with a cache: all candidates of a prefix share one pass over it, finished candidates leave the batch.
 
-B rows, N candidates of all rows, C candidates a row, P prefix positions, V vocabulary, K blocks of W tokens.
+B rows, A different prefixes, N candidates of all rows, M branches, C candidates a row, P prefix positions,
+V vocabulary, K blocks of W tokens.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aigc_models.families import Generator
@@ -39,14 +39,15 @@ def decode(
     """Candidates of each row. Tokens are drawn by inverting the cumulative distribution at `uniforms(seed, step)`."""
     device = prefix_BP.device
     candidates = sampling.candidates
+    prefix_AP, allowed_AV, prefix_of_B = distinct(prefix_BP, allowed_BV)
     rows_N = torch.arange(len(row_seeds), device=device).repeat_interleave(len(candidates))
     numbers_N = torch.tensor(candidates, device=device).repeat(len(row_seeds))
     seeds_N = derive_seeds(torch.tensor(row_seeds, dtype=torch.int64, device=device)[rows_N], numbers_N)
     tokens_NT = torch.full((len(rows_N), sampling.max_tokens), end_id, device=device)
     log_probability_N = torch.zeros(len(rows_N), dtype=torch.float64, device=device)
-    logits_MV, state = network.start(prefix_BP)
-    restricted, forbidden_MR = restrictions(allowed_BV)
-    active, branch_N = torch.arange(len(rows_N), device=device), rows_N
+    logits_MV, state = network.start(prefix_AP)
+    restricted, forbidden_MR = restrictions(allowed_AV)
+    active, branch_N = torch.arange(len(rows_N), device=device), prefix_of_B[rows_N]
     for step in range(sampling.max_tokens):
         logits_MV = logits_MV.float()
         logits_MV[:, restricted].masked_fill_(forbidden_MR, float("-inf"))
@@ -59,26 +60,21 @@ def decode(
         if len(going_on) == 0 or step + 1 == sampling.max_tokens:
             break
         active = active[going_on]
-        branches, said_M, branch_N = advance(branch_N[going_on], chosen_N[going_on], logits_MV.shape[1])
+        # Candidates of a prefix that have said the same are one branch.
+        num_tokens = logits_MV.shape[1]
+        text_M, branch_N = (branch_N[going_on] * num_tokens + chosen_N[going_on]).unique(return_inverse=True)
+        branches = text_M // num_tokens
         forbidden_MR = forbidden_MR[branches]
-        logits_MV, state = network.step(said_M, state.select(branches))
+        logits_MV, state = network.step(text_M % num_tokens, state.select(branches))
     return collect(tokens_NT, log_probability_N, end_id, len(candidates))
 
 
-def advance(branch_N: Tensor, token_N: Tensor, num_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The branches to come: which one each goes on from and with what token; and the branch of each candidate.
-
-    The first that goes on from a branch takes its place if there is such a place, so that little has to be moved.
-    """
-    text_M, text_of_N = (branch_N * num_tokens + token_N).unique(return_inverse=True)
-    parent_M = text_M // num_tokens
-    stays_M = (F.pad(parent_M.diff(), (1, 0), value=1) > 0) & (parent_M < len(text_M))
-    is_free_M = torch.ones_like(stays_M)
-    is_free_M[parent_M[stays_M]] = False
-    place_M = parent_M.clone()
-    place_M[~stays_M] = is_free_M.nonzero()[:, 0]
-    order_M = place_M.argsort()
-    return parent_M[order_M], text_M[order_M] % num_tokens, place_M[text_of_N]
+def distinct(prefix_BP: Tensor, allowed_BV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each prefix with what may follow it once, and which of them each row has: rows of the same facts are common where
+    values have become slots."""
+    both_AQ, prefix_of_B = torch.cat([prefix_BP, allowed_BV], dim=1).unique(dim=0, return_inverse=True)
+    width = prefix_BP.shape[1]
+    return both_AQ[:, :width], both_AQ[:, width:].bool(), prefix_of_B
 
 
 def restrictions(allowed_BV: Tensor) -> tuple[slice, Tensor]:

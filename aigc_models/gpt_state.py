@@ -1,57 +1,42 @@
-"""What a GPT keeps while it writes: keys and values of all that each text has before it, and what is left to say.
+"""What a GPT keeps while it writes: keys and values of all positions so far, and what is left to say.
 
-N branches, P prefix, S positions so far, E width, H heads, D head width.
+Texts are a tree: a position that several branches have before them is kept once, and each branch names its own. So
+branches part and end without any copy (paged attention, Kwon et al. 2023, with pages of one position).
+
+N branches, P prefix, S positions so far, E width, H heads, D head width, R rows kept: one for each head and position.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aigc_models.embedding import FrozenEmbedding
+from aigc_models.row_attention import mixed, scores
 
-POSITIONS = 32
-"""By which a cache grows when it is full."""
-ROOM = 2
-"""Times as many branches as there are that a cache gets room for when they become too many."""
-MIN_PRODUCTS = 400
-"""Batched products of fewer multiplications are left to a loop of torch's own, which is slower than its library."""
+GROWTH = 2
+"""Times as many rows as there are that get room when it runs out."""
 
 
-class Cache:
-    """Keys or values [N, H, S, D] of one layer, within a tensor that has room for more of both."""
+class Rows:
+    """Keys or values [R, D] of one layer, within a tensor that has room for more."""
 
-    def __init__(self, filled_NHSD: Tensor) -> None:
-        self._room = filled_NHSD
-        self.num_branches, self.num_positions = filled_NHSD.shape[0], filled_NHSD.shape[2]
+    def __init__(self, rows_RD: Tensor) -> None:
+        self._room, self._num_rows = rows_RD, len(rows_RD)
 
-    @property
-    def filled(self) -> Tensor:
-        return self._room[: self.num_branches, :, : self.num_positions]
+    def __len__(self) -> int:
+        return self._num_rows
 
-    def put(self, position: int, x_NHD: Tensor) -> Tensor:
-        """All that is kept, with what is new at a position: one of those there are, or the next."""
-        if position == self._room.shape[2]:
-            self._grow(len(self._room))
-        self.num_positions = max(self.num_positions, position + 1)
-        self.filled[:, :, position] = x_NHD
-        return self.filled
-
-    def select(self, branches: Tensor, moved: Tensor) -> None:
-        """`moved`: the places of those branches that were at another one before; nothing else is copied."""
-        moved_NHSD = self.filled.index_select(0, branches[moved])
-        if len(branches) > len(self._room):
-            self._grow(ROOM * len(branches))
-        self.num_branches = len(branches)
-        self.filled.index_copy_(0, moved, moved_NHSD)
-
-    def _grow(self, num_branches: int) -> None:
-        filled = self.filled
-        _, num_heads, _, width = filled.shape
-        self._room = filled.new_empty(num_branches, num_heads, self.num_positions + POSITIONS, width)
-        self.filled.copy_(filled)
+    def with_new(self, rows_RD: Tensor) -> Tensor:
+        """Adds rows and returns all there are."""
+        before, self._num_rows = self._num_rows, self._num_rows + len(rows_RD)
+        if self._num_rows > len(self._room):
+            room = self._room.new_empty(GROWTH * self._num_rows, self._room.shape[1])
+            room[:before] = self._room[:before]
+            self._room = room
+        self._room[before : self._num_rows] = rows_RD
+        return self._room[: self._num_rows]
 
 
 @dataclass(slots=True)
@@ -60,51 +45,54 @@ class GPTState:
     prefix_NP: Tensor
     remaining_NP: Tensor
     """Of the prefix, what the text does not state yet."""
-    hidden_NS: Tensor
-    """Of the first positions: 0 where one is visible, minus infinity where it is padding or to come."""
-    keys: list[Cache]
-    values: list[Cache]
-    num_said: int = 0
+    hidden_NP: Tensor
+    """0 where the prefix is visible, minus infinity where it is padding."""
+    places_NHS: Tensor
+    """The rows of what each branch has before it."""
+    keys: list[Rows]
+    values: list[Rows]
 
     @classmethod
     def after_prefix(
         cls, prefix_NP: Tensor, visible_NP: Tensor, cache: Sequence[tuple[Tensor, Tensor]], embedding: FrozenEmbedding
     ) -> "GPTState":
         """`cache`: keys and values [N, H, P, D] of each layer."""
-        num_to_come = max(0, -(-MIN_PRODUCTS // cache[0][0].shape[-1]) - prefix_NP.shape[1])
-        keys, values = ([Cache(F.pad(x, (0, 0, 0, num_to_come))) for x in kind] for kind in zip(*cache, strict=True))
-        hidden_NS = torch.where(F.pad(visible_NP, (0, num_to_come)), 0.0, float("-inf")).to(cache[0][0].dtype)
-        return cls(embedding, prefix_NP, visible_NP, hidden_NS, keys, values)
+        keys, values = ([Rows(x_NHPD.flatten(0, 2)) for x_NHPD in kind] for kind in zip(*cache, strict=True))
+        shape_NHP = cache[0][0].shape[:3]
+        places_NHP = torch.arange(len(keys[0]), device=prefix_NP.device).view(shape_NHP)
+        hidden_NP = torch.where(visible_NP, 0.0, float("-inf")).to(cache[0][0].dtype)
+        return cls(embedding, prefix_NP, visible_NP, hidden_NP, places_NHP, keys, values)
 
     def select(self, branches: Tensor) -> "GPTState":
-        """The state of the given branches, which may repeat. Takes the caches over; copies what changes its place."""
-        moved = (branches != torch.arange(len(branches), device=branches.device)).nonzero()[:, 0]
-        for cache in (*self.keys, *self.values):
-            cache.select(branches, moved)
-        return GPTState(
-            self.embedding,
-            self.prefix_NP[branches],
-            self.remaining_NP[branches],
-            self.hidden_NS[branches],
-            self.keys,
-            self.values,
-            self.num_said,
+        """The state of the given branches, which may repeat. What is kept stays where it is."""
+        return replace(
+            self,
+            prefix_NP=self.prefix_NP[branches],
+            remaining_NP=self.remaining_NP[branches],
+            hidden_NP=self.hidden_NP[branches],
+            places_NHS=self.places_NHS[branches],
         )
 
     @property
     def position(self) -> int:
         """Of the token to come, the same for all, since prefixes are padded on the left."""
-        return self.prefix_NP.shape[1] + self.num_said
+        return self.places_NHS.shape[2]
+
+    def go_on(self) -> None:
+        """Gives each branch a place for its next position."""
+        num_branches, num_heads, _ = self.places_NHS.shape
+        first = len(self.keys[0])
+        new_R = torch.arange(first, first + num_branches * num_heads, device=self.places_NHS.device)
+        self.places_NHS = torch.cat([self.places_NHS, new_R.view(num_branches, num_heads, 1)], dim=2)
 
     def attend(self, layer: int, query_NHD: Tensor, key_NHD: Tensor, value_NHD: Tensor) -> Tensor:
         """softmax(QKᵀ)V [N, H, D] over all that came before and this token, whose key and value are kept."""
-        scores_NH1S = query_NHD[:, :, None] @ self.keys[layer].put(self.position, key_NHD).transpose(2, 3)
-        self.hidden_NS[:, self.position : self.position + 1] = 0.0
-        scores_NH1S[..., : self.hidden_NS.shape[1]] += self.hidden_NS[:, None, None]
-        mixed_NH1D = torch.softmax(scores_NH1S, dim=-1) @ self.values[layer].put(self.position, value_NHD)
-        return mixed_NH1D[:, :, 0]
+        scores_NHS = scores(query_NHD, self.keys[layer].with_new(key_NHD.flatten(0, 1)), self.places_NHS)
+        scores_NHS[:, :, : self.hidden_NP.shape[1]] += self.hidden_NP[:, None]
+        values_RD = self.values[layer].with_new(value_NHD.flatten(0, 1))
+        return mixed(torch.softmax(scores_NHS, dim=-1), values_RD, self.places_NHS)
 
     def mean_of_remaining(self) -> Tensor:
         """[N, E]: the mean embedding of what is not stated yet; zero where nothing is left."""
-        weights_NP = self.remaining_NP.to(self.hidden_NS.dtype)
+        weights_NP = self.remaining_NP.to(self.hidden_NP.dtype)
         return self.embedding.sums(self.prefix_NP, weights_NP) / weights_NP.sum(-1, keepdim=True).clamp(min=1.0)

@@ -72,7 +72,7 @@ class TextModel:
         if len(requests) != len(row_seeds):
             raise ValueError(f"{len(requests)} requests but {len(row_seeds)} row seeds")
         acts = [self.schema.act(request) for request in requests]
-        order = sorted(range(len(acts)), key=lambda i: (len(acts[i].symbols), i))
+        order = sorted(range(len(acts)), key=lambda i: (len(acts[i].symbols), acts[i].symbols, i))
         batch_size = max(1, BATCH_SEQUENCES // len(sampling.candidates))
         texts: dict[int, GeneratedText] = {}
         for first in range(0, len(order), batch_size):

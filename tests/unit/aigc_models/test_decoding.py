@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigc_models.decoding import Candidate, advance, decode
+from aigc_models.decoding import Candidate, decode
 from aigc_models.families import TextNetwork, build_network
 from aigc_models.noise import derive_seeds, uniforms
 from aigc_models.sampling import GREEDY, Sampling
@@ -87,20 +87,19 @@ def test_tokens_that_are_not_allowed_never_come(network: TextNetwork) -> None:
     assert not any(candidate.is_finished for row in rows for candidate in row)
 
 
-def test_candidates_that_have_said_the_same_are_one_branch_that_keeps_its_place() -> None:
-    branch, token = torch.tensor([0, 0, 0, 2, 3, 3]), torch.tensor([7, 8, 7, 7, 9, 9])  # branch 1 has ended
-    branches, tokens, branch_of = advance(branch, token, 30)
-    assert branches.tolist() == [0, 0, 2, 3]
-    assert list(zip(branches[branch_of].tolist(), tokens[branch_of].tolist(), strict=True)) == list(
-        zip(branch.tolist(), token.tolist(), strict=True)
-    )
-
-
-def test_branches_behind_the_last_place_move_up() -> None:
-    branches, tokens, branch_of = advance(torch.tensor([1, 3]), torch.tensor([7, 8]), 30)
-    assert branches[branch_of].tolist() == [1, 3]
-    assert tokens[branch_of].tolist() == [7, 8]
-    assert branches[1] == 1, "stays where it was"
+def test_rows_of_the_same_act_share_its_pass_and_differ_by_their_seeds(network: TextNetwork) -> None:
+    prefix, seeds = PREFIX[[1, 0, 1, 1]], [3, 4, 5, 6]
+    allowed_twice = allowed(4)
+    allowed_twice[3, 9] = False  # what may follow is part of it
+    num_started, start = [], network.start
+    network.start = lambda prefix_AP: num_started.append(len(prefix_AP)) or start(prefix_AP)
+    rows = decode(network, prefix, allowed_twice, seeds, SAMPLING, END)
+    assert num_started == [3]
+    for i, seed in enumerate(seeds):
+        (alone,) = decode(network, prefix[i : i + 1], allowed_twice[i : i + 1], [seed], SAMPLING, END)
+        assert [candidate.tokens for candidate in rows[i]] == [candidate.tokens for candidate in alone]
+    assert rows[0][0].tokens == rows[2][0].tokens, "greedy"
+    assert [each.tokens for each in rows[0][1:]] != [each.tokens for each in rows[2][1:]]
 
 
 def test_sampled_tokens_have_the_models_distribution(network: TextNetwork) -> None:

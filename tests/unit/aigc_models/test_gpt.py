@@ -64,7 +64,7 @@ def test_logits_equal_those_of_transformers(network: GPT) -> None:
 
 @torch.no_grad()
 def test_cached_steps_give_the_logits_of_a_whole_pass(network: GPT) -> None:
-    text = TEXT.repeat(1, 20)  # the caches grow twice
+    text = TEXT.repeat(1, 20)  # what is kept grows several times
     expected = network(PREFIX, text)
     logits, state = network.start(PREFIX)
     torch.testing.assert_close(logits, expected[:, 0])
