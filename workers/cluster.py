@@ -23,6 +23,7 @@ ACTOR_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages where Linux gives them to who asks: 1.09x on texts
     # Of Ray Train, which trains with several workers: no folders, metrics and watchers of its own, and quicker looks.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",

@@ -133,7 +133,7 @@ def _enumerate(cluster: Sequence[Nodes], needs: Needs) -> str:
 
 
 def _change(needs: Needs) -> str:
-    change = "Lower threads or num_gpus"
+    change = "Lower threads or num_gpus (of a training num_threads)"
     if needs.labels or needs.resources.keys() - {"CPU", "GPU"}:
         change += ", change NIGHTSHIFT_ACTOR_RESOURCES or NIGHTSHIFT_ACTOR_LABELS"
     return change

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from aigc_models.row_attention import mixed, scores
 from aigc_models.text import Sampling, TextModel, TextRequest
 from aigc_models.training import TrainingSettings, train_text_model
 from tests.unit.workers.kettle_texts import examples
@@ -23,3 +24,14 @@ def test_a_model_trained_on_the_gpu_writes_faithful_texts_there(family: str, tmp
     texts = model.generate(requests, range(40), Sampling())
     assert sum(not text.problems for text in texts) >= 36
     assert texts == model.generate(requests, range(40), Sampling())
+
+
+def test_attention_to_rows_gives_there_what_it_gives_on_the_cpu() -> None:
+    torch.manual_seed(0)
+    query, table = torch.randn(50, 4, 24), torch.randn(300, 24)
+    places = torch.randint(300, (50, 4, 20))
+    found = scores(query, table, places)
+    on_gpu = scores(query.cuda(), table.cuda(), places.cuda())
+    torch.testing.assert_close(on_gpu.cpu(), found, atol=1e-4, rtol=1e-4)
+    sums = mixed(torch.softmax(on_gpu, -1), table.cuda(), places.cuda())
+    torch.testing.assert_close(sums.cpu(), mixed(torch.softmax(found, -1), table, places), atol=1e-4, rtol=1e-4)

@@ -211,6 +211,17 @@ def test_what_the_cluster_can_never_give_fails_at_once(night: Night) -> None:
     assert "an actor needs 1 CPUs and 1 GPUs on one node" in output
 
 
+def test_a_retraining_that_gets_no_node_leaves_the_night_to_the_champion(night: Night) -> None:
+    day = "2026-12-02"
+    champion = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]["champion"]["version"]
+    promised = json.dumps([{"name": "gpu", "max_nodes": 1, "resources": {"CPU": 4, "GPU": 1}}])
+    never = {"NIGHTSHIFT_NODE_GROUPS": promised, "NIGHTSHIFT_NODE_WAIT_S": "1"}
+    output = Night(night.folder, night.environment | never).run("run", JOB, "--date", day)
+    assert f"retraining copywriter failed, {champion} goes on: " in output
+    assert "for nodes that did not come" in output
+    assert night.manifest(day)["model"]["version"] == champion
+
+
 def test_a_backfill_makes_the_missing_dates_only(night: Night) -> None:
     before = night.manifest(DAY)
     output = night.run("backfill", JOB, "--start", "2026-11-21", "--end", DAY)

@@ -93,7 +93,7 @@ def test_a_refusal_names_what_is_needed_and_what_each_kind_of_node_has() -> None
     assert message == (
         "an actor needs 8 CPUs and 1 GPUs on one node, and no node of the cluster has that: there are "
         "8 more of group gpu with 4 CPUs and 2 GPUs; 2 with 3 CPUs and 0 GPUs. It would wait for ever. "
-        "Lower threads or num_gpus, or add nodes"
+        "Lower threads or num_gpus (of a training num_threads), or add nodes"
     )
 
 
