@@ -69,7 +69,7 @@ def publish_small_model(storage: Storage, folder: Path) -> ModelVersion:
     return version
 
 
-def make(storage: Storage, model: ModelVersion, file: str, **overrides: int) -> Plan:
+def make(storage: Storage, model: ModelVersion, file: str, **overrides: float) -> Plan:
     """A plan for the products of one file."""
     snapshot = take_snapshot(storage, JOB.table, DAY)
     objects = tuple(item for item in snapshot.objects if item.key.endswith(f"/{file}.parquet"))
