@@ -69,9 +69,9 @@ class GPT(Transformer):
     def step(self, tokens_N: Tensor, state: GPTState) -> tuple[Tensor, GPTState]:
         """Logits [N, V] of what follows the given tokens. Writes into `state` and returns it grown by a position."""
         state.remaining_NP &= ~self.coverage.says(state.prefix_NP, tokens_N[:, None])[:, 0]
-        state.go_on()
         x_NE = state.embedding(tokens_N) + self.coverage.project(state.mean_of_remaining())
-        rotary = self.rotary(torch.tensor([state.position - 1], device=x_NE.device))
+        rotary = self.rotary(torch.tensor([state.position], device=x_NE.device))
+        state.go_on()
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             qkv_NE = F.linear(block.attention_norm(x_NE), block.attention.turned(rotary))

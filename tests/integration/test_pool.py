@@ -111,6 +111,7 @@ def test_an_actor_that_does_not_move_is_named_and_replaced(
     assert hashes(receipts) == undisturbed
     (wasted_s,) = [receipt.wasted_seconds for receipt in receipts if receipt.wasted_seconds]
     assert wasted_s > STALL_TIMEOUT_S
+    assert len(run.warnings) == 1, run.warnings
     (warning,) = run.warnings
     node = ray.util.get_node_ip_address()
     assert f"on {node} made no progress for {STALL_TIMEOUT_S} s; shard" in warning
