@@ -24,7 +24,8 @@ from flows.interruption import check_interruption
 from infra.errors import ServiceError
 from infra.settings import load_settings
 
-TIMEOUT_S = 5.0
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+"""In seconds: a server that is there may be busy."""
 ASK_EVERY_S = 2.0
 
 
@@ -45,7 +46,7 @@ def require_server() -> None:
     if not address:
         raise ServiceError("no Prefect server is set: run `nightshift up`, or set PREFECT_API_URL")
     try:
-        httpx.get(f"{address}/health", timeout=TIMEOUT_S).raise_for_status()
+        httpx.get(f"{address}/health", timeout=TIMEOUT).raise_for_status()
     except httpx.HTTPError as exc:
         raise ServiceError(
             f"the Prefect server at {address} does not answer ({exc}): run `nightshift up`, or look at PREFECT_API_URL"

@@ -18,9 +18,10 @@ _TIMEOUT_S = 3.0
 
 def prefect_server_spec(*, port: int, env: Mapping[str, str]) -> ProcessSpec:
     """The server; `env` holds PREFECT_HOME, where its database lies. The first start creates that database."""
+    command = ("server", "start", "--host", LOOPBACK, "--port", str(port))
     return ProcessSpec(
         name=NAME,
-        argv=[sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)],
+        argv=[sys.executable, "-m", "infra.local.serve_prefect", *command],
         env=env,
         is_ready=lambda: is_healthy(api_url(port)),
         ready_timeout_s=120.0,

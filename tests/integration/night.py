@@ -53,6 +53,17 @@ concurrency_slot_wait_seconds = 1
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
+class Api(httpx.Client):
+    """Asks again, as Prefect's own client does, while the server's database is locked."""
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        def answer() -> httpx.Response | None:
+            found = super(Api, self).send(request, **options)
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
+
+        return wait_until(answer, f"an answer to {request.url}")
+
+
 @dataclass
 class Night:
     """A running stack with a trained model, and the command line on it."""
@@ -118,8 +129,8 @@ class Night:
         return other
 
     @property
-    def api(self) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.variables['PREFECT_API_URL']}/", timeout=30)
+    def api(self) -> Api:
+        return Api(base_url=f"{self.variables['PREFECT_API_URL']}/", timeout=30)
 
     def manifest(self, day: str, job: str = JOB) -> dict[str, Any]:
         return json.loads(self.storage.get(f"outputs/{job}/dt={day}/_SUCCESS"))
@@ -183,13 +194,8 @@ def start_deployment(night: Night, name: str, parameters: dict[str, Any], *, flo
     """Starts the deployment of that name of a flow, without one that is called alike; returns the flow run's id."""
     with night.api as api:
         deployment = api.get(f"deployments/name/{flow or name}/{name}").json()
-        address = f"deployments/{deployment['id']}/create_flow_run"
-
-        def answer() -> httpx.Response | None:  # Prefect's own client, too, asks again while the database is locked
-            answer = api.post(address, json={"parameters": parameters})
-            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
-
-        return wait_until(answer, f"a run of {name}").raise_for_status().json()["id"]
+        answer = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+        return answer.raise_for_status().json()["id"]
 
 
 def ended_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> dict[str, Any]:

@@ -1,0 +1,27 @@
+"""`python -m prefect`, with Python's garbage collected in a thread of its own: how the stack runs Prefect's server.
+
+A request whose client goes away leaves a cursor of SQLite behind as garbage. To end it takes the lock of its connection,
+which may have the next request waiting for the database, up to a minute, for a transaction that waits for the event
+loop. Collected on that loop, the cursor makes the whole server stand still for the minute. A thread only waits itself.
+"""
+
+import gc
+import itertools
+import runpy
+import threading
+import time
+
+COLLECT_EVERY_S = 1.0
+ALL_EVERY = 30
+
+
+def _collect() -> None:
+    for tick in itertools.count(1):
+        time.sleep(COLLECT_EVERY_S)
+        gc.collect(2 if tick % ALL_EVERY == 0 else 1)
+
+
+if __name__ == "__main__":
+    gc.disable()
+    threading.Thread(target=_collect, name="garbage", daemon=True).start()
+    runpy.run_module("prefect", run_name="__main__")
