@@ -1,8 +1,9 @@
 """`python -m prefect`, with Python's garbage collected in a thread of its own: how the stack runs Prefect's server.
 
-A request whose client goes away leaves a cursor of SQLite behind as garbage. To end it takes the lock of its connection,
-which may have the next request waiting for the database, up to a minute, for a transaction that waits for the event
-loop. Collected on that loop, the cursor makes the whole server stand still for the minute. A thread only waits itself.
+A request whose client goes away leaves a cursor of SQLite behind as garbage. To end it takes the lock of its
+connection, which the next request may hold while it waits for the database, up to a minute, and thereby for a
+transaction that waits for the event loop. If the loop collects that cursor, the whole server stands still for the
+minute; a thread only waits itself.
 """
 
 import gc
