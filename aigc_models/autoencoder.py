@@ -8,7 +8,6 @@ B batch, C colours, H height, W width, F features of a scale, Z latent width, K 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 COARSEST_PX = 8
@@ -111,7 +110,8 @@ def with_labels(x_BF: Tensor, labels_B: Tensor | None, num_classes: int) -> Tens
         return x_BF
     if labels_B is None:
         raise ValueError("this network wants the class of every picture")
-    return torch.cat([x_BF, F.one_hot(labels_B, num_classes).to(x_BF.dtype)], dim=1)
+    one_hot_BC = x_BF.new_zeros(len(labels_B), num_classes).scatter(1, labels_B[:, None], 1.0)
+    return torch.cat([x_BF, one_hot_BC], dim=1)
 
 
 class Autoencoder(nn.Module):

@@ -5,6 +5,7 @@ import logging
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 log = logging.getLogger("nightshift.device")
 
@@ -21,6 +22,13 @@ def granted_device(num_gpus: float) -> torch.device:
     if num_gpus and not torch.cuda.is_available():
         log.warning("%g GPUs were given, but torch %s sees none: it computes on the CPU", num_gpus, torch.__version__)
     return resolve_device("auto" if num_gpus else "cpu")
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on that device. To a GPU it goes from pinned memory, and nobody waits until it is there."""
+    if torch.device(device).type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def autocast(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.autocast:

@@ -20,7 +20,7 @@ class GANStep:
         self.device = next(network.parameters()).device
         self.optimisers = tuple(build_optimiser(part, settings) for part in (network.discriminator, network.generator))
 
-    def __call__(self, batch: Batch) -> tuple[dict[str, float], int]:
+    def __call__(self, batch: Batch) -> tuple[dict[str, Tensor], int]:
         generator, discriminator, loss = self.network.generator, self.network.discriminator, self.settings.loss
         of_discriminator, of_generator = self.optimisers
         clip, labels_B = self.settings.max_gradient_norm, batch.labels_B
@@ -36,7 +36,7 @@ class GANStep:
             won = generator_loss(discriminator(self.shown(made_BCHW), labels_B), loss)
         descend(won, of_generator, clip)
         discriminator.requires_grad_(True)
-        return {"discriminator": float(lost.detach()), "generator": float(won.detach())}, len(labels_B)
+        return {"discriminator": lost.detach(), "generator": won.detach()}, len(labels_B)
 
     def shown(self, images_BCHW: Tensor) -> Tensor:
         """Pictures as the discriminator sees them."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_errors
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
-from aigc_models.device import resolve_device
+from aigc_models.device import resolve_device, sent
 from aigc_models.image_data import EpochSchedule, LabelledImages, split, to_network
 from aigc_models.image_metrics import Neighbours
 from aigc_models.loop import Task, TrainingLoop
@@ -76,7 +76,7 @@ def train_oddity_filter(
     oddities = OddityFilter(network, 0.0)
 
     def batch_at(step: int) -> Tensor:
-        return to_network(training.images_BHWC[schedule.rows_at(step)]).to(device)
+        return sent(to_network(training.images_BHWC[schedule.rows_at(step)]), device)
 
     def loss(network: nn.Module, images_BCHW: Tensor) -> tuple[Tensor, int]:
         return reconstruction_errors(images_BCHW, network(images_BCHW)).mean(), len(images_BCHW)

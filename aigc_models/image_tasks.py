@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from aigc_models.device import sent
 from aigc_models.flow import LatentFlow, flow_matching_loss
 from aigc_models.gan import Generator
 from aigc_models.gan_step import GANStep
@@ -49,7 +50,7 @@ class ImageCorpus:
         images_BCHW = to_network(data.images_BHWC)
         images_BCHW = mirrored(images_BCHW) if settings.flip else images_BCHW
         images_BCHW = shifted(images_BCHW, settings.shift_px) if settings.shift_px else images_BCHW
-        return Batch(images_BCHW.to(self.device), data.labels_B.to(self.device))
+        return Batch(sent(images_BCHW, self.device), sent(data.labels_B, self.device))
 
     def labels_like_real(self, num: int) -> list[int]:
         """Labels with the shares that the training pictures have."""
@@ -164,7 +165,7 @@ class WhitenedLatents:
         self.schedule = EpochSchedule(len(self.labels_N), settings.batch_size, settings.seed)
 
     def batch_at(self, step: int) -> Batch:
-        rows_B = self.schedule.rows_at(step).to(self.labels_N.device)
+        rows_B = sent(self.schedule.rows_at(step), self.labels_N.device)
         latents_BZ = sample_posterior(self.mean_NZ[rows_B], self.log_variance_NZ[rows_B])
         return Batch(self.vae.whiten(latents_BZ, self.labels_N[rows_B]), self.labels_N[rows_B])
 

@@ -61,8 +61,9 @@ class Step(Protocol):
         """Of which each parameter has one at most. The loop sets their rates and keeps their moments."""
         ...
 
-    def __call__(self, batch: Any) -> tuple[dict[str, float], int]:
-        """Losses by name, the first for the progress, and the token count."""
+    def __call__(self, batch: Any) -> tuple[dict[str, Tensor], int]:
+        """Losses by name, the first for the progress, and the token count. Reads nothing back from the device: while a
+        GPU computes a step, the next ones are prepared."""
         ...
 
 
@@ -105,11 +106,11 @@ class GradientStep:
         self.device = next(network.parameters()).device
         self.optimisers = (build_optimiser(network, settings),)
 
-    def __call__(self, batch: Any) -> tuple[dict[str, float], int]:
+    def __call__(self, batch: Any) -> tuple[dict[str, Tensor], int]:
         with autocast(self.settings.precision, self.device):
             loss, num_tokens = self.loss(batch)
         descend(loss, self.optimisers[0], self.settings.max_gradient_norm)
-        return {"train": float(loss.detach())}, num_tokens
+        return {"train": loss.detach()}, num_tokens
 
 
 def build_step(network: nn.Module, task: Task, settings: LoopSettings) -> Step:
@@ -194,7 +195,7 @@ class TrainingLoop:
         of_time = counters.cpu_seconds / settings.cpu_budget_s if settings.cpu_budget_s else 0.0
         return max(of_steps, of_time)
 
-    def train_step(self, fraction: float) -> dict[str, float]:
+    def train_step(self, fraction: float) -> dict[str, Tensor]:
         settings, step = self.settings, self.counters.step
         torch.manual_seed(settings.seed * 1_000_003 + step)
         self.network.train()
@@ -237,19 +238,20 @@ class TrainingLoop:
         for name, parameter in self.network.named_parameters():
             parameter.copy_(weights[name])
 
-    def report(self, writer: SummaryWriter, losses: dict[str, float], fraction: float) -> None:
+    def report(self, writer: SummaryWriter, losses: dict[str, Tensor], fraction: float) -> None:
         counters = self.counters
         if counters.step % 10 or not is_first():
             return
+        read = {name: float(loss) for name, loss in losses.items()}
         progress = TrainingProgress(
             step=counters.step,
-            loss=next(iter(losses.values())),
+            loss=next(iter(read.values())),
             val_loss=counters.val_loss,
             tokens_per_s=counters.num_tokens / max(counters.wall_seconds, 1e-9),
             elapsed_s=counters.wall_seconds,
             fraction=min(1.0, fraction),
         )
-        for name, loss in losses.items():
+        for name, loss in read.items():
             writer.add_scalar(f"loss/{name}", loss, counters.step)
         writer.add_scalar("learning_rate", self.step.optimisers[0].param_groups[0]["lr"], counters.step)
         writer.add_scalar("tokens_per_s", progress.tokens_per_s, counters.step)

@@ -17,7 +17,7 @@ from aigc_models.batching import BatchSchedule
 from aigc_models.bert import BERT, choose
 from aigc_models.checkpoint import METRICS, write_json
 from aigc_models.data_parallel import is_first
-from aigc_models.device import resolve_device
+from aigc_models.device import resolve_device, sent
 from aigc_models.item_data import HeldOut, Items, Sequences, as_sequences, hold_out, left_padded, split_keys, windows
 from aigc_models.item_knn import ItemKNN
 from aigc_models.item_loss import item_loss
@@ -117,7 +117,7 @@ def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut,
     device = model.network.embedding.weight.device
 
     def batch_at(step: int) -> Tensor:
-        return left_padded([pieces[row] for row in schedule.rows_at(step)]).to(device)
+        return sent(left_padded([pieces[row] for row in schedule.rows_at(step)]), device)
 
     def loss(network: nn.Module, tokens_BT: Tensor) -> tuple[Tensor, int]:
         if isinstance(network, BERT):

@@ -20,7 +20,7 @@ from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_js
 from aigc_models.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.data_parallel import is_first
 from aigc_models.delexicalisation import lexicalise
-from aigc_models.device import resolve_device
+from aigc_models.device import resolve_device, sent
 from aigc_models.families import TextNetwork, build_network, network_options
 from aigc_models.loop import LoopResult, Task, TrainingLoop
 from aigc_models.loop_settings import TrainingProgress
@@ -44,6 +44,8 @@ class Batch:
     text_BT: Tensor
     targets_BT: Tensor
     """One position longer than the text; IGNORED behind the end."""
+    num_tokens_B: Tensor
+    """That are learned of each text. Stays on the CPU, where counting waits for nothing."""
 
 
 def train_text_model(
@@ -132,7 +134,7 @@ def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettin
             ignore_index=IGNORED,
             label_smoothing=settings.label_smoothing if network.training else 0.0,
         )
-        return value, int((batch.targets_BT != IGNORED).sum())
+        return value, sum(batch.num_tokens_B.tolist())
 
     def validate(network: nn.Module) -> float:
         losses = [loss(network, batch) for batch in validation]
@@ -162,7 +164,8 @@ def collate(rows: Sequence[tuple[list[int], list[int]]], tokenizer: TextTokenize
     prefix_BP = left_padded([prefix for prefix, _ in rows], tokenizer.pad_id)
     text_BT = torch.tensor([text + [tokenizer.pad_id] * (width - len(text)) for _, text in rows])
     targets_BT = torch.tensor([text + [tokenizer.eos_id] + [IGNORED] * (width - len(text)) for _, text in rows])
-    return Batch(prefix_BP.to(device), text_BT.to(device), targets_BT.to(device))
+    num_tokens_B = torch.tensor([len(text) + 1 for _, text in rows])
+    return Batch(sent(prefix_BP, device), sent(text_BT, device), sent(targets_BT, device), num_tokens_B)
 
 
 def generate_scored(

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from aigc_models.corpus import build_corpus
+from aigc_models.loop import build_step
 from aigc_models.row_attention import mixed, scores
 from aigc_models.text import Sampling, TextModel, TextRequest
-from aigc_models.training import TrainingSettings, train_text_model
+from aigc_models.training import TrainingSettings, build_text_network, build_tokenizer, text_task, train_text_model
 from tests.unit.workers.kettle_texts import examples
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -24,6 +26,21 @@ def test_a_model_trained_on_the_gpu_writes_faithful_texts_there(family: str, tmp
     texts = model.generate(requests, range(40), Sampling())
     assert sum(not text.problems for text in texts) >= 36
     assert texts == model.generate(requests, range(40), Sampling())
+
+
+def test_a_step_of_training_waits_for_nothing() -> None:
+    settings = TrainingSettings(width=48, num_layers=2, num_heads=2, max_steps=10)
+    corpus, device = build_corpus(examples(300), 0.1), torch.device("cuda")
+    tokenizer = build_tokenizer(corpus, settings)
+    network = build_text_network(corpus, tokenizer, settings).to(device)
+    task = text_task(corpus, tokenizer, settings, device)
+    step = build_step(network, task, settings)
+    step(task.batch_at(0))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(task.batch_at(1))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_attention_to_rows_gives_there_what_it_gives_on_the_cpu() -> None:

@@ -145,12 +145,12 @@ class TwoOptimisers:
         self.network = network
         self.optimisers = [torch.optim.AdamW(network[i].parameters(), fused=True) for i in (0, 3)]
 
-    def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, float], int]:
+    def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], int]:
         first, num_tokens = loss(self.network, batch)
         descend(first, self.optimisers[0], 1.0)
         second = loss(self.network, batch)[0]
         descend(second, self.optimisers[1], 1.0)
-        return {"first": float(first.detach()), "second": float(second.detach())}, num_tokens
+        return {"first": first.detach(), "second": second.detach()}, num_tokens
 
 
 def test_a_step_with_two_optimisers_learns_and_goes_on_after_a_crash(tmp_path: Path) -> None:
