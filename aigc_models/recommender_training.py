@@ -116,19 +116,22 @@ def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut,
     schedule = BatchSchedule([(len(piece),) for piece in pieces], settings.batch_tokens, settings.seed)
     device = model.network.embedding.weight.device
 
-    def batch_at(step: int) -> Tensor:
-        return sent(left_padded([pieces[row] for row in schedule.rows_at(step)]), device)
+    def batch_at(step: int) -> tuple[Tensor, Tensor]:
+        """Tokens [B, T] on the device, and on the CPU which positions are learned from."""
+        tokens_BT = left_padded([pieces[row] for row in schedule.rows_at(step)])
+        is_bert = isinstance(model.network, BERT)
+        learned_BT = choose(tokens_BT, settings.mask_share, PAD) if is_bert else tokens_BT[:, :-1] != PAD
+        return sent(tokens_BT, device), learned_BT
 
-    def loss(network: nn.Module, tokens_BT: Tensor) -> tuple[Tensor, int]:
+    def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
+        tokens_BT, learned_BT = batch
         if isinstance(network, BERT):
-            learned_BT = choose(tokens_BT, settings.mask_share, PAD)
-            states_BTE, targets_BT = network(tokens_BT.masked_fill(learned_BT, MASK)), tokens_BT
+            states_BTE, targets_BT = network(tokens_BT.masked_fill(sent(learned_BT, device), MASK)), tokens_BT
         else:
-            learned_BT = tokens_BT[:, :-1] != PAD
             states_BTE, targets_BT = network(tokens_BT[:, :-1]), tokens_BT[:, 1:]
-        table_VE = model.network.embedding.weight
-        value = item_loss(states_BTE[learned_BT], targets_BT[learned_BT], table_VE, settings.num_negatives)
-        return value, int(learned_BT.sum())
+        places_M = sent(torch.from_numpy(np.flatnonzero(learned_BT)), device)
+        states_ME, targets_M = states_BTE.flatten(0, 1)[places_M], targets_BT.flatten()[places_M]
+        return item_loss(states_ME, targets_M, model.network.embedding.weight, settings.num_negatives), len(places_M)
 
     def validate(_: nn.Module) -> float:
         return -ndcg(ranks_of(model, held_out, knn_share=0.0), TOP)

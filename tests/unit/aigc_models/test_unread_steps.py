@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from data_parallel_cases import CPU, text
+from data_parallel_cases import CPU, recommender, text
 from image_cases import LABEL_NAMES, TINY, squares
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -65,6 +65,12 @@ def assert_unread(task: Task, step: Step) -> None:
 @pytest.mark.parametrize("family", ["gpt", "lstm", "gru", "rnn"])
 def test_a_step_of_texts_reads_nothing_back(family: str) -> None:
     case = text(family)
+    assert_unread(case.task, begun(case.task, case.network, case.settings))
+
+
+@pytest.mark.parametrize("family", ["gpt", "gru", "bert"])
+def test_a_step_of_a_recommender_reads_nothing_back(family: str) -> None:
+    case = recommender(family)
     assert_unread(case.task, begun(case.task, case.network, case.settings))
 
 
