@@ -4,7 +4,7 @@ Knows nothing about what the tables mean.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,11 +47,7 @@ class Footer:
 @contextmanager
 def open_parquet(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
     """A file of the store, its footer read; raises ObjectNotFound, InputError if it is not Parquet or damaged."""
-    filesystem, root = storage.filesystem()
-    with (
-        _plain_errors(key),
-        pq.ParquetFile(f"{root}/{key}", filesystem=filesystem, **READ_OPTIONS) as file,
-    ):
+    with _plain_errors(key), closing(storage.open(key)) as source, pq.ParquetFile(source, **READ_OPTIONS) as file:
         yield file
 
 

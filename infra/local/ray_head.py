@@ -43,8 +43,9 @@ def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str
             "--include-dashboard=false",
             "--disable-usage-stats",
         ],
-        # Processes that rename themselves keep their environment readable, and so can be found when orphaned.
-        env={**env, "SPT_NOENV": "1"},
+        # Processes that rename themselves keep their environment readable, and so can be found when orphaned. The only
+        # node has none that could take over what it would otherwise wait for when it is stopped.
+        env={**env, "SPT_NOENV": "1", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
         is_ready=lambda: _STARTED in _read(log_path(stack_dir, NAME)) and is_open(ports["ray"]),
         ready_timeout_s=90.0,
         stop_timeout_s=20.0,

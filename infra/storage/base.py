@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pyarrow.fs import FileSystem
 
@@ -104,6 +105,11 @@ class Storage(ABC):
     @abstractmethod
     def filesystem(self) -> tuple[FileSystem, str]:
         """A pyarrow file system and the path of the storage URI in it: an object is at `f"{root}/{key}"`."""
+
+    def open(self, key: str) -> Any:
+        """The object as a file that pyarrow reads; to be closed. Raises FileNotFoundError, or what reading raises."""
+        filesystem, root = self.filesystem()
+        return filesystem.open_input_file(f"{root}/{key}")
 
     @abstractmethod
     def _fetch(self, key: str, path: Path) -> None:

@@ -15,7 +15,7 @@ from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.settings import Settings
 from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
 from infra.storage.s3_errors import plain_errors
-from infra.storage.s3_outages import ARROW_ATTEMPTS, bear_outages
+from infra.storage.s3_outages import ARROW_ATTEMPTS, PatientFile, bear_outages
 
 MAX_SINGLE_REQUEST_BYTES = 5 * 2**30
 """S3 takes no larger object in one PUT or one copy."""
@@ -157,6 +157,9 @@ class S3Storage(Storage):
         virtual = self._settings.s3_addressing_style == "virtual"
         filesystem = S3FileSystem(**options, force_virtual_addressing=virtual)
         return filesystem, f"{self._bucket}/{self._prefix}".rstrip("/")
+
+    def open(self, key: str) -> PatientFile:
+        return PatientFile(super().open(key))
 
     def _fetch(self, key: str, path: Path) -> None:
         with self._plain_errors(key):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from botocore.exceptions import ConnectionError, HTTPClientError, SSLError
 
 BORNE_S = 45.0
@@ -15,6 +16,8 @@ BORNE_S = 45.0
 LONGEST_WAIT_S = 3.0
 ARROW_ATTEMPTS = 10
 """What lasts as long with pyarrow's client, which counts attempts: 55 s on average, 111 s at most."""
+UNREAD_ANSWER = "Failed to flush response stream"
+"""All that pyarrow's client says of an error whose text is longer than the bytes that were asked for."""
 PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _BEGAN = "nightshift_outage_began"
 
@@ -37,6 +40,10 @@ def _wait_before_retry(
     began = request_dict["context"].setdefault(_BEGAN, now)
     if now - began > BORNE_S:
         return None
+    return _wait_s(attempts)
+
+
+def _wait_s(attempts: int) -> float:
     return random.uniform(0, min(LONGEST_WAIT_S, 0.1 * 2**attempts))
 
 
@@ -45,3 +52,36 @@ def _is_passing(response: Any, caught_exception: Any) -> bool:
         is_network = isinstance(caught_exception, ConnectionError | HTTPClientError)
         return is_network and not isinstance(caught_exception, SSLError)
     return response is not None and response[0].status_code in PASSING_STATUSES
+
+
+class PatientFile:
+    """A file of pyarrow's S3 client, to be read by pyarrow. That client repeats requests, but for one kind of error: of
+    a store that is busy and says so at length."""
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        start, began, attempts = self._file.tell(), time.monotonic(), 0
+        while True:
+            try:
+                return self._file.read(None if size < 0 else size)
+            except OSError as exc:
+                if UNREAD_ANSWER not in str(exc) or time.monotonic() - began > BORNE_S:
+                    raise
+            attempts += 1
+            time.sleep(_wait_s(attempts))
+            self._file.seek(start)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed

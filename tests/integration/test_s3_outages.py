@@ -80,6 +80,10 @@ def test_a_server_that_stays_away_is_told_with_its_address(
     assert time.monotonic() - started < 20
 
 
+TEXT = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>" * 40
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT)
+
+
 @dataclass
 class LossyWire:
     """A TCP proxy before an S3 server. It hands on every request, but can lose one answer or break one off."""
@@ -89,6 +93,8 @@ class LossyWire:
     """The answer to the first PUT whose path ends so; the connection is then cut."""
     breaks_after: int = 0
     """The first answer longer than so many bytes breaks off there."""
+    refuses: bytes = b""
+    """The first GET whose path ends so is answered by a text of 503 that is longer than what was asked for."""
     lost: list[bytes] = field(default_factory=list)
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
@@ -119,7 +125,12 @@ class LossyWire:
         with suppress(OSError):
             while request := client.recv(2**16):
                 asked += request
-                server.sendall(request)
+                if self.refuses and re.match(rb"GET \S*" + self.refuses, request):
+                    self.lost.append(self.refuses)
+                    self.refuses = b""
+                    client.sendall(BUSY)
+                else:
+                    server.sendall(request)
 
     def _is_doomed(self, asked: bytes, answer: bytes, num_bytes: int) -> bool:
         paths = re.findall(rb"PUT (\S+) HTTP/1\.1", asked)
@@ -173,3 +184,11 @@ def test_a_body_that_breaks_off_is_read_again(wire: LossyWire, behind_wire: Stor
     wire.breaks_after = len(data) // 2
     assert behind_wire.get("large") == data
     assert len(wire.lost) == 1
+
+
+def test_rows_are_read_from_a_store_that_is_busy(wire: LossyWire, behind_wire: Storage) -> None:
+    numbers = pa.table({"n": [1, 2, 3]})
+    behind_wire.put("rows.parquet", encode(numbers, SCHEMA, {}))
+    wire.refuses = b"rows.parquet"
+    assert read_rows(behind_wire, "rows.parquet") == numbers.cast(SCHEMA)
+    assert wire.lost == [b"rows.parquet"]

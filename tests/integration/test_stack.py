@@ -1,6 +1,8 @@
 """The local stack with its real servers: started, hurt, mended, stopped."""
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from infra.local.prefect_server import online_workers
 from infra.local.prefect_worker import WORK_POOL
 from infra.local.seaweedfs import has_bucket
 from infra.local.stack import NAMES
-from infra.settings import Settings
+from infra.settings import Settings, child_environment
 from tests import ports
 
 
@@ -112,6 +114,32 @@ def test_two_stacks_that_wish_for_the_same_ports_run_side_by_side(settings: Sett
     assert processes_of(other.stack_dir) == []
     assert status(settings) == one
     assert_usable(settings)
+
+
+BUSY = """
+import time, ray
+
+@ray.remote
+class Busy:
+    def begin(self): pass
+    def work(self): time.sleep(600)
+
+ray.init()
+busy = Busy.options(name="busy", lifetime="detached").remote()
+ray.get(busy.begin.remote())
+busy.work.remote()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_down_does_not_wait_for_actors_at_work(settings: Settings) -> None:
+    up(settings)
+    env = {name: str(value) for name, value in dotenv_values(settings.stack_dir / "env").items()}
+    env |= {**child_environment(), "RAY_ADDRESS": env["NIGHTSHIFT_RAY_ADDRESS"]}
+    subprocess.run([sys.executable, "-c", BUSY], env=env, check=True, capture_output=True)
+    started = time.monotonic()
+    down(settings)
+    assert time.monotonic() - started < 15.0
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
