@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
+from aigc_models.device import sent
 from aigc_models.image_data import EpochSchedule, LabelledImages, mirrored, shifted, to_network
 
 NUM_FEATURES = 64
@@ -62,8 +63,8 @@ def train_classifier(
         images_BCHW = to_network(torch.cat([part.images_BHWC for part in drawn]))
         if augment:
             images_BCHW = shifted(mirrored(images_BCHW) if flip else images_BCHW, MAX_SHIFT_PX)
-        labels_B = torch.cat([part.labels_B for part in drawn]).to(device)
-        loss = F.cross_entropy(network(images_BCHW.to(device)), labels_B)
+        labels_B = torch.cat([part.labels_B for part in drawn])
+        loss = F.cross_entropy(network(sent(images_BCHW, device)), sent(labels_B, device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -1,7 +1,7 @@
 """`python -m prefect`, with Python's garbage collected in a thread of its own: how the stack runs Prefect's server.
 
-A request whose client goes away leaves a cursor of SQLite behind as garbage. To end it takes the lock of its
-connection, which the next request may hold while it waits for the database, up to a minute, and thereby for a
+A request that breaks off, as when its client goes away, leaves a cursor of SQLite as garbage. To end it takes the lock
+of its connection, which the next request may hold while it waits for the database, up to a minute, and thereby for a
 transaction that waits for the event loop. If the loop collects that cursor, the whole server stands still for the
 minute; a thread only waits itself.
 """
@@ -13,13 +13,14 @@ import threading
 import time
 
 COLLECT_EVERY_S = 1.0
-ALL_EVERY = 30
+OLD_EVERY = 30
+"""So many collections of what is young, then one of everything."""
 
 
 def _collect() -> None:
     for tick in itertools.count(1):
         time.sleep(COLLECT_EVERY_S)
-        gc.collect(2 if tick % ALL_EVERY == 0 else 1)
+        gc.collect(2 if tick % OLD_EVERY == 0 else 1)
 
 
 if __name__ == "__main__":

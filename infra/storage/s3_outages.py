@@ -3,6 +3,7 @@
 botocore's own retries count attempts, which together last seconds, and its threads share one small quota of them.
 """
 
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -61,17 +62,22 @@ class PatientFile:
     def __init__(self, file: pa.NativeFile) -> None:
         self._file = file
 
-    def read(self, size: int = -1) -> bytes:
-        start, began, attempts = self._file.tell(), time.monotonic(), 0
+    def read_buffer(self, size: int | None = None) -> pa.Buffer:
+        """The next bytes, all that are left where `size` is None; what pyarrow asks for rather than `read`."""
+        start, gives_up_at, attempts = self._file.tell(), math.inf, 0
         while True:
             try:
-                return self._file.read(None if size < 0 else size)
+                return self._file.read_buffer(size)
             except OSError as exc:
-                if UNREAD_ANSWER not in str(exc) or time.monotonic() - began > BORNE_S:
+                gives_up_at = min(gives_up_at, time.monotonic() + BORNE_S)
+                if UNREAD_ANSWER not in str(exc) or time.monotonic() > gives_up_at:
                     raise
             attempts += 1
             time.sleep(_wait_s(attempts))
             self._file.seek(start)
+
+    def read(self, size: int | None = None) -> bytes:
+        return self.read_buffer(size).to_pybytes()
 
     def seek(self, place: int, whence: int = 0) -> int:
         return self._file.seek(place, whence)
