@@ -86,7 +86,7 @@ def find(name: str, folder: Path) -> psutil.Process | None:
         record = json.loads(_record_path(folder, name).read_text())
         process = psutil.Process(record["pid"])
         is_same = abs(process.create_time() - record["started"]) < _SAME_START_S
-        return process if is_same and _is_alive(process) else None
+        return process if is_same and is_alive(process) else None
     except (FileNotFoundError, ValueError, KeyError, psutil.Error):
         return None
 
@@ -106,7 +106,7 @@ def stop(name: str, folder: Path, *, timeout_s: float) -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
             leader.send_signal(signal.SIGTERM)
         _wait([leader], timeout_s)
-    survivors = {process.pid: process for process in [*family, *_family(name, folder)] if _is_alive(process)}
+    survivors = {process.pid: process for process in [*family, *_family(name, folder)] if is_alive(process)}
     for process in survivors.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -115,6 +115,14 @@ def stop(name: str, folder: Path, *, timeout_s: float) -> bool:
         raise ServiceError(f"{name}: processes {[process.pid for process in still_alive]} survive SIGKILL")
     _record_path(folder, name).unlink(missing_ok=True)
     return leader is not None or bool(family)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """False for a zombie too: it runs nothing any more, only its parent has not looked."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def log_path(folder: Path, name: str) -> Path:
@@ -136,25 +144,17 @@ def _family(name: str, folder: Path) -> list[psutil.Process]:
             if process.environ().get(MARK) == mark:
                 members[process.pid] = process
     members.pop(os.getpid(), None)
-    return [process for process in members.values() if _is_alive(process)]
+    return [process for process in members.values() if is_alive(process)]
 
 
 def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
     """Waits until the processes are gone; returns those that are not."""
     deadline = time.monotonic() + timeout_s
-    alive = [process for process in processes if _is_alive(process)]
+    alive = [process for process in processes if is_alive(process)]
     while alive and time.monotonic() < deadline:
         psutil.wait_procs(alive, timeout=_POLL_S)
-        alive = [process for process in alive if _is_alive(process)]
+        alive = [process for process in alive if is_alive(process)]
     return alive
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    """False for a zombie too: it runs nothing any more, only its parent has not looked."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _mark(folder: Path, name: str) -> str:

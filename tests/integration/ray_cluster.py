@@ -18,6 +18,7 @@ from infra.local.ray_head import PORTS, ensure_token, ray_spec
 from infra.settings import NodeGroup, Settings, child_environment
 from tests import ports
 from tests.integration.night import wait_until
+from tests.integration.victims import kill_all
 from workers.cluster import connect
 
 HEAD_CPUS = 3
@@ -75,8 +76,7 @@ class Cluster:
         """SIGKILL to the raylet and all that it runs: a machine that loses its power."""
         leader = supervised.find(node, self.folder)
         assert leader is not None
-        for process in [*leader.children(recursive=True), leader]:
-            process.kill()
+        kill_all([*leader.children(recursive=True), leader])
 
 
 def end_named_actors() -> None:

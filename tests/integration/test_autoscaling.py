@@ -24,6 +24,7 @@ from tests.integration.pool_runs import (
     publish_small_model,
 )
 from tests.integration.ray_cluster import Cluster, autoscaling_cluster, num_live_nodes
+from tests.integration.victims import kill_all
 from workers.cluster import ORDINARY, has_gpus, pool_size
 from workers.generation import generate_shards
 from workers.part import list_parts, part_key
@@ -95,9 +96,8 @@ def all_live(num_nodes: int) -> bool:
 def kill_added_nodes(cluster: Cluster) -> bool:
     """Once all of the group are there, SIGKILL to each of them and all that it runs."""
     all_live(1 + DISK.max_nodes)
-    for raylet in cluster.raylets()[1:]:
-        for process in [*raylet.children(recursive=True), raylet]:
-            process.kill()
+    added = cluster.raylets()[1:]
+    kill_all([process for raylet in added for process in [*raylet.children(recursive=True), raylet]])
     return True
 
 

@@ -120,7 +120,7 @@ def test_a_worker_is_a_node_of_its_ray_cluster_without_resources_and_ends_with_i
             wait_until(lambda: len(live_nodes()) == 2, "the worker's node")
             assert [node["Resources"].get("CPU", 0) for node in live_nodes()].count(0) == 1
             raylet(worker).kill()
-            wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "its end")
+            wait_until(lambda: not supervised.is_alive(worker), "its end")
         finally:
             supervised.stop(spec.name, tmp_path, timeout_s=5)
 

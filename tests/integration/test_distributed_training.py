@@ -20,6 +20,7 @@ from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.integration.night import wait_until
 from tests.integration.ray_cluster import HEAD_CPUS, Cluster, running_cluster
+from tests.integration.victims import kill_all
 from tests.unit.workers.kettle_texts import examples
 from workers.cluster import ACTOR_ENVIRONMENT
 from workers.registry import ModelVersion, list_versions
@@ -164,8 +165,7 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
     def kill_second_worker() -> bool:
         has_checkpoint = bool(list(storage.list(training.checkpoint_prefix)))
         victims = cluster.actor_processes("RayTrainWorker", SECOND) if has_checkpoint else []
-        for process in victims:
-            process.kill()
+        kill_all(victims)
         return bool(victims)
 
     run = Run(settings, storage, kill_second_worker)

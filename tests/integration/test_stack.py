@@ -19,6 +19,7 @@ from infra.local.seaweedfs import has_bucket
 from infra.local.stack import NAMES
 from infra.settings import Settings, child_environment
 from tests import ports
+from tests.integration.victims import kill_all
 
 
 def make_settings(folder: Path) -> Settings:
@@ -82,9 +83,7 @@ def test_a_second_up_finds_everything_running(settings: Settings) -> None:
 def test_only_what_was_killed_is_started_again(settings: Settings) -> None:
     first = up(settings)
     victims = [psutil.Process(pids(first)[name]) for name in ("seaweedfs", "ray")]
-    for victim in victims:
-        victim.kill()
-    psutil.wait_procs(victims, timeout=10)
+    kill_all(victims)
     hurt = status(settings)
     assert not hurt.is_running
     assert pids(hurt).keys() == {"prefect-server", "prefect-worker"}

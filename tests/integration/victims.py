@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.local import status
+from infra.local import status, supervised
 from tests.integration.night import Night, find_actor, wait_until
 
 Run = subprocess.Popen[str]
@@ -132,9 +132,9 @@ def raylet_below(head: psutil.Process) -> psutil.Process:
 
 def kill_all(processes: list[psutil.Process]) -> None:
     for process in processes:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess):  # it has just ended, perhaps since another one was killed
             process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    wait_until(lambda: not any(map(supervised.is_alive, processes)), "the end of what was killed")
 
 
 VICTIMS: dict[str, Callable[[Scene], AbstractContextManager[Strike]]] = {

@@ -58,7 +58,7 @@ def test_stopping_twice_is_harmless(folder: Path) -> None:
 def test_a_process_that_ignores_sigterm_is_killed(folder: Path) -> None:
     process = supervised.start(spec(folder, STUBBORN), folder)
     assert supervised.stop("child", folder, timeout_s=0.3)
-    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert not supervised.is_alive(process)
 
 
 def test_a_process_that_dies_at_start_is_reported_with_the_end_of_its_log(folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_orphans_of_a_killed_process_are_found_and_stopped(folder: Path) -> None
     assert supervised.find("child", folder) is None
     assert supervised.has_leftovers("child", folder)
     assert supervised.stop("child", folder, timeout_s=0)
-    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    assert not supervised.is_alive(orphan)
 
 
 def test_stop_takes_the_descendants_along(folder: Path) -> None:
