@@ -31,6 +31,7 @@ bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parq
 	@$(BIN)/python tests/bench/image_quality_table.py
 	@$(BIN)/python -m tests.bench.pool_scale
 	@$(BIN)/python -m tests.bench.decoding_speed
+	@$(BIN)/python -m tests.bench.training_speed
 	@$(BIN)/python -m tests.bench.partition_speed
 	@$(BIN)/python -m tests.bench.image_throughput
 	@$(BIN)/python tests/bench/recommender_table.py

@@ -8,6 +8,7 @@ B batch, C colours, H height, W width, F features of a scale, Z noise width, K c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -132,6 +133,10 @@ class GAN(nn.Module):
         super().__init__()
         self.generator = generator
         self.discriminator = Discriminator(generator.config, loss)
+
+    def compile(self, **options: Any) -> None:
+        self.generator.compile(**options)
+        self.discriminator.compile(**options)
 
 
 def discriminator_loss(real_B: Tensor, made_B: Tensor, loss: Loss) -> Tensor:

@@ -114,6 +114,8 @@ class GradientStep:
 
 
 def build_step(network: nn.Module, task: Task, settings: LoopSettings) -> Step:
+    if settings.torch_compile:
+        network.compile()  # in place: what calls the network calls what was compiled
     if task.step:
         if world_size() > 1:
             raise ValueError("a task with a step of its own is trained by one process")

@@ -27,6 +27,9 @@ class LoopSettings:
     checkpoint_every_s: float = 60.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on CUDA devices that have it; on CPUs it slowed models of this size down."""
+    torch_compile: bool = False
+    """Whether torch compiles the network first, for long trainings on GPUs: half a minute of the budget, and a C++
+    compiler. Not for recurrent networks, whose steps would be unrolled."""
     device: str = "auto"
     """auto: CUDA where there is one."""
     num_threads: int = 1

@@ -33,6 +33,8 @@ class RecommenderSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if self.torch_compile and self.family == "gru":
+            raise ValueError("torch_compile is for the families gpt and bert, not for the recurrent gru")
         if self.max_items < 2 or self.batch_tokens < 2 or self.num_negatives < 0 or self.num_scored < 1:
             raise ValueError("max_items and batch_tokens must be at least 2, num_negatives 0, num_scored 1")
         if self.knn_share is not None and not 0.0 <= self.knn_share <= 1.0:

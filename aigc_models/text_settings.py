@@ -33,6 +33,8 @@ class TrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if self.torch_compile and self.family != GPT_FAMILY:
+            raise ValueError(f"torch_compile is for the family {GPT_FAMILY}, not for recurrent ones like {self.family}")
         if self.max_repeats < 1:
             raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
         if not 0.0 < self.validation_share < 1.0:

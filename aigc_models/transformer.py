@@ -113,6 +113,11 @@ class Transformer(nn.Module):
     def embed(self, config: Any) -> None:
         """Makes what a subclass has before its blocks; called first, so that it comes first in the random numbers."""
 
+    def compile(self, **options: Any) -> None:
+        """Compiles the blocks, which share one graph for all lengths: seconds instead of minutes."""
+        for block in self.blocks:
+            block.compile(dynamic=True, **options)
+
     def trunk(
         self, x_BSE: Tensor, visible_BS: Tensor, *, is_causal: bool
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

@@ -1,5 +1,6 @@
 """The text models on a CUDA device: the same code, bfloat16 training, faithful texts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def test_a_model_trained_on_the_gpu_writes_faithful_texts_there(family: str, tmp
     texts = model.generate(requests, range(40), Sampling())
     assert sum(not text.problems for text in texts) >= 36
     assert texts == model.generate(requests, range(40), Sampling())
+
+
+def test_a_compiled_training_learns_there(tmp_path: Path) -> None:
+    settings = TrainingSettings(
+        width=48, num_layers=2, num_heads=2, max_steps=100, cpu_budget_s=None, num_scored=2, device="cuda"
+    )
+    losses = [
+        train_text_model(examples(300), tmp_path / name, settings=chosen, work_dir=tmp_path / f"{name} work")[
+            "val_loss"
+        ]
+        for name, chosen in (("as it is", settings), ("compiled", replace(settings, torch_compile=True)))
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=0.1)
 
 
 def test_a_step_of_training_waits_for_nothing() -> None:

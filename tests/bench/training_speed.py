@@ -1,0 +1,128 @@
+"""Steps of training, of networks as they are and of compiled ones, on this machine's GPU, or on one thread of its CPU.
+
+    python -m tests.bench.training_speed [--blocks 5] [--steps 20] [--device auto]
+
+Default sizes and batches on made-up examples; both in turns, blocks of steps each, everything that a step of a training
+does but validation. Says how long compiling took: what a longer training has to win back.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from aigc_models.corpus import build_corpus
+from aigc_models.device import resolve_device
+from aigc_models.image_data import LabelledImages
+from aigc_models.image_families import build_image_network
+from aigc_models.image_settings import default_image_settings
+from aigc_models.image_tasks import generator_task
+from aigc_models.image_training import build_image_corpus, what_is_trained
+from aigc_models.item_data import HeldOut, Items, as_sequences
+from aigc_models.item_knn import ItemKNN
+from aigc_models.item_networks import build_item_network
+from aigc_models.loop import LoopSettings, Task, TrainingLoop
+from aigc_models.recommender import Recommender
+from aigc_models.recommender_settings import default_recommender_settings
+from aigc_models.recommender_training import recommender_task
+from aigc_models.text_settings import default_settings
+from aigc_models.training import build_text_network, build_tokenizer, text_task
+from tests.bench.actor_environment import enter_actor_environment
+from tests.bench.text_quality_table import read_examples, sample_tables
+
+NUM_IMAGES, IMAGE_PX, NUM_CLASSES = 1_000, 28, 10
+NUM_ITEMS, NUM_USERS = 5_000, 2_000
+Training = tuple[nn.Module, Task, LoopSettings]
+
+
+def text(device: torch.device, folder: Path) -> Training:
+    settings = default_settings("gpt")
+    corpus = build_corpus(read_examples(sample_tables(folder)[0]), settings.validation_share)
+    tokenizer = build_tokenizer(corpus, settings)
+    network = build_text_network(corpus, tokenizer, settings).to(device)
+    return network, text_task(corpus, tokenizer, settings, device), settings
+
+
+def recommender(family: str, device: torch.device) -> Training:
+    settings, source = default_recommender_settings(family), np.random.default_rng(0)
+    items = Items(tuple(f"item {number:05d}" for number in range(NUM_ITEMS)))
+    histories = [[f"item {n:05d}" for n in source.integers(NUM_ITEMS, size=size)] for size in
+                 source.integers(3, 60, size=NUM_USERS)]  # fmt: skip
+    sequences = as_sequences([items.tokens(history) for history in histories])
+    network = build_item_network(family, len(items), settings.network_options()).to(device)
+    knn, popularity_V = ItemKNN.fit(sequences, items.vocab_size, device=device), torch.ones(items.vocab_size)
+    model = Recommender(family, network, knn, items, popularity_V.to(device), max_items=settings.max_items)
+    nobody = HeldOut([], torch.zeros(0, dtype=torch.int64))
+    return network, recommender_task(model, sequences, nobody, settings), settings
+
+
+def pictures(family: str, device: torch.device) -> Training:
+    settings = default_image_settings(family, classifier_steps=10, device=str(device))
+    images_BHWC = torch.randint(256, (NUM_IMAGES, IMAGE_PX, IMAGE_PX, 1), dtype=torch.uint8)
+    data = LabelledImages(images_BHWC, torch.arange(NUM_IMAGES) % NUM_CLASSES)
+    corpus = build_image_corpus(data, [str(number) for number in range(NUM_CLASSES)], settings)
+    shape = {"image_px": IMAGE_PX, "num_colours": 1, "num_classes": NUM_CLASSES}
+    network = build_image_network(family, shape, settings.network).to(device)
+    return what_is_trained(network, settings), generator_task(corpus, network, settings), settings
+
+
+class Steps:
+    """A training that is driven from outside."""
+
+    def __init__(self, training: Training, folder: Path, *, torch_compile: bool) -> None:
+        network, task, settings = training
+        self.loop = TrainingLoop(network, task, replace(settings, torch_compile=torch_compile), folder)
+
+    def seconds(self, num_steps: int) -> float:
+        started = time.monotonic()
+        losses = [self.loop.train_step(0.5) for _ in range(num_steps)]
+        float(next(iter(losses[-1].values())))  # a GPU is waited for
+        return time.monotonic() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    enter_actor_environment()
+    torch.set_num_threads(1)
+    device = resolve_device(args.device)
+    table = Table("", "steps/s", "tokens or pictures/s", "compiled, steps/s", "ratio", "to compile, s")
+    with tempfile.TemporaryDirectory(prefix="training-speed-") as name:
+        trainings: dict[str, Callable[[], Training]] = {
+            "texts, gpt": lambda: text(device, Path(name)),
+            **{f"recommender, {each}": lambda each=each: recommender(each, device) for each in ("gpt", "bert")},
+            **{f"pictures, {each}": lambda each=each: pictures(each, device) for each in ("vae", "gan", "flow")},
+        }
+        for what, training in trainings.items():
+            plain, compiled = (
+                Steps(training(), Path(name), torch_compile=torch_compile) for torch_compile in (False, True)
+            )
+            begun_s = [steps.seconds(args.steps) for steps in (plain, compiled)]
+            num_tokens = plain.loop.counters.num_tokens / args.steps
+            seconds = [[steps.seconds(args.steps) for steps in (plain, compiled)] for _ in range(args.blocks)]
+            as_is, faster = (args.steps / median(each) for each in zip(*seconds, strict=True))
+            ratio = median(one / other for one, other in seconds)
+            table.add_row(
+                what, f"{as_is:,.1f}", f"{as_is * num_tokens:,.0f}", f"{faster:,.1f}", f"{ratio:.2f}",
+                f"{begun_s[1] - begun_s[0]:.0f}",
+            )  # fmt: skip
+    kind = torch.cuda.get_device_name() if device.type == "cuda" else "one thread of the CPU"
+    Console(width=140).print(
+        f"training on {kind}, blocks of {args.steps} steps in turns, medians of {args.blocks}", table
+    )
+
+
+if __name__ == "__main__":
+    main()

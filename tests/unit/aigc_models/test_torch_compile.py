@@ -1,0 +1,74 @@
+"""Trainings of compiled networks: graphs without a gap, and the losses of the same networks as they are."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from step_cases import COMPILED, case
+from torch._dynamo.utils import counters
+
+from aigc_models.loop import build_step
+from aigc_models.recommender_settings import default_recommender_settings
+from aigc_models.recommender_training import train_recommender
+from aigc_models.text_settings import default_settings
+
+STEPS = 4
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What others have compiled."""
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+def losses(name: str, *, torch_compile: bool) -> list[float]:
+    torch.manual_seed(0)
+    found = case(name)
+    settings = replace(found.settings, torch_compile=torch_compile)
+    step = build_step(found.network.train(), found.task, settings)
+    of_steps = []
+    for number in range(STEPS):
+        torch.manual_seed(number)
+        of_steps += [float(loss) for loss in step(found.task.batch_at(number))[0].values()]
+    return of_steps
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_every_network_that_may_be_compiled_is_captured_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compiler's last stage, which takes minutes for all of them and rounds otherwise."""
+    as_it_is = losses(name, torch_compile=False)
+    assert not counters["stats"]
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    assert losses(name, torch_compile=True) == as_it_is
+    assert 1 <= counters["stats"]["unique_graphs"] <= 3
+    assert not counters["graph_break"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_a_compiled_training_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    source = random.Random(0)
+    histories = [[str((start + place) % 12) for place in range(source.randint(4, 9))] for start in range(60)]
+    options = {"width": 16, "num_layers": 2, "max_steps": 20, "cpu_budget_s": None, "num_validations": 2}
+    settings = default_recommender_settings("bert", **options, dropout=0.0, batch_tokens=128, device="cpu")
+    found = [
+        train_recommender(histories, tmp_path / name, settings=chosen, work_dir=tmp_path / f"{name} work")
+        for name, chosen in (("as it is", settings), ("compiled", replace(settings, torch_compile=True)))
+    ]
+    assert counters["stats"]["unique_graphs"] > 0
+    assert found[1]["val_loss"] == pytest.approx(found[0]["val_loss"], abs=0.02)
+    assert found[1]["steps"] == found[0]["steps"] == 20
+
+
+@pytest.mark.parametrize("settings_of", [default_settings, default_recommender_settings])
+def test_recurrent_networks_are_refused(settings_of) -> None:
+    with pytest.raises(ValueError, match="torch_compile is for the famil"):
+        settings_of("gru", torch_compile=True)
