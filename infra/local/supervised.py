@@ -118,9 +118,10 @@ def stop(name: str, folder: Path, *, timeout_s: float) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """False for a zombie too: it runs nothing any more, only its parent has not looked."""
+    """False for a zombie too: it runs nothing any more, only its parent has not looked. While one of its threads still
+    runs or ends, the process holds its memory and its ports, although it looks like a zombie already."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False
 

@@ -14,8 +14,8 @@ from tests.integration.night import JOB, NUM_PRODUCTS, SLOWLY, Night, find_actor
 
 pytestmark = pytest.mark.timeout(900)
 FREED_WITHIN_S = 30
-LONG = "rows_per_shard=3 batch_rows=1 num_candidates=4000"
-"""Settings with which the actors have work for half a minute."""
+LONG = "rows_per_shard=1 batch_rows=1 num_candidates=30000"
+"""Settings with which two actors have sixty shards and work for more than ten seconds."""
 
 
 def pid_of(night: Night, name: str) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,21 @@ import pytest
 
 from infra.errors import ServiceError
 from infra.local import supervised
+from infra.local.ports import is_free
 from infra.local.supervised import ProcessSpec
 
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
 STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{SLEEPER}"
 PARENT = f"import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]).pid)\n{SLEEPER}"
+
+LISTENING_THREAD = """
+import ctypes, socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=time.sleep, args=(600,)).start()
+print(listener.getsockname()[1], "ready", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+"""Its main thread has ended, as it may have in a process that was killed a moment ago."""
 
 
 @pytest.fixture
@@ -104,6 +115,18 @@ def test_stop_takes_the_descendants_along(folder: Path) -> None:
     grandchild = psutil.Process(int(supervised.log_path(folder, "child").read_text().split()[0]))
     supervised.stop("child", folder, timeout_s=5.0)
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows such a process as a zombie")
+def test_a_zombie_with_a_thread_that_holds_a_port_is_alive_until_it_is_stopped(folder: Path) -> None:
+    process = supervised.start(spec(folder, LISTENING_THREAD), folder)
+    port = int(supervised.log_path(folder, "child").read_text().split()[0])
+    while process.status() != psutil.STATUS_ZOMBIE:  # the main thread is about to end
+        time.sleep(0.01)
+    assert supervised.find("child", folder) == process
+    assert not is_free(port)
+    assert supervised.stop("child", folder, timeout_s=0)
+    assert is_free(port)
 
 
 def test_a_process_of_another_folder_is_left_alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
