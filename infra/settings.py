@@ -144,6 +144,15 @@ def child_environment(**variables: str) -> dict[str, str]:
     return {**os.environ, **variables}
 
 
+def use_interface(name: str) -> None:
+    """Which network interface gloo uses in this process, unless one is chosen already (GLOO_SOCKET_IFNAME).
+
+    By itself it takes the address of the host's name, which on many machines is loopback's (Debian: 127.0.1.1), and
+    finds no other machine there.
+    """
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
 def prefect_api_url() -> str | None:
     """The Prefect server's address, which is Prefect's own setting."""
     return os.environ.get("PREFECT_API_URL")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
@@ -19,6 +20,7 @@ from ray.train.v2._internal.execution.worker_group import DefaultPlacementGroupH
 from ray.util.placement_group import PlacementGroup
 
 from infra.errors import NightshiftError
+from infra.settings import use_interface
 from workers.cluster import ACTOR_ENVIRONMENT
 from workers.remote_actor import ActorLost, reason
 
@@ -73,6 +75,26 @@ class _Trainer(TorchTrainer):
         return ray.get(controller.get_result.remote())
 
 
+class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(use_the_nodes_network)
+        super().on_start(worker_group, backend_config)
+
+
+class _Connection(TorchConfig):
+    @property
+    def backend_cls(self) -> type[_Backend]:
+        return _Backend
+
+
+def use_the_nodes_network() -> None:
+    """Has this worker talk to the others by the address that Ray knows its node by."""
+    address = ray.util.get_node_ip_address()
+    for interface, found in psutil.net_if_addrs().items():
+        if any(one.address == address for one in found):
+            use_interface(interface)
+
+
 def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
     """What `work` returns on the first of several workers, one for each bundle of `room`.
 
@@ -88,7 +110,7 @@ def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
                 num_workers=room.bundle_count, use_gpu="GPU" in resources, resources_per_worker=resources, room=room
             ),
             run_config=RunConfig(name=name, storage_path=scratch, **run),
-            torch_config=TorchConfig(
+            torch_config=_Connection(
                 backend="cpu:gloo,cuda:nccl" if "GPU" in resources else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
             ),
         )
@@ -97,7 +119,8 @@ def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
         except WorkerGroupError as exc:
             raise blamed(exc.worker_failures) from exc
         except (TrainingFailedError, RayError) as exc:
-            raise ActorLost(f"lost its workers: {first_line(exc)}") from exc
+            failure = getattr(exc, "controller_failure", exc)  # what connecting the workers raised on one of them
+            raise ActorLost(f"lost its workers: {first_line(getattr(failure, 'cause', failure))}") from exc
 
 
 def blamed(failures: dict[int, Exception]) -> Exception:

@@ -1,0 +1,95 @@
+"""Nights on machines with addresses, processes and files of their own, one of which falls silent half way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.local import supervised
+from infra.local.ports import LOOPBACK
+from infra.local.seaweedfs import BUCKET, has_bucket
+from tests import ports
+from tests.integration.conftest import seaweedfs_below
+from tests.integration.machines import HEAD, Network, running_network
+from tests.integration.night import JOB, NUM_PRODUCTS, S3_KEYS, SMALL_MODEL, Night, running_night, wait_until
+from workers.part import read_receipt
+
+LONG = tuple(
+    word
+    for one in ("rows_per_shard=1", "batch_rows=1", "num_candidates=12000", "temperature=1.2")
+    for word in ("--set", one)
+)
+"""Settings with which two actors have sixty shards and work for half a minute: few candidates are alike."""
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with running_network() as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def night(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    """The stack on the network's head, and a store that all machines reach."""
+    folder = tmp_path_factory.mktemp("night")
+    with running_night(folder) as night, running_store(folder / "store", night) as endpoint:
+        yield night.on_store(f"s3://{BUCKET}/lan", endpoint)
+
+
+@contextmanager
+def running_store(folder: Path, night: Night) -> Iterator[str]:
+    """SeaweedFS with the stack's keys at the head's address in the network."""
+    folder.mkdir()
+    keys = tuple(night.variables[name] for name in S3_KEYS)
+    spec, server = seaweedfs_below(folder, keys, ports.SEAWEEDFS)
+    endpoint = server.endpoint.replace(LOOPBACK, HEAD)
+    argv = [word.replace(LOOPBACK, HEAD) for word in spec.argv]
+    supervised.start(replace(spec, argv=argv, is_ready=lambda: has_bucket(endpoint, *keys)), folder)
+    try:
+        yield endpoint
+    finally:
+        supervised.stop(spec.name, folder, timeout_s=0)
+
+
+def nodes_at_work(night: Night, day: str) -> set[str]:
+    """Where the parts were made that are there."""
+    keys = [item.key for item in night.storage.list(f"work/{JOB}/dt={day}/") if "/part-" in item.key]
+    return {read_receipt(night.storage, key).node for key in keys}
+
+
+def published(night: Night, day: str) -> dict[str, bytes]:
+    """The parts, by their shards' names."""
+    items = night.storage.list(f"outputs/{JOB}/dt={day}/part-")
+    return {item.key.rpartition("/")[2][: len("part-000000")]: night.storage.get(item.key) for item in items}
+
+
+def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_of_one(
+    network: Network, night: Night
+) -> None:
+    day = "2026-10-01"
+    night.run("run", JOB, "--date", day, *LONG)
+    alone = published(night, day)
+    assert len(alone) == NUM_PRODUCTS
+    night.forget(day)
+
+    with network.machine(2) as second, network.machine(3) as third:
+        second.join(night)
+        run = night.start("run", JOB, "--date", day, *LONG)
+        third.join(night)
+        both = {second.address, third.address}
+        wait_until(lambda: both <= nodes_at_work(night, day), "parts from both")
+        second.power_off()
+        output, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, output
+    assert f"on {second.address} · died" in output or f"on {second.address} died" in output, output
+    assert published(night, day) == alone
+
+
+def test_training_with_a_worker_on_each_of_two_machines(network: Network, night: Night) -> None:
+    with network.machine(4) as other:
+        other.join(night)
+        output = night.run("train", JOB, "--date", "2026-10-02", *SMALL_MODEL, "--set", "num_workers=2")
+    assert "is ready after" in output
