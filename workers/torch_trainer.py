@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.execution.controller import TrainController
@@ -119,8 +119,7 @@ def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
         except WorkerGroupError as exc:
             raise blamed(exc.worker_failures) from exc
         except (TrainingFailedError, RayError) as exc:
-            failure = getattr(exc, "controller_failure", exc)  # what connecting the workers raised on one of them
-            raise ActorLost(f"lost its workers: {first_line(getattr(failure, 'cause', failure))}") from exc
+            raise ActorLost(f"lost its workers: {first_line(origin(exc))}") from exc
 
 
 def blamed(failures: dict[int, Exception]) -> Exception:
@@ -132,6 +131,13 @@ def blamed(failures: dict[int, Exception]) -> Exception:
     rank, failure = next(iter((by_itself or failures).items()))
     death = getattr(failure, "health_check_failure", failure)
     return ActorLost(f"lost worker {rank}: {reason(death) if isinstance(death, RayError) else first_line(death)}")
+
+
+def origin(exc: Exception) -> Exception:
+    """What connecting the workers raised on one of them, where Ray Train's error only wraps that."""
+    failure = getattr(exc, "controller_failure", exc)
+    found: Exception = failure.cause if isinstance(failure, RayTaskError) else failure
+    return found
 
 
 def first_line(exc: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from aigc_models.loop_settings import TrainingProgress
+from infra.errors import GenerationError
 from infra.settings import Settings
 from infra.storage import open_storage
 from workers.model_files import fetch_model, load_model
@@ -49,6 +50,8 @@ class TrainActor:
         """Trains, or goes on from the last checkpoint of a training that died, and publishes the version; of several
         workers only the first one does."""
         training, declaration = self._training, MODELS[self._training.name]
+        if training.settings.torch_compile:
+            require_compiler(ray.util.get_node_ip_address())
         self._storage = open_storage(self._settings, is_in_use=True)
         examples = declaration.read_examples(self._storage, training.snapshots, training.settings)
         log.info("%s %s learns from %d examples", training.name, training.settings.family, len(examples))
@@ -116,6 +119,17 @@ class TrainActor:
 
     def report(self) -> Report:
         return self._reporter.fetch()
+
+
+def require_compiler(node: str) -> None:
+    """Raises GenerationError where torch has no C++ compiler to compile a network with."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except RuntimeError as exc:
+        advice = "install one there (Debian: g++), or train without it"
+        raise GenerationError(f"torch_compile needs a C++ compiler on {node}: {advice} ({exc})") from exc
 
 
 def _objects(snapshot: Snapshot) -> list[dict[str, Any]]:

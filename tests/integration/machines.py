@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,22 +45,38 @@ class Machine:
         """What runs the words there."""
         return ["nsenter", f"--target={self.first.pid}", "--net", "--mount", "--pid", "--uts", *words]
 
-    def join(self, night: Night) -> None:
-        """Becomes a node of the night's Ray cluster, with two CPUs."""
+    @contextmanager
+    def joined(self, night: Night) -> Iterator[None]:
+        """A node of the night's Ray cluster, with two CPUs, which takes its leave at the end if it is on."""
         address, port = HEAD, night.variables["NIGHTSHIFT_RAY_ADDRESS"].rpartition(":")[2]
         token = Path(night.variables["RAY_AUTH_TOKEN_PATH"]).read_text()
         log = night.folder / f"{self.address}.log"
         ray = [str(Path(sys.executable).parent / "ray"), "start", "--block", f"--address={address}:{port}"]
         bounds = ["--num-cpus=2", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
         with log.open("wb") as file:
-            subprocess.Popen(
+            node = psutil.Popen(
                 self.command(*ray, *bounds, "--disable-usage-stats"),
                 env=night.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
             )
-        wait_until(lambda: "Ray runtime started" in log.read_text(), f"the node on {self.address}")
+        try:
+            wait_until(lambda: "Ray runtime started" in log.read_text(), f"the node on {self.address}")
+            yield
+        finally:
+            for process in node.children():  # `nsenter` waits for it
+                process.terminate()
+            node.wait()
+
+    def runs(self, actor: str) -> bool:
+        """Whether there is a process of such an actor."""
+        here = _network_of(self.first)
+        for process in psutil.process_iter():
+            with suppress(OSError, psutil.Error):  # it has just ended
+                if "".join(process.cmdline()).startswith(f"ray::{actor}") and _network_of(process) == here:
+                    return True
+        return False
 
     def power_off(self) -> None:
         """Everything on it ends, and nobody is told: its cable is pulled first, so no connection is closed."""
@@ -129,6 +145,10 @@ def _give_address(process: psutil.Process, device: str, address: str) -> None:
     _in_network_of(process, "ip", "address", "add", f"{address}/24", "dev", device)
     _in_network_of(process, "ip", "link", "set", device, "up")
     _in_network_of(process, "ip", "route", "add", "default", "via", HEAD)  # Ray asks for its address by a route
+
+
+def _network_of(process: psutil.Process) -> Path:
+    return Path(f"/proc/{process.pid}/ns/net").readlink()
 
 
 def _in_network_of(process: psutil.Process, *words: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -188,6 +189,15 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
     assert saved[0] > 0
     assert min(done for done in run.fractions if done) > saved[0] / LONG_STEPS
     assert version.metrics["steps"] == LONG_STEPS
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_two_workers_that_compile_their_networks_learn_as_well(settings: Settings, storage: Storage) -> None:
+    run = Run(settings, storage)
+    version = run.finish(run.plan(torch_compile=True))
+    assert version.metrics["steps"] == STEPS
+    assert version.metrics["bleu"] > 0.5
+    assert run.warnings == []
 
 
 class CancelledError(Exception):

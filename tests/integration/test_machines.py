@@ -75,21 +75,31 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
     assert len(alone) == NUM_PRODUCTS
     night.forget(day)
 
-    with network.machine(2) as second, network.machine(3) as third:
-        second.join(night)
+    with network.machine(2) as second, network.machine(3) as third, second.joined(night):
         run = night.start("run", JOB, "--date", day, *LONG)
-        third.join(night)
-        both = {second.address, third.address}
-        wait_until(lambda: both <= nodes_at_work(night, day), "parts from both")
-        second.power_off()
-        output, _ = run.communicate(timeout=200)
+        with third.joined(night):
+            both = {second.address, third.address}
+            wait_until(lambda: both <= nodes_at_work(night, day), "parts from both")
+            second.power_off()
+            output, _ = run.communicate(timeout=200)
     assert run.returncode == 0, output
     assert f"on {second.address} · died" in output or f"on {second.address} died" in output, output
     assert published(night, day) == alone
 
 
-def test_training_with_a_worker_on_each_of_two_machines(network: Network, night: Night) -> None:
-    with network.machine(4) as other:
-        other.join(night)
-        output = night.run("train", JOB, "--date", "2026-10-02", *SMALL_MODEL, "--set", "num_workers=2")
+def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_one_falls_silent(
+    network: Network, night: Night
+) -> None:
+    settings = [*SMALL_MODEL, "--set", "max_steps=400", "--set", "checkpoint_every_s=1", "--set", "num_workers=2"]
+
+    with network.machine(4) as one, network.machine(5) as another, one.joined(night), another.joined(night):
+        run = night.start("train", JOB, "--date", "2026-10-02", *settings)
+        wait_until(lambda: list(night.storage.list("work/models/copywriter/")), "a checkpoint")
+        found = [machine for machine in (one, another) if machine.runs("RayTrainWorker")]
+        found[0].power_off()
+        output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, output
+    assert len(found) == 1
+    assert "another actor goes on" in output
+    assert output.count("going on from the last checkpoint") == 1
     assert "is ready after" in output

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import SettingsError
-from infra.settings import NodeGroup, Settings, activate_environment, load_settings
+from infra.settings import NodeGroup, Settings, activate_environment, child_environment, load_settings, use_interface
 
 STACK = """NIGHTSHIFT_STORAGE_URI='s3://nightshift'
 NIGHTSHIFT_S3_ENDPOINT_URL='http://127.0.0.1:8333'
@@ -96,3 +96,12 @@ def test_what_is_wrong_in_json_is_named_by_its_place(
 def test_storage_that_is_needed_and_not_set_says_how_to_get_one() -> None:
     with pytest.raises(SettingsError, match="run `nightshift up` for a local one"):
         Settings(storage_uri="").require_storage()
+
+
+def test_an_interface_that_somebody_chose_for_gloo_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "chosen")
+    use_interface("found")
+    assert child_environment()["GLOO_SOCKET_IFNAME"] == "chosen"
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    use_interface("found")
+    assert child_environment()["GLOO_SOCKET_IFNAME"] == "found"

@@ -1,8 +1,11 @@
 import pytest
 
+from ray.exceptions import RayTaskError
+from ray.train import ControllerError, TrainingFailedError
+
 from infra.errors import InputError
 from workers.remote_actor import ActorLost
-from workers.torch_trainer import blamed
+from workers.torch_trainer import blamed, first_line, origin
 
 LOST_OTHERS = ActorLost("it has lost the others: connection closed by peer")
 
@@ -21,3 +24,10 @@ def test_the_worker_that_died_is_named_not_those_that_lost_their_connection_to_i
 
 def test_where_all_lost_each_other_the_first_is_named() -> None:
     assert str(blamed({0: LOST_OTHERS, 1: LOST_OTHERS})) == f"lost worker 0: {LOST_OTHERS}"
+
+
+def test_what_connecting_the_workers_raised_is_told_not_what_wraps_it() -> None:
+    refused = RuntimeError("Gloo connectFullMesh failed: connection refused\nmore")
+    wrapped = ControllerError(RayTaskError("_setup", "Traceback: many lines", refused))
+    assert first_line(origin(wrapped)) == "Gloo connectFullMesh failed: connection refused"
+    assert first_line(origin(TrainingFailedError("it failed"))) == "it failed"
