@@ -1,5 +1,4 @@
 import pytest
-
 from ray.exceptions import RayTaskError
 from ray.train import ControllerError, TrainingFailedError
 
