@@ -22,7 +22,7 @@ LONG = tuple(
     for word in ("--set", one)
 )
 """Settings with which two actors have sixty shards and work for half a minute: few candidates are alike."""
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
             both = {second.address, third.address}
             wait_until(lambda: both <= nodes_at_work(night, day), "parts from both")
             second.power_off()
-            output, _ = run.communicate(timeout=200)
+            output, _ = run.communicate(timeout=400)
     assert run.returncode == 0, output
-    assert f"on {second.address} · died" in output or f"on {second.address} died" in output, output
+    assert f"on {second.address} died" in output
     assert published(night, day) == alone
 
 
@@ -97,7 +97,7 @@ def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_
         wait_until(lambda: list(night.storage.list("work/models/copywriter/")), "a checkpoint")
         found = [machine for machine in (one, another) if machine.runs("RayTrainWorker")]
         found[0].power_off()
-        output, _ = run.communicate(timeout=300)
+        output, _ = run.communicate(timeout=400)
     assert run.returncode == 0, output
     assert len(found) == 1
     assert "another actor goes on" in output
