@@ -27,13 +27,13 @@ import pyarrow.dataset as ds
 from infra.parquet import read_rows
 from tests.integration.chaos_table import End, Kill, print_table, progress_line
 from tests.integration.killed_at import ANNOUNCEMENT
-from tests.integration.night import JOB, NUM_PRODUCTS, Night, running_night
+from tests.integration.night import JOB, NUM_PRODUCTS, Night, as_options, running_night
 from tests.integration.victims import SHARES, VICTIMS, Scene
 from workers.manifest import manifest_key, part_keys, read_published
 from workers.plan import partition_output_prefix, partition_work_prefix
 
 DAY = "2026-09-01"
-RUN = ("run", JOB, "--date", DAY, "--set", "rows_per_shard=8", "--set", "batch_rows=2", "--set", "num_candidates=400")
+RUN = ("run", JOB, "--date", DAY, *as_options("rows_per_shard=8 batch_rows=2 num_candidates=400"))
 OTHER_RUN = (*RUN, "--set", "seed=1")
 PREFIXES = (partition_output_prefix(JOB, DAY), partition_work_prefix(JOB, DAY))
 RUN_BOUND_S = 300

@@ -47,15 +47,19 @@ class Machine:
 
     @contextmanager
     def joined(self, night: Night) -> Iterator[None]:
-        """A node of the night's Ray cluster, with two CPUs, which takes its leave at the end if it is on."""
+        """A node of the night's Ray cluster, which takes its leave at the end if it is on.
+
+        It has two CPUs and two of the resource "machine", of which the head has none.
+        """
         address, port = HEAD, night.variables["NIGHTSHIFT_RAY_ADDRESS"].rpartition(":")[2]
         token = Path(night.variables["RAY_AUTH_TOKEN_PATH"]).read_text()
         log = night.folder / f"{self.address}.log"
         ray = [str(Path(sys.executable).parent / "ray"), "start", "--block", f"--address={address}:{port}"]
-        bounds = ["--num-cpus=2", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
+        has = ["--num-cpus=2", """--resources={"machine": 2}"""]
+        bounds = ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
         with log.open("wb") as file:
             node = psutil.Popen(
-                self.command(*ray, *bounds, "--disable-usage-stats"),
+                self.command(*ray, *has, *bounds, "--disable-usage-stats"),
                 env=night.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
                 stdin=subprocess.DEVNULL,
                 stdout=file,

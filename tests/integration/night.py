@@ -34,13 +34,22 @@ MARKUP = "<script>alert(1)</script>"
 """The name of the first product."""
 MARKUP_ID = "p0"
 WAIT_S = 240
-SLOWLY = ("--set", "rows_per_shard=3", "--set", "batch_rows=1", "--set", "num_candidates=150")
-"""Many shards with much to do for each, so that a run can be met half way."""
-SMALL_MODEL = tuple(
-    word
-    for one in ("width=48", "num_layers=2", "num_heads=2", "max_steps=150", "num_threads=2")
-    for word in ("--set", one)
-)
+
+
+def as_options(settings: str) -> tuple[str, ...]:
+    """Settings as a deployment takes them, "a=1 b=2", in the command line's form."""
+    return tuple(word for one in settings.split() for word in ("--set", one))
+
+
+SLOW_SHARDS = "rows_per_shard=3 batch_rows=1 temperature=1.2 num_candidates=600"
+"""Twenty shards, five seconds of work for two actors, so that a run is met half way on a busy machine, too. At this
+temperature few candidates are alike, of which each is scored once only."""
+SLOWER_SHARDS = f"{SLOW_SHARDS} num_candidates=1500"
+"""More than ten seconds of work."""
+SLOWEST_SHARDS = f"{SLOW_SHARDS} rows_per_shard=1 num_candidates=6000"
+"""Sixty shards and half a minute."""
+SLOWLY = as_options(SLOW_SHARDS)
+SMALL_MODEL = as_options("width=48 num_layers=2 num_heads=2 max_steps=150 num_threads=2")
 """Trained anew on the same data it is the same model, which does not beat itself: the champion stays."""
 PREFECT_SETTINGS = """
 [worker]

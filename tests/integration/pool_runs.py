@@ -90,8 +90,10 @@ class Run:
     meanwhile: Callable[[Progress], None] = lambda progress: None
     lines: list[LogLine] = field(default_factory=list)
 
-    def finish(self, num_actors: int = 0, *, background: bool = False) -> list[Receipt]:
+    def __post_init__(self) -> None:
         self.storage.delete([item.key for item in self.storage.list(self.plan.prefix)])
+
+    def finish(self, num_actors: int = 0, *, background: bool = False) -> list[Receipt]:
         return generate_shards(
             self.settings,
             self.storage,

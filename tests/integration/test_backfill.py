@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.night import JOB, NUM_PRODUCTS, SLOWLY, SMALL_MODEL, Night, wait_until
+from tests.integration.night import JOB, NUM_PRODUCTS, SLOWER_SHARDS, SMALL_MODEL, Night, as_options, wait_until
 
 pytestmark = pytest.mark.timeout(900)
-VERY_SLOWLY = (*SLOWLY[:-1], "num_candidates=3000")
+VERY_SLOWLY = as_options(SLOWER_SHARDS)
 """The second date's actor may take ten seconds to start: the first must not be done by then."""
 NOBODY = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "NIGHTSHIFT_RAY_ADDRESS": "127.0.0.1:9"}
 

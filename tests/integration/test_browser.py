@@ -8,6 +8,7 @@ from tests.integration.night import (
     JOB,
     MARKUP,
     MARKUP_ID,
+    SLOWEST_SHARDS,
     Night,
     find_actor,
     start_deployment,
@@ -100,8 +101,7 @@ def test_a_title_that_is_markup_is_shown_as_text_wherever_people_look(night: Nig
 
 
 def test_cancelling_in_the_ui_frees_the_actors(night: Night, page: "playwright.Page") -> None:
-    settings = "rows_per_shard=3 batch_rows=1 num_candidates=4000"
-    run_id = start_deployment(night, JOB, {"date": "2026-08-23", "settings": settings}, flow="generate")
+    run_id = start_deployment(night, JOB, {"date": "2026-08-23", "settings": SLOWEST_SHARDS}, flow="generate")
     wait_until(lambda: find_actor(night, "GenerateActor"), "an actor")
     page.goto(f"{ui(night)}/runs/flow-run/{run_id}")
     page.get_by_text("Running").first.wait_for()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.integration.night import Night, start_deployment, state_of, wait_until
+from tests.integration.night import Night, as_options, start_deployment, state_of, wait_until
 from tests.unit.workers.picture_files import SCHEMA, drawings, picture, write_drawings
 from workers.report import report_key
 
@@ -24,13 +24,9 @@ pytestmark = pytest.mark.timeout(900)
 JOB = "product_images"
 DAY = "2026-11-22"
 COUNTS = {(0, "disc"): 60, (1, "cross"): 40}
-SMALL_MODEL = tuple(
-    word
-    for one in ("max_steps=150", "classifier_steps=40", "num_scored=60", "num_validations=2", "num_threads=2")
-    for word in ("--set", one)
-)
+SMALL_MODEL = as_options("max_steps=150 classifier_steps=40 num_scored=60 num_validations=2 num_threads=2")
 FILTERS_OFF = "reject_odd=false reject_copies=false reject_misread=false"
-WITHOUT_FILTERS = tuple(word for one in FILTERS_OFF.split() for word in ("--set", one))
+WITHOUT_FILTERS = as_options(FILTERS_OFF)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +67,7 @@ def test_the_report_is_in_the_store_and_linked_from_the_run(gallery: Night) -> N
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(gallery: Night) -> None:
-    day, many = "2026-11-20", ("--set", "amount=400", "--set", "rows_per_shard=16", *WITHOUT_FILTERS)
+    day, many = "2026-11-20", (*as_options("amount=400 rows_per_shard=16"), *WITHOUT_FILTERS)
     gallery.run("run", JOB, "--date", day, *many)
     undisturbed = shas(gallery, day)
     for prefix in (f"outputs/{JOB}/dt={day}/", f"work/{JOB}/dt={day}/"):

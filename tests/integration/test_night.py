@@ -20,8 +20,10 @@ from tests.integration.night import (
     DAY,
     JOB,
     NUM_PRODUCTS,
+    SLOWEST_SHARDS,
     SLOWLY,
     Night,
+    as_options,
     ended_deployment,
     find_actor,
     finished,
@@ -103,11 +105,8 @@ def test_of_two_runs_of_one_date_at_once_one_publishes_and_the_other_says_so(nig
 
 
 def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Night) -> None:
-    small = (
-        *("width=32", "num_layers=1", "num_heads=2", "max_steps=2000", "patience=100"),
-        *("checkpoint_every_s=0.2", "trace_steps=2"),
-    )
-    run = night.start("train", JOB, "--date", "2026-11-15", *(word for one in small for word in ("--set", one)))
+    small = "width=32 num_layers=1 num_heads=2 max_steps=2000 patience=100 checkpoint_every_s=0.2 trace_steps=2"
+    run = night.start("train", JOB, "--date", "2026-11-15", *as_options(small))
     wait_until(lambda: list(night.storage.list("work/models/")), "a checkpoint")
     wait_until(lambda: find_actor(night, "TrainActor"), "the actor").kill()
     output, _ = run.communicate(timeout=200)
@@ -154,7 +153,7 @@ def test_a_trace_is_asked_for_with_a_setting_that_changes_no_row(night: Night) -
 
 def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night) -> None:
     day = "2026-11-13"
-    run = night.start("run", JOB, "--date", day, *SLOWLY[:-1], "num_candidates=4000")
+    run = night.start("run", JOB, "--date", day, *as_options(SLOWEST_SHARDS))
 
     def work() -> dict[str, Any]:
         return json.loads(night.run("status", "--json"))["work"]
@@ -176,8 +175,7 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
 
 def test_a_gate_holds_a_bad_model_back(night: Night) -> None:
     day = "2026-11-17"
-    small = ("width=16", "num_layers=1", "num_heads=2", "max_steps=1")
-    output = night.run("train", JOB, "--date", DAY, *(word for one in small for word in ("--set", one)))
+    output = night.run("train", JOB, "--date", DAY, *as_options("width=16 num_layers=1 num_heads=2 max_steps=1"))
     assert "stays a challenger" in output
     versions = json.loads(night.run("models", JOB, "--json"))["copywriter"]
     bad = next(version for version in versions["versions"] if version["metrics"]["steps"] == 1)

@@ -10,22 +10,27 @@ import psutil
 import pytest
 
 from infra.local import status
-from tests.integration.night import JOB, NUM_PRODUCTS, SLOWLY, Night, find_actor, start_deployment, state_of, wait_until
+from tests.integration.night import (
+    JOB,
+    NUM_PRODUCTS,
+    SLOWEST_SHARDS,
+    SLOWLY,
+    Night,
+    as_options,
+    find_actor,
+    start_deployment,
+    state_of,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(900)
 FREED_WITHIN_S = 30
-LONG = "rows_per_shard=1 batch_rows=1 num_candidates=30000"
-"""Settings with which two actors have sixty shards and work for more than ten seconds."""
 
 
 def pid_of(night: Night, name: str) -> int:
     pid = next(process.pid for process in status(night.stack).processes if process.name == name)
     assert pid is not None
     return pid
-
-
-def with_settings(settings: str) -> list[str]:
-    return [word for one in settings.split() for word in ("--set", one)]
 
 
 def run_id_in(output: str) -> str:
@@ -66,19 +71,19 @@ def test_without_the_server_for_good_a_partition_is_published_and_the_command_sa
 def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(night: Night) -> None:
     day = "2026-10-03"
     with night.api as api:
-        run_id = start_deployment(night, "generate", {"job": JOB, "date": day, "settings": LONG})
+        run_id = start_deployment(night, "generate", {"job": JOB, "date": day, "settings": SLOWEST_SHARDS})
         wait_for_work(night, day)
         with freeing_actors(night):
             api.post(f"flow_runs/{run_id}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
         wait_until(lambda: state_of(night, run_id)["type"] == "CANCELLED", "the state Cancelled")
 
-        run_id = start_deployment(night, "generate", {"job": JOB, "date": day, "settings": LONG})
+        run_id = start_deployment(night, "generate", {"job": JOB, "date": day, "settings": SLOWEST_SHARDS})
         wait_for_work(night, day)
         with freeing_actors(night):
             flow_process(night).kill()
         wait_until(lambda: state_of(night, run_id)["type"] == "CRASHED", "the state Crashed")
 
-    interrupted = night.start("run", JOB, "--date", day, *with_settings(LONG))
+    interrupted = night.start("run", JOB, "--date", day, *as_options(SLOWEST_SHARDS))
     wait_for_work(night, day)
     with freeing_actors(night):
         interrupted.send_signal(signal.SIGINT)
@@ -86,7 +91,7 @@ def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(
     assert "shards are already written" in output
     assert "the same command goes on from there" in output
 
-    output = night.run("run", JOB, "--date", day, *with_settings(LONG))
+    output = night.run("run", JOB, "--date", day, *as_options(SLOWEST_SHARDS))
     assert "shards are already written" in output
     counts = night.manifest(day)["counts"]
     assert counts["accepted"] + counts["rejected"] + counts["quarantined"] == NUM_PRODUCTS
@@ -94,7 +99,7 @@ def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(
 
 def test_cancelling_a_backfill_ends_all_its_dates(night: Night) -> None:
     days = ["2026-10-04", "2026-10-05", "2026-10-06"]
-    parameters = {"job": JOB, "start": days[0], "end": days[2], "settings": LONG, "max_parallel": 2}
+    parameters = {"job": JOB, "start": days[0], "end": days[2], "settings": SLOWEST_SHARDS, "max_parallel": 2}
     with night.api as api:
         run_id = start_deployment(night, "backfill", parameters)
         wait_until(lambda: night.num_parts(days[0]) and night.num_parts(days[1]), "work on two dates at once")

@@ -340,9 +340,10 @@ def test_actors_that_wait_for_nodes_hold_nothing_back(
     assert run.warnings == []
 
 
-def test_a_background_run_steps_aside_and_comes_back(
-    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, model: ModelVersion, undisturbed: list[str]
-) -> None:
+def test_a_background_run_steps_aside_and_comes_back(settings: Settings, storage: Storage, model: ModelVersion) -> None:
+    slower = SLOWLY | {"num_candidates": 500, "temperature": 1.2}  # work for seconds: who steps aside is seen to
+    plan = make(storage, model, "a", **slower)
+    undisturbed = hashes(Run(settings, storage, plan).finish())
     background = Run(settings, storage, plan)
     num_background: list[int] = []
 
@@ -350,7 +351,7 @@ def test_a_background_run_steps_aside_and_comes_back(
         names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
         num_background.append(sum(name.startswith(BACKGROUND) for name in names))
 
-    urgent = make(storage, model, "a", **SLOWLY | {"num_candidates": 40})
+    urgent = make(storage, model, "a", **slower | {"seed": 1})
     ordinary = Run(settings, storage, urgent, count)
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(background.finish, 2, background=True)

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.night import Night, ended_deployment, find_actor, wait_until
+from tests.integration.night import Night, as_options, ended_deployment, find_actor, wait_until
 from workers.histories import EVENTS
 from workers.registry import list_versions, read_champion
 
@@ -19,7 +19,7 @@ JOB = "recommendation_texts"
 TRAINED, DAY, NEXT = "2026-11-20", "2026-11-21", "2026-11-22"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NUM_USERS, NUM_KNOWN = 40, 30
-LIKE_DESCRIPTIONS = ("--set", "intent=inform", "--set", "num_facts=1")
+LIKE_DESCRIPTIONS = as_options("intent=inform num_facts=1")
 """The stack's copywriter has learned to describe only."""
 SMALL = "max_steps=40 width=16 batch_tokens=128 num_scored=4"
 
@@ -158,7 +158,7 @@ def test_a_killed_preparation_is_taken_up_by_another_actor(shop: Night) -> None:
 
 
 def test_a_killed_run_goes_on_with_the_rows_it_had_prepared(shop: Night) -> None:
-    slowly = (*LIKE_DESCRIPTIONS, *(word for one in ("rows_per_shard=3", "batch_rows=1") for word in ("--set", one)))
+    slowly = (*LIKE_DESCRIPTIONS, *as_options("rows_per_shard=3 batch_rows=1"))
     shop.run("run", JOB, "--date", NEXT, *slowly)
     undisturbed = shas(shop, NEXT)
     forget(shop, NEXT)
