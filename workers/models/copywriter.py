@@ -104,7 +104,7 @@ def _is_stated(text: str, key: str, value: str | None) -> bool:
 
 MODEL = ModelDeclaration(
     name="copywriter",
-    version=1,
+    version=2,
     tables=("copy_examples", "catalog"),
     families=("gpt", "lstm", "gru", "rnn"),
     default_settings=default_settings,

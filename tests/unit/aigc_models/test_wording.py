@@ -25,6 +25,16 @@ def test_a_value_in_the_place_of_another_is_named() -> None:
     assert wording.unseen(("a height of ", NAME, ".")) == ["height of ⟦name⟧"]
 
 
+def test_words_that_announce_a_value_which_does_not_follow_are_named() -> None:
+    wording = Wording.learn([("a water column of ", SIZE, "."), ("full of power.",)])
+    assert wording.unseen(("a water column of power.",)) == ["column of power"]
+
+
+def test_words_before_which_training_has_other_words_too_announce_nothing() -> None:
+    wording = Wording.learn([("a column of ", SIZE, "."), ("a column of stone.",), ("the age of steam.",)])
+    assert wording.unseen(("a column of steam.",)) == []
+
+
 def test_wording_survives_being_a_tensor() -> None:
     runs = Wording.learn(TEXTS).runs_L
     assert Wording(runs).unseen(TEXTS[0]) == []
