@@ -41,12 +41,13 @@ def as_options(settings: str) -> tuple[str, ...]:
     return tuple(word for one in settings.split() for word in ("--set", one))
 
 
-SLOW_SHARDS = "rows_per_shard=3 batch_rows=1 temperature=1.2 num_candidates=600"
-"""Twenty shards, five seconds of work for two actors, so that a run is met half way on a busy machine, too. At this
-temperature few candidates are alike, of which each is scored once only."""
-SLOWER_SHARDS = f"{SLOW_SHARDS} num_candidates=1500"
+WORK = "batch_rows=1 temperature=1.2"
+"""At this temperature few candidates are alike, of which each is scored once only: a row is much to do."""
+SLOW_SHARDS = f"{WORK} rows_per_shard=3 num_candidates=600"
+"""Twenty shards, five seconds of work for two actors, so that a run is met half way on a busy machine, too."""
+SLOWER_SHARDS = f"{WORK} rows_per_shard=3 num_candidates=1500"
 """More than ten seconds of work."""
-SLOWEST_SHARDS = f"{SLOW_SHARDS} rows_per_shard=1 num_candidates=6000"
+SLOWEST_SHARDS = f"{WORK} rows_per_shard=1 num_candidates=6000"
 """Sixty shards and half a minute."""
 SLOWLY = as_options(SLOW_SHARDS)
 SMALL_MODEL = as_options("width=48 num_layers=2 num_heads=2 max_steps=150 num_threads=2")
