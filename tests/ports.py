@@ -12,3 +12,5 @@ FIRST = 20_000 + RANGE * WORKER
 SEAWEEDFS, MORTAL_SEAWEEDFS, POLICIES, NIGHT_S3, STACK_S3 = range(FIRST, FIRST + 50, 10)
 RCLONE, NIGHT_PREFECT, STACK_PREFECT, DEPLOYED_PREFECT, DEPLOYED_HEALTH = range(FIRST + 50, FIRST + 100, 10)
 NIGHT_RAY, STACK_RAY, RAY, PREFECT = range(FIRST + 100, FIRST + 140, 10)
+NETWORK_S3, NETWORK_SEAWEEDFS = range(FIRST + 140, FIRST + 160, 10)
+"""Of servers in a network of their own, where all ports are free, but not all of SeaweedFS's Unix sockets in /tmp."""

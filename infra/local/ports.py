@@ -9,6 +9,7 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000
 """SeaweedFS also takes, for each port, the one this far above it."""
+SOCKETS = Path("/tmp")
 _TRIES = 200
 
 
@@ -36,7 +37,7 @@ class PortBook:
         """A free port: the recorded one if the wish is what it was, then the wished one, then any; records it."""
         for port in self._candidates(name, wished, needs_grpc=needs_grpc):
             ports = {port, port + GRPC_OFFSET} if needs_grpc else {port}
-            if not ports & self._taken and all(is_free(each) for each in ports):
+            if not ports & self._taken and all(is_free(each) and not has_socket(each) for each in ports):
                 self._taken |= ports
                 self._entries[name] = {"wished": wished, "port": port}
                 self._path.write_text(json.dumps(self._entries, indent=1))
@@ -64,6 +65,24 @@ def is_free(port: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+def has_socket(port: int) -> bool:
+    """Whether a SeaweedFS that is alive, or another user's, has one of the Unix sockets that it names after the port.
+
+    It replaces what is there, and the servers of two network namespaces that share /tmp would then speak to each other;
+    where it may not replace it, it does not start. One that was killed leaves its sockets behind.
+    """
+    for path in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except (ConnectionRefusedError, FileNotFoundError):
+                continue
+            except OSError:
+                pass
+            return True
+    return False
 
 
 def is_open(port: int) -> bool:

@@ -221,10 +221,10 @@ def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def running_night(folder: Path) -> Iterator[Night]:
+def running_night(folder: Path, first_s3_port: int = ports.NIGHT_S3) -> Iterator[Night]:
     """Starts the stack below `folder`, loads inputs, trains; stops everything at the end."""
     ours = {
-        "NIGHTSHIFT_STACK_S3_PORT": str(ports.NIGHT_S3),
+        "NIGHTSHIFT_STACK_S3_PORT": str(first_s3_port),
         "NIGHTSHIFT_STACK_PREFECT_PORT": str(ports.NIGHT_PREFECT),
         "NIGHTSHIFT_STACK_RAY_PORT": str(ports.NIGHT_RAY),
     }

@@ -39,7 +39,10 @@ def network() -> Iterator[Network]:
 def night(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """The stack on the network's head, and a store that all machines reach."""
     folder = tmp_path_factory.mktemp("night")
-    with running_night(folder) as night, running_store(folder / "store", night) as endpoint:
+    with (
+        running_night(folder, ports.NETWORK_S3) as night,
+        running_store(folder / "store", night) as endpoint,
+    ):
         yield night.on_store(f"s3://{BUCKET}/lan", endpoint)
 
 
@@ -48,7 +51,7 @@ def running_store(folder: Path, night: Night) -> Iterator[str]:
     """SeaweedFS with the stack's keys at the head's address in the network."""
     folder.mkdir()
     keys = tuple(night.variables[name] for name in S3_KEYS)
-    spec, server = seaweedfs_below(folder, keys, ports.SEAWEEDFS)
+    spec, server = seaweedfs_below(folder, keys, ports.NETWORK_SEAWEEDFS)
     endpoint = server.endpoint.replace(LOOPBACK, HEAD)
     argv = [word.replace(LOOPBACK, HEAD) for word in spec.argv]
     supervised.start(replace(spec, argv=argv, is_ready=lambda: has_bucket(endpoint, *keys)), folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.local import ports as local_ports
 from infra.local.ports import GRPC_OFFSET, PortBook, is_free, is_open
 
 
@@ -51,6 +52,19 @@ def test_a_port_whose_grpc_twin_is_taken_is_not_chosen(tmp_path: Path, taken: in
         pytest.skip("the taken port is too low to be a twin")
     book = PortBook(tmp_path / "ports.json")
     assert book.choose("s3", wished=taken - GRPC_OFFSET, needs_grpc=True) != taken - GRPC_OFFSET
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_port_whose_unix_socket_a_server_has_is_not_chosen(
+    tmp_path: Path, free: int, monkeypatch: pytest.MonkeyPatch, is_alive: bool
+) -> None:
+    monkeypatch.setattr(local_ports, "SOCKETS", tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / f"seaweedfs-filer-{free}.sock"))  # stays when the server ends
+        if is_alive:
+            server.listen()
+        chosen = PortBook(tmp_path / "ports.json").choose("filer", wished=free)
+    assert (chosen != free) == is_alive
 
 
 def test_a_spoilt_book_is_begun_anew(tmp_path: Path, free: int) -> None:
