@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import InputError, ObjectNotFound, StorageError
+from infra.errors import InputError, StorageError
 from infra.storage import Storage
 
 ARROW_SCHEMA_KEY = "ARROW:schema"
@@ -195,17 +195,10 @@ def _footer_metadata(schema: pa.Schema, metadata: Mapping[str, str]) -> dict[byt
 def _plain_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as exc:
-        raise ObjectNotFound(f"{name} is not there") from exc
     except pa.ArrowException as exc:
         raise InputError(f"{name} is not a Parquet file, or is damaged: {_first_line(exc)}") from exc
     except OSError as exc:
-        if "checksums mismatch" in str(exc):  # rclone, for one
-            raise StorageError(
-                f"{name} cannot be read: the store gives the checksum of the whole object with a part of it. Set "
-                "NIGHTSHIFT_S3_CHECKSUMS=when_required and put the object again"
-            ) from exc
-        if "AWS Error" in str(exc) or exc.errno is not None:
+        if exc.errno is not None:
             raise StorageError(f"{name} cannot be read: {_first_line(exc)}") from exc
         raise InputError(f"{name} is a damaged or truncated Parquet file: {_first_line(exc)}") from exc
 

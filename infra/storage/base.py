@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import FileSystem
-
 from infra.errors import PreconditionFailed, StorageError
 
 PROBE_AGE = timedelta(hours=1)
@@ -103,13 +101,8 @@ class Storage(ABC):
         """A URL that anyone may read the object with until it expires; does not look whether the object is there."""
 
     @abstractmethod
-    def filesystem(self) -> tuple[FileSystem, str]:
-        """A pyarrow file system and the path of the storage URI in it: an object is at `f"{root}/{key}"`."""
-
     def open(self, key: str) -> Any:
-        """The object as a file that pyarrow reads; to be closed. Raises FileNotFoundError, or what reading raises."""
-        filesystem, root = self.filesystem()
-        return filesystem.open_input_file(f"{root}/{key}")
+        """The object as a file that pyarrow reads; to be closed. Raises ObjectNotFound."""
 
     @abstractmethod
     def _fetch(self, key: str, path: Path) -> None:

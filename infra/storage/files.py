@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from pyarrow.fs import FileSystem, LocalFileSystem
+import pyarrow as pa
 
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
@@ -101,8 +101,9 @@ class FileStorage(Storage):
         del expires_s  # a file's address does not expire
         return self._path(key).as_uri()
 
-    def filesystem(self) -> tuple[FileSystem, str]:
-        return LocalFileSystem(), str(self._root)
+    def open(self, key: str) -> pa.NativeFile:
+        with self._plain_errors(key):
+            return pa.OSFile(str(self._path(key)))
 
     def _fetch(self, key: str, path: Path) -> None:
         with self._plain_errors(key):

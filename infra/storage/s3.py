@@ -1,6 +1,7 @@
-"""S3 and what speaks its language, through boto3 for objects and pyarrow for reading tables."""
+"""S3 and what speaks its language, through boto3."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -8,14 +9,14 @@ from urllib.parse import urlsplit
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.client import Config
-from botocore.exceptions import HTTPClientError, IncompleteReadError
-from pyarrow.fs import AwsStandardS3RetryStrategy, FileSystem, S3FileSystem
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.settings import Settings
 from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
 from infra.storage.s3_errors import plain_errors
-from infra.storage.s3_outages import ARROW_ATTEMPTS, PatientFile, bear_outages
+from infra.storage.s3_file import S3File
+from infra.storage.s3_outages import bear_outages
 
 MAX_SINGLE_REQUEST_BYTES = 5 * 2**30
 """S3 takes no larger object in one PUT or one copy."""
@@ -88,11 +89,8 @@ class S3Storage(Storage):
             return self._put(key, file, conditions, metadata, content_type)
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
-        with self._plain_errors(key):
-            try:
-                return self._get(key)
-            except (HTTPClientError, IncompleteReadError):  # the store went away in the middle of the body
-                return self._get(key)
+        data, answer = self._get(key)
+        return data, _bare(answer["ETag"])
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
@@ -140,34 +138,33 @@ class S3Storage(Storage):
         with self._plain_errors():
             return self._client.generate_presigned_url("get_object", Params=self._address(key), ExpiresIn=expires_s)
 
-    def filesystem(self) -> tuple[FileSystem, str]:
-        options: dict[str, Any] = {
-            "region": self._settings.s3_region,
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=ARROW_ATTEMPTS),
-        }
-        with self._plain_errors():
-            credentials = self._session.get_credentials()
-        if credentials is not None:
-            frozen = credentials.get_frozen_credentials()
-            options |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key, "session_token": frozen.token}
-        if self._settings.s3_endpoint_url:
-            endpoint = urlsplit(self._settings.s3_endpoint_url)
-            options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-        virtual = self._settings.s3_addressing_style == "virtual"
-        filesystem = S3FileSystem(**options, force_virtual_addressing=virtual)
-        return filesystem, f"{self._bucket}/{self._prefix}".rstrip("/")
-
-    def open(self, key: str) -> PatientFile:
-        return PatientFile(super().open(key))
+    def open(self, key: str) -> S3File:
+        return S3File(lambda span: self._get_range(key, span))
 
     def _fetch(self, key: str, path: Path) -> None:
         with self._plain_errors(key):
             self._client.download_file(**self._address(key), Filename=str(path), Config=self._transfer)
 
-    def _get(self, key: str) -> tuple[bytes, str]:
-        answer = self._client.get_object(**self._address(key))
-        return answer["Body"].read(), _bare(answer["ETag"])
+    def _get_range(self, key: str, span: str) -> tuple[bytes, int]:
+        data, answer = self._get(key, Range=span)
+        _, _, size = answer.get("ContentRange", "").partition("/")
+        return data, int(size or len(data))  # without one it is the whole object
+
+    def _get(self, key: str, **options: str) -> tuple[bytes, dict[str, Any]]:
+        with self._plain_errors(key):
+            try:
+                return self._answer(key, options)
+            except (HTTPClientError, IncompleteReadError):  # the store went away in the middle of the body
+                return self._answer(key, options)
+
+    def _answer(self, key: str, options: Mapping[str, str]) -> tuple[bytes, dict[str, Any]]:
+        try:
+            answer = self._client.get_object(**self._address(key), **options)
+        except ClientError as exc:
+            if exc.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            return b"", {}  # an empty object has no last bytes
+        return answer["Body"].read(), answer
 
     def _put(
         self,

@@ -8,6 +8,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -24,6 +25,10 @@ UNKNOWN_KEY = "{place} does not know the access key: " + CHECK_KEYS
 REFUSED_ACCESS = "{place} refused access to {uri} ({said}): " + CHECK_KEYS + " and the bucket's policy"
 OTHER_REGION = "bucket {bucket!r} is in another region: check NIGHTSHIFT_S3_REGION ({said})"
 NO_CONDITIONS = "{place} does not understand a request ({said}); conditional writes may be what it lacks"
+OTHER_CHECKSUM = (
+    "does not fit the checksum that came with it. Where the store sends the checksum of the whole object with a part "
+    "of it, as rclone's does, set NIGHTSHIFT_S3_CHECKSUMS=when_required and put the object again"
+)
 MESSAGES = {
     "NoSuchBucket": MISSING_BUCKET,
     "InvalidAccessKeyId": UNKNOWN_KEY,
@@ -53,6 +58,8 @@ def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None
         raise StorageError(f"no S3 credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
     except SSLError as exc:
         raise StorageError(f"no secure connection to {_place(endpoint)}: {exc}") from exc
+    except FlexibleChecksumError as exc:
+        raise StorageError(f"{key} in {uri} {OTHER_CHECKSUM}") from exc
     except (ConnectionError, HTTPClientError) as exc:
         raise StorageError(
             f"no answer from {_place(endpoint)} for {uri}: check that it runs, and NIGHTSHIFT_S3_ENDPOINT_URL ({exc})"

@@ -3,22 +3,16 @@
 botocore's own retries count attempts, which together last seconds, and its threads share one small quota of them.
 """
 
-import math
 import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 from botocore.exceptions import ConnectionError, HTTPClientError, SSLError
 
 BORNE_S = 45.0
 """For so long, counted for each request from its first failure, a store may be away."""
 LONGEST_WAIT_S = 3.0
-ARROW_ATTEMPTS = 10
-"""What lasts as long with pyarrow's client, which counts attempts: 55 s on average, 111 s at most."""
-UNREAD_ANSWER = "Failed to flush response stream"
-"""All that pyarrow's client says of an error whose text is longer than the bytes that were asked for."""
 PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _BEGAN = "nightshift_outage_began"
 
@@ -53,41 +47,3 @@ def _is_passing(response: Any, caught_exception: Any) -> bool:
         is_network = isinstance(caught_exception, ConnectionError | HTTPClientError)
         return is_network and not isinstance(caught_exception, SSLError)
     return response is not None and response[0].status_code in PASSING_STATUSES
-
-
-class PatientFile:
-    """A file of pyarrow's S3 client, to be read by pyarrow. That client repeats requests, but for one kind of error: of
-    a store that is busy and says so at length."""
-
-    def __init__(self, file: pa.NativeFile) -> None:
-        self._file = file
-
-    def read_buffer(self, size: int | None = None) -> pa.Buffer:
-        """The next bytes, all that are left where `size` is None; what pyarrow asks for rather than `read`."""
-        start, gives_up_at, attempts = self._file.tell(), math.inf, 0
-        while True:
-            try:
-                return self._file.read_buffer(size)
-            except OSError as exc:
-                gives_up_at = min(gives_up_at, time.monotonic() + BORNE_S)
-                if UNREAD_ANSWER not in str(exc) or time.monotonic() > gives_up_at:
-                    raise
-            attempts += 1
-            time.sleep(_wait_s(attempts))
-            self._file.seek(start)
-
-    def read(self, size: int | None = None) -> bytes:
-        return self.read_buffer(size).to_pybytes()
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        return self._file.seek(place, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed

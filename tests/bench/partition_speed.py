@@ -40,6 +40,7 @@ from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.trained_version import publish_folder, train_folder
 from tests.integration.conftest import ACCESS_KEY, SECRET_KEY, seaweedfs_below
 from tests.integration.ray_cluster import Cluster, running_cluster
+from tests.reader import filesystem_of
 from workers.generation import Progress, generate_shards
 from workers.idle_actors import IDLE_ACTORS
 from workers.inputs import put_table
@@ -146,7 +147,7 @@ class Mapped:
 
 def ray_data(storage: Storage, folder: Path, seed: int) -> float:
     """Seconds from reading to Parquet files on the store."""
-    filesystem, root = storage.filesystem()
+    filesystem, root = filesystem_of(storage)
     started = time.monotonic()
     rows = ray.data.read_parquet(f"{root}/inputs/{JOB.table}/", filesystem=filesystem)
     batch_rows = JOB.parse_settings({}).batch_rows

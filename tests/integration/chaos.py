@@ -29,6 +29,7 @@ from tests.integration.chaos_table import End, Kill, print_table, progress_line
 from tests.integration.killed_at import ANNOUNCEMENT
 from tests.integration.night import JOB, NUM_PRODUCTS, Night, as_options, running_night
 from tests.integration.victims import SHARES, VICTIMS, Scene
+from tests.reader import filesystem_of
 from workers.manifest import manifest_key, part_keys, read_published
 from workers.plan import partition_output_prefix, partition_work_prefix
 
@@ -203,7 +204,7 @@ class Chaos:
 
     def _published_ids(self) -> list[str]:
         """As a plain reader of the folder sees them."""
-        filesystem, root = self.night.storage.filesystem()
+        filesystem, root = filesystem_of(self.night.storage)
         return ds.dataset(f"{root}/{PREFIXES[0]}", filesystem=filesystem).to_table()["product_id"].to_pylist()
 
     def _lost_and_doubled(self, expected: Undisturbed) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.integration.night import Night, as_options, start_deployment, state_of, wait_until
+from tests.reader import filesystem_of
 from tests.unit.workers.picture_files import SCHEMA, drawings, picture, write_drawings
 from workers.report import report_key
 
@@ -39,7 +40,7 @@ def gallery(night: Night) -> Night:
 
 
 def published(night: Night, day: str) -> pa.Table:
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     return ds.dataset(f"{root}/outputs/{JOB}/dt={day}", filesystem=filesystem).to_table()
 
 

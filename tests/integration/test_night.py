@@ -30,6 +30,7 @@ from tests.integration.night import (
     start_deployment,
     wait_until,
 )
+from tests.reader import filesystem_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -38,7 +39,7 @@ def test_a_night_publishes_every_product_once(night: Night) -> None:
     output = night.run("nightly", "--date", DAY)
     assert f"{JOB}: published" in output
     assert "copywriting: skipped" in output
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     dataset = ds.dataset(f"{root}/outputs/{JOB}", filesystem=filesystem, partitioning="hive")
     rows = dataset.to_table(filter=ds.field("dt") == DAY)
     assert sorted(rows["product_id"].to_pylist()) == sorted(f"p{number}" for number in range(NUM_PRODUCTS))
@@ -233,7 +234,7 @@ def test_changed_inputs_supersede_the_partition(night: Night) -> None:
     pq.write_table(table.slice(0, 20), night.folder / "fewer.parquet")
     night.run("inputs", "put", "catalog", "fewer.parquet", "--replace")
     assert "20 rows published" in night.run("run", JOB, "--date", DAY)
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     rows = ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table()
     assert rows.num_rows == 20
     night.run("inputs", "put", "catalog", "products.parquet", "--replace")

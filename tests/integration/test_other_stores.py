@@ -16,6 +16,7 @@ import pytest
 from flows.exclusive import LEASE_S
 from tests.integration.conftest import running_rclone
 from tests.integration.night import JOB, NUM_PRODUCTS, S3_KEYS, SLOWLY, Night, wait_until
+from tests.reader import filesystem_of
 from workers.leftovers import clean_up
 
 pytestmark = pytest.mark.timeout(900)
@@ -92,7 +93,7 @@ def other_night(
 
 def published_ids(night: Night) -> list[str]:
     """The ids of the date's rows as a plain reader of the folder sees them."""
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     rows = ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table()
     return sorted(rows["product_id"].to_pylist())
 

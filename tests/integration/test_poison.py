@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.integration.night import JOB, NUM_PRODUCTS, Night
+from tests.reader import filesystem_of
 from workers.tables import ATTRIBUTES
 
 pytestmark = pytest.mark.timeout(600)
@@ -59,13 +60,13 @@ def test_a_row_that_raises_costs_only_itself_and_can_be_tried_again(poisoned: Ni
 
 def quarantined(night: Night, manifest: dict[str, Any], stage: str) -> list[dict[str, Any]]:
     prefix = f"work/{JOB}/dt={DAY}/{manifest['fingerprint']}/quarantine-"
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     tables = [pq.read_table(f"{root}/{item.key}", filesystem=filesystem) for item in night.storage.list(prefix)]
     return [row for row in pa.concat_tables(tables).to_pylist() if row["stage"] == stage]
 
 
 def published_rows(night: Night) -> dict[str, dict[str, Any]]:
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     rows = ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table().to_pylist()
     assert len({row["product_id"] for row in rows}) == len(rows)
     return {row["product_id"]: row for row in rows}

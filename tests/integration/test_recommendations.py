@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.integration.night import Night, as_options, ended_deployment, find_actor, wait_until
+from tests.reader import filesystem_of
 from workers.histories import EVENTS
 from workers.registry import list_versions, read_champion
 
@@ -60,7 +61,7 @@ def shop(night: Night) -> Iterator[Night]:
 
 
 def published(night: Night, day: str) -> list[dict[str, Any]]:
-    filesystem, root = night.storage.filesystem()
+    filesystem, root = filesystem_of(night.storage)
     table = ds.dataset(f"{root}/outputs/{JOB}/dt={day}", filesystem=filesystem).to_table()
     return table.sort_by("recommendation_id").to_pylist()
 

@@ -15,7 +15,7 @@ import pytest
 
 from infra.errors import PreconditionFailed, StorageError
 from infra.parquet import encode, read_rows
-from infra.storage import Storage, open_storage, s3, s3_outages
+from infra.storage import Storage, open_storage, s3_outages
 from tests.integration.conftest import MortalServer, S3Server
 from tests.integration.night import wait_until
 from tests.unit.workers import test_publish as partition
@@ -70,7 +70,6 @@ def test_a_server_that_stays_away_is_told_with_its_address(
     mortal_server: MortalServer, act: Callable[[Storage], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_outages, "BORNE_S", 2.0)
-    monkeypatch.setattr(s3, "ARROW_ATTEMPTS", 4)
     storage = open_storage(mortal_server.s3.settings("away"))
     storage.put("key", b"data")
     mortal_server.kill()

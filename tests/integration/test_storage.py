@@ -1,6 +1,7 @@
 """The promises of a store, kept by SeaweedFS and by a folder alike, and what is said where one cannot be used."""
 
 import os
+import random
 import socket
 import subprocess
 import threading
@@ -8,17 +9,20 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from infra.errors import ObjectNotFound, PreconditionFailed, SettingsError, StorageError
+from infra.errors import InputError, ObjectNotFound, PreconditionFailed, SettingsError, StorageError
 from infra.parquet import encode, read_footer, read_metadata, read_rows
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
+from infra.storage.s3_file import TAIL_BYTES
 from tests.integration.conftest import S3Server
+from tests.reader import filesystem_of
 
 NUM_RACERS = 32
 
@@ -153,9 +157,32 @@ def test_tables_are_read_where_they_lie(storage: Storage) -> None:
     assert read_footer(storage, key).num_rows == 2
     assert read_metadata(storage, key) == {"receipt": "2"}
     assert read_rows(storage, key, columns=["n"], row_groups=[0])["n"].to_pylist() == [2, 2]
-    filesystem, root = storage.filesystem()
+    filesystem, root = filesystem_of(storage)
     dataset = ds.dataset(f"{root}/outputs/job", filesystem=filesystem, partitioning="hive")
     assert sorted(dataset.to_table()["n"].to_pylist()) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, TAIL_BYTES, 3 * TAIL_BYTES])
+def test_an_object_is_read_as_a_file(storage: Storage, num_bytes: int) -> None:
+    data = random.Random(num_bytes).randbytes(num_bytes)
+    storage.put("object", data)
+    with closing(storage.open("object")) as source, pa.PythonFile(source, "r") as file:
+        assert file.size() == num_bytes
+        for start in (0, num_bytes // 3, max(0, num_bytes - TAIL_BYTES - 1), max(0, num_bytes - 8), num_bytes, 7):
+            for size in (0, 1, 1000, TAIL_BYTES, num_bytes):
+                file.seek(start)
+                assert file.read(size) == data[start : start + size]
+                assert file.tell() == max(start, min(num_bytes, start + size))
+
+
+def test_what_is_no_table_is_told_from_what_is_not_there(storage: Storage) -> None:
+    storage.put("empty", b"")
+    storage.put("text", b"no table" * 100_000)
+    for key in ("empty", "text"):
+        with pytest.raises(InputError, match=key):
+            read_rows(storage, key)
+    with pytest.raises(ObjectNotFound, match="missing"):
+        read_rows(storage, "missing")
 
 
 def test_the_probe_sees_conditional_writes_and_leaves_nothing_behind(storage: Storage) -> None:
