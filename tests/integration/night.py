@@ -154,12 +154,14 @@ class Night:
         return sum("/part-" in item.key for item in self.storage.list(f"work/{JOB}/dt={day}/"))
 
 
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
-    """What `is_so` gives once it is true; fails after four minutes."""
+def wait_until(is_so: Callable[[], Any], what: str, run: "subprocess.Popen[str] | None" = None) -> Any:
+    """What `is_so` gives once it is true; fails after four minutes, or when the `run` that has to make it so ends."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if found := is_so():
             return found
+        if run is not None and run.poll() is not None:
+            pytest.fail(f"ended without {what}:\n{run.communicate()[0]}")
         time.sleep(0.05)
     pytest.fail(f"waited {WAIT_S} s in vain: {what}")
 

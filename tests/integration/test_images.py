@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(gallery: Night) -> None:
         gallery.storage.delete([item.key for item in gallery.storage.list(prefix)])
     victim = gallery.start("run", JOB, "--date", day, *many)
     parts = f"work/{JOB}/dt={day}/"
-    wait_until(lambda: sum("/part-" in item.key for item in gallery.storage.list(parts)) >= 2, "two parts")
+    wait_until(lambda: sum("/part-" in item.key for item in gallery.storage.list(parts)) >= 2, "two parts", victim)
     os.killpg(victim.pid, 9)
     victim.communicate()
     assert "shards are already written" in gallery.run("run", JOB, "--date", day, *many)

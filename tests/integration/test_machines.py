@@ -79,7 +79,7 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
     only_machines = Night(night.folder, night.environment | {"NIGHTSHIFT_ACTOR_RESOURCES": '{"machine": 1}'})
     with network.machine(2) as second, network.machine(3) as third, second.joined(night):
         run = only_machines.start("run", JOB, "--date", day, *as_options(SLOWER_SHARDS))
-        wait_until(lambda: night.num_parts(day), "a part")
+        wait_until(lambda: night.num_parts(day), "a part", run)
         second.power_off()
         assert night.num_parts(day) < NUM_SHARDS
         with third.joined(night):
@@ -97,7 +97,7 @@ def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_
 
     with network.machine(4) as one, network.machine(5) as another, one.joined(night), another.joined(night):
         run = night.start("train", JOB, "--date", "2026-10-02", *settings)
-        wait_until(lambda: list(night.storage.list("work/models/copywriter/")), "a checkpoint")
+        wait_until(lambda: list(night.storage.list("work/models/copywriter/")), "a checkpoint", run)
         found = [machine for machine in (one, another) if machine.runs("RayTrainWorker")]
         found[0].power_off()
         output, _ = run.communicate(timeout=400)

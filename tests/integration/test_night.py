@@ -68,7 +68,7 @@ def test_a_killed_run_resumes_with_the_missing_shards_and_the_same_bytes(night: 
     undisturbed = night.manifest(day)
     night.forget(day)
     victim = night.start("run", JOB, "--date", day, *SLOWLY)
-    wait_until(lambda: night.num_parts(day) >= 3, "three parts")
+    wait_until(lambda: night.num_parts(day) >= 3, "three parts", victim)
     os.killpg(victim.pid, 9)
     victim.communicate()
     assert night.num_parts(day) < NUM_PRODUCTS // 3
@@ -82,8 +82,8 @@ def test_a_killed_run_resumes_with_the_missing_shards_and_the_same_bytes(night: 
 def test_an_actor_that_is_killed_is_replaced(night: Night) -> None:
     day = "2026-11-19"
     run = night.start("run", JOB, "--date", day, *SLOWLY)
-    wait_until(lambda: night.num_parts(day) >= 1, "a part")
-    actor = wait_until(lambda: find_actor(night, "GenerateActor"), "an actor")
+    wait_until(lambda: night.num_parts(day) >= 1, "a part", run)
+    actor = wait_until(lambda: find_actor(night, "GenerateActor"), "an actor", run)
     actor.kill()
     output, _ = run.communicate(timeout=200)
     assert run.returncode == 0, output
@@ -108,8 +108,8 @@ def test_of_two_runs_of_one_date_at_once_one_publishes_and_the_other_says_so(nig
 def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Night) -> None:
     small = "width=32 num_layers=1 num_heads=2 max_steps=2000 patience=100 checkpoint_every_s=0.2 trace_steps=2"
     run = night.start("train", JOB, "--date", "2026-11-15", *as_options(small))
-    wait_until(lambda: list(night.storage.list("work/models/")), "a checkpoint")
-    wait_until(lambda: find_actor(night, "TrainActor"), "the actor").kill()
+    wait_until(lambda: list(night.storage.list("work/models/")), "a checkpoint", run)
+    wait_until(lambda: find_actor(night, "TrainActor"), "the actor", run).kill()
     output, _ = run.communicate(timeout=200)
     assert run.returncode == 0, output
     assert "another actor goes on" in output
@@ -162,7 +162,7 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
     def progress() -> dict[str, Any] | None:
         return next((each for each in work()["runs"] if each["name"] == f"{JOB} · {day}" and each["progress"]), None)
 
-    found = wait_until(progress, "progress")
+    found = wait_until(progress, "progress", run)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert "rows/s" in found["doing"]

@@ -122,7 +122,7 @@ def test_a_night_is_published_once_survives_a_kill_and_is_superseded(other_night
 
     other_night.forget(DAY)
     victim = other_night.start("run", JOB, "--date", DAY, *SLOWLY)
-    wait_until(lambda: other_night.num_parts(DAY) >= 3, "three parts")
+    wait_until(lambda: other_night.num_parts(DAY) >= 3, "three parts", victim)
     os.killpg(victim.pid, 9)
     victim.communicate()
     assert "shards are already written" in other_night.run("run", JOB, "--date", DAY, *SLOWLY)

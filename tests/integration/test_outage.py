@@ -40,7 +40,7 @@ def run_id_in(output: str) -> str:
 def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) -> None:
     day = "2026-10-01"
     run = night.start("run", JOB, "--date", day, *SLOWLY)
-    wait_until(lambda: night.num_parts(day) >= 2, "two parts")
+    wait_until(lambda: night.num_parts(day) >= 2, "two parts", run)
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)
     wait_until(lambda: list(night.storage.list(f"outputs/{JOB}/dt={day}/_SUCCESS")), "publishing without the server")
     assert run.poll() is None
@@ -57,7 +57,7 @@ def test_without_the_server_for_good_a_partition_is_published_and_the_command_sa
     day = "2026-10-02"
     impatient = {"NIGHTSHIFT_SERVER_WAIT_S": "2", "PREFECT_CLIENT_MAX_RETRIES": "2"}
     run = Night(night.folder, night.environment | impatient).start("run", JOB, "--date", day, *SLOWLY)
-    wait_until(lambda: night.num_parts(day) >= 2, "two parts")
+    wait_until(lambda: night.num_parts(day) >= 2, "two parts", run)
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)
     output, _ = run.communicate(timeout=200)
     night.run("up")

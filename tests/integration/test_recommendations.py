@@ -152,7 +152,7 @@ def test_the_next_night_stands_beside_the_one_before(shop: Night) -> None:
 def test_a_killed_preparation_is_taken_up_by_another_actor(shop: Night) -> None:
     before = shas(shop, NEXT)
     run = shop.start("run", JOB, "--date", NEXT, "--force", *LIKE_DESCRIPTIONS)
-    wait_until(lambda: find_actor(shop, "PrepareActor"), "the actor").kill()
+    wait_until(lambda: find_actor(shop, "PrepareActor"), "the actor", run).kill()
     output, _ = run.communicate(timeout=300)
     assert run.returncode == 0, output
     assert shas(shop, NEXT) == before
@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_with_the_rows_it_had_prepared(shop: Night) -> None
     forget(shop, NEXT)
     victim = shop.start("run", JOB, "--date", NEXT, *slowly)
     work = f"work/{JOB}/dt={NEXT}/"
-    wait_until(lambda: sum("/part-" in item.key for item in shop.storage.list(work)) >= 2, "two parts")
+    wait_until(lambda: sum("/part-" in item.key for item in shop.storage.list(work)) >= 2, "two parts", victim)
     os.killpg(victim.pid, 9)
     victim.communicate()
     output = shop.run("run", JOB, "--date", NEXT, *slowly)
