@@ -34,13 +34,18 @@ class Tally:
         self._rows = self._input_rows = self._quarantined = 0
 
     def add(self, receipt: Receipt) -> None:
-        """Raises GenerationError once more than the error budget of at least 20 rows raised."""
+        """Raises GenerationError once it is certain that more of the plan's rows raise than its error budget allows.
+
+        Whichever shards come first; plans of fewer than 20 rows have no budget.
+        """
         self.receipts.append(receipt)
         self._rows += receipt.input_rows + receipt.future
         self._input_rows += receipt.input_rows
         self._quarantined += receipt.quarantined
         budget = self._plan.settings["error_budget"]
-        if self._input_rows >= MIN_ROWS_FOR_BUDGET and self._quarantined > budget * self._input_rows:
+        is_whole = len(self.receipts) == self._plan.num_shards
+        num_rows = self._input_rows if is_whole else self._plan.num_rows
+        if self._input_rows >= MIN_ROWS_FOR_BUDGET and self._quarantined > budget * num_rows:
             raise GenerationError(
                 f"{self._quarantined} of {self._input_rows} rows raised, more than the error budget of {budget:.1%}; "
                 f"what they raised is in {self._plan.prefix}quarantine-*.parquet. Mend the cause and try them again "

@@ -48,10 +48,11 @@ class IdleActors:
             waiting = self._actors[kind]
             return waiting.pop() if waiting else None
 
-    def end_all(self) -> None:
+    def end_all(self, but: ActorKind | None = None) -> None:
         with self._lock:
-            actors = [actor for waiting in self._actors.values() for actor in waiting]
-            self._actors.clear()
+            actors = [actor for kind, waiting in self._actors.items() if kind != but for actor in waiting]
+            for kind in self._actors.keys() - {but}:
+                del self._actors[kind]
         for actor in actors:
             actor.end()
 

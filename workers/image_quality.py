@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from array import array
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -25,30 +26,36 @@ IMAGE_GATES = (
 class ImageMeter:
     """lowest_class_share: accepted over ordered pictures of the class that has the fewest. duplicate_share. diversity:
     standard deviation between the pictures of a class, as a share of the whole range, mean over pixels; the mean over
-    classes, and the lowest."""
+    classes, and the lowest; left out where no class has two pictures."""
 
     columns = ("image", "label")
 
     def __init__(self) -> None:
-        self._hashes: list[int] = []
+        self._hashes = array("Q")
         self._accepted: Counter[int] = Counter()
         self._pixels: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def add(self, batch: pa.RecordBatch) -> None:
         labels, contents = batch["label"].to_pylist(), batch["image"].field("bytes").to_pylist()
         self._accepted.update(labels)
-        self._hashes += [int.from_bytes(hashlib.blake2b(each, digest_size=8).digest(), "big") for each in contents]
+        for each in contents:
+            self._hashes.frombytes(hashlib.blake2b(each, digest_size=8).digest())
         for label, content in zip(labels, contents, strict=True):
             if len(self._pixels[label]) < PICTURES_FOR_DIVERSITY:
-                self._pixels[label].append(np.asarray(Image.open(io.BytesIO(content)), np.float32) / 255)
+                self._pixels[label].append(np.asarray(Image.open(io.BytesIO(content))))
 
     def quality(self, plan: Plan) -> Quality:
         shares = [self._accepted[order.label] / order.num_rows for order in plan.orders]
-        deviations = [float(np.std(pixels, axis=0).mean()) for pixels in self._pixels.values() if len(pixels) > 1]
+        deviations = [_deviation(pixels) for pixels in self._pixels.values() if len(pixels) > 1]
         num_images = len(self._hashes)
-        return {
+        found = {
             "lowest_class_share": min(shares, default=0.0),
-            "duplicate_share": 1 - len(set(self._hashes)) / num_images if num_images else 0.0,
-            "diversity": float(np.mean(deviations)) if deviations else 0.0,
-            "lowest_diversity": min(deviations, default=0.0),
+            "duplicate_share": 1 - len(np.unique(self._hashes)) / num_images if num_images else 0.0,
         }
+        if deviations:
+            found |= {"diversity": float(np.mean(deviations)), "lowest_diversity": min(deviations)}
+        return found
+
+
+def _deviation(pixels: list[np.ndarray]) -> float:
+    return float(np.std(np.stack(pixels).astype(np.float32) / 255, axis=0).mean())

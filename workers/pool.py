@@ -91,6 +91,7 @@ class Pool:
         self._settings, self._plan, self._watcher = settings, plan, watcher
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
+        IDLE_ACTORS.end_all(but=self._kind)
         needs = actor_needs(settings, self._kind.num_cpus, self._kind.num_gpus)
         self._waiting = Waiting(needs, 1, partial(largest_cluster, settings), settings.node_wait_s, watcher)
         self._size = size
@@ -307,10 +308,8 @@ class Pool:
         advice = "Finished shards are kept, the next run goes on with the others"
         if "memory" in causes:
             settings = self._plan.settings
-            advice += (
-                f". If memory is short, lower batch_rows (now {settings['batch_rows']}) "
-                f"or num_candidates (now {settings['num_candidates']})"
-            )
+            sizes = [f"{name} (now {settings[name]})" for name in ("batch_rows", "num_candidates") if name in settings]
+            advice += f". If memory is short, lower {' or '.join(sizes)}"
         return GenerationError(f"{len(self._failed)} shards failed {MAX_ATTEMPTS} times. {causes}. {advice}")
 
     def _tell(self, level: int, text: str) -> None:

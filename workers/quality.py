@@ -92,16 +92,23 @@ def measure_quality(storage: Storage, plan: Plan, receipts: Sequence[Receipt], m
 
 
 def find_breaches(gates: Sequence[Gate], quality: Mapping[str, float], last: Mapping[str, Any] | None) -> list[Breach]:
-    """The gates that `quality` does not keep; `last` is the quality of the last published partition, if any."""
+    """The gates that `quality` does not keep; `last` is the quality of the last published partition, if any.
+
+    A figure that could not be measured, as the diversity of single pictures, is not in `quality`, and its gates are not
+    asked.
+    """
     if quality[PASSED_SHARE] == 0:  # there are no rows that other gates could speak of
         gates = [gate for gate in gates if gate.figure == PASSED_SHARE]
-    found = [_breach(gate, quality[gate.figure], (last or {}).get(gate.figure)) for gate in gates]
+    measured = [gate for gate in gates if gate.figure in quality]
+    found = [_breach(gate, quality[gate.figure], (last or {}).get(gate.figure)) for gate in measured]
     return [breach for breach in found if breach]
 
 
 def _breach(gate: Gate, value: float, last: float | None) -> Breach | None:
     if gate.kind in CHANGES:
-        change = CHANGES[gate.kind](value, last) if last else 0.0
+        if last is None or (last == 0 and gate.kind != "rise"):  # no share of nothing
+            return None
+        change = CHANGES[gate.kind](value, last)
         return Breach(f"{gate.figure}_{gate.kind}", change, gate.limit) if change > gate.limit else None
     is_broken = value < gate.limit if gate.kind == "min" else value > gate.limit
     return Breach(gate.figure, value, gate.limit) if is_broken else None

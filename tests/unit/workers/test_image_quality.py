@@ -35,4 +35,10 @@ def test_a_generator_that_always_makes_the_same_is_held_back() -> None:
 
 
 def test_a_partition_without_pictures_has_quality_too() -> None:
-    assert measured()["diversity"] == 0.0
+    assert measured() == {"passed_share": 1.0, "lowest_class_share": 0.0, "duplicate_share": 0.0}
+
+
+def test_one_picture_of_each_class_is_not_held_back_for_being_like_no_other() -> None:
+    quality = measured(drawings({(0, "disc"): 1, (1, "cross"): 1}))
+    told = [breach.gate for breach in find_breaches(IMAGE_GATES, quality | {"lowest_class_share": 1.0}, quality)]
+    assert told == []

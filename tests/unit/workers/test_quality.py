@@ -65,3 +65,10 @@ def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
     told = [str(breach) for breach in find_breaches(gates, broken, last)]
     assert told == ["ndcg_drop is 0.5, the limit is 0.3", "lift_rise is 1.5, the limit is 1"]
     assert find_breaches(gates, broken, None) == find_breaches(gates, broken, {"other": 1.0}) == []
+
+
+def test_a_rise_from_nothing_is_told_and_a_share_of_nothing_is_not() -> None:
+    gates = (Gate("duplicate_share", "rise", 0.1), Gate("ndcg", "drop", 0.3), Gate("length", "drift", 0.5))
+    tonight = {"passed_share": 1.0, "duplicate_share": 0.95, "ndcg": 0.0, "length": 9.0}
+    told = find_breaches(gates, tonight, {"duplicate_share": 0.0, "ndcg": 0.0, "length": 0.0})
+    assert [str(breach) for breach in told] == ["duplicate_share_rise is 0.95, the limit is 0.1"]
