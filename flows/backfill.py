@@ -17,7 +17,7 @@ from flows.dates import DateStatus, Mode, Order, examine_dates, parse_range, tab
 from flows.interruption import interrupting_threads
 from flows.nightly import RunOutcome, run_partition, summarise
 from flows.overview import renew_overview
-from flows.parameters import ActorCount, JobName, PolicyText, SettingsText, split_assignments, titled
+from flows.parameters import ActorCount, JobName, PolicyText, SettingsText, job_settings, titled
 from flows.progress import Stage
 from flows.server import ending_with_server, show_in_ui, tag_run
 from infra.settings import load_settings
@@ -65,7 +65,7 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     """
     declared, days = find_job(job), parse_range(start, end, order)
     tag_run("backfill", declared.name)
-    parsed = declared.parse_settings(split_assignments(settings))
+    parsed = job_settings(declared, settings)
     storage = open_storage(load_settings())
     found = examine_dates(storage, declared, days, mode, model_policy, parsed)
     due = [item.date for item in found if item.is_due]

@@ -24,13 +24,13 @@ from flows.parameters import (
     ModelName,
     PolicyText,
     SettingsText,
+    job_settings,
     resolve_date,
     run_name,
-    split_assignments,
     titled,
 )
 from flows.progress import Stage
-from flows.report import report_partition, tell_held
+from flows.report import tell_held, tell_published, told_if_lost
 from flows.server import ending_with_server, tag_run, wait_for_server
 from flows.traces import show_traces
 from flows.train import train
@@ -42,7 +42,7 @@ from workers.job import Job
 from workers.jobs import find_job
 from workers.leftovers import clean_up
 from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
-from workers.part import Receipt, list_parts
+from workers.part import Receipt
 from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan
 from workers.planning import plan_date
@@ -103,7 +103,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
     day, declared = resolve_date(date), find_job(job)
     tag_run(declared.name, day.isoformat())
-    parsed = declared.parse_settings(split_assignments(settings))
+    parsed = job_settings(declared, settings)
     swaps = _has_conditional_writes(storage)
     published = read_published(storage, declared.name, day.isoformat())  # first: who publishes later knows more than we
     with _TRAINING:
@@ -112,16 +112,16 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     if published and is_current(plan, published) and not force and is_whole(storage, published):
         set_aside = published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
         if not retry_quarantined or not set_aside:
-            clean_up(storage, plan.job, plan.date)
-            report_partition(storage, published.manifest)
+            tidy_up(storage, plan)
+            tell_published(storage, replace(plan, attempts=published.attempts), published.manifest)
             why = "has no rows set aside" if retry_quarantined else "was already published and nothing changed since"
             return _settled("unchanged", plan, published.manifest, why)
     plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
     if force:
-        parts = [item.key for item in list_parts(storage, plan.prefix).values()]
-        storage.delete([*parts, plan.prepared_key] if plan.prepared else parts)
+        made = [item.key for kind in ("part-", "quarantine-") for item in storage.list(f"{plan.prefix}{kind}")]
+        storage.delete([*made, plan.prepared_key] if plan.prepared else made)
     try:
-        plan = prepare_partition(storage, plan) if plan.prepared else plan
+        plan = prepare_partition(storage, plan, background=background) if plan.prepared else plan
         receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
         show_traces(storage, plan.trace_prefix, f"{plan.job.replace('_', '-')}-traces")
         quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
@@ -139,17 +139,21 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
             raise  # the store could not be told how it ended
         rival = _published_meanwhile(storage, plan, published)
         if rival:  # it has also moved the parts that we stumbled over
-            clean_up(storage, plan.job, plan.date)
+            tidy_up(storage, plan)
             return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
         record_outcome(storage, plan, "failed", [str(exc)])
         renew_overview(storage)
         raise
     if not is_ours:
         return _settled("unchanged", plan, manifest, "was published by another run in the meantime")
-    record_outcome(storage, plan, "published", [])
-    report_partition(storage, manifest)
+    tell_published(storage, plan, manifest)
     renew_overview(storage)
     return _settled("published", plan, manifest, "")
+
+
+@told_if_lost("what they supersede is still there")
+def tidy_up(storage: Storage, plan: Plan) -> None:
+    clean_up(storage, plan.job, plan.date)
 
 
 def _has_conditional_writes(storage: Storage) -> bool:
@@ -240,11 +244,12 @@ def plan_partition(storage: Storage, job: Job, day: Day, models: list[ModelVersi
 
 
 @task(name="prepare rows", cache_policy=NO_CACHE)
-def prepare_partition(storage: Storage, plan: Plan) -> Plan:
+def prepare_partition(storage: Storage, plan: Plan, *, background: bool) -> Plan:
     """The plan with its rows, for a job that computes them from several tables."""
     key = f"{plan.job.replace('_', '-')}-preparation"
     with Stage(f"rows of {plan.job} {plan.date}", 1.0, key, unit="") as stage:
-        plan = prepare_rows(load_settings(), storage, plan, Watcher(stage.line, stage.update))
+        watcher = Watcher(stage.line, stage.update)
+        plan = prepare_rows(load_settings(), storage, plan, watcher, is_background=background)
     get_run_logger().info(f"{plan.num_rows:,} rows in {plan.num_shards:,} shards")
     return plan
 

@@ -17,8 +17,9 @@ from flows.parameters import DateText, JobName, resolve_date, run_name
 from flows.server import ending_with_server, show_in_ui, tag_run, wait_for_server
 from infra.errors import NightshiftError, ServiceError
 from infra.settings import load_settings
-from infra.storage import open_storage
+from infra.storage import Storage, open_storage
 from workers.idle_actors import IDLE_ACTORS
+from workers.job import Job
 from workers.jobs import JOBS
 from workers.snapshot import has_rows
 
@@ -46,17 +47,22 @@ def nightly(date: DateText = "") -> State[list[RunOutcome]]:
     """
     storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
     tag_run("nightly", day)
-    outcomes = []
     with IDLE_ACTORS.kept():
-        for name, job in JOBS.items():
-            empty = [table for table in job.tables if not has_rows(storage, table)]
-            if not empty:
-                outcomes.append(run_partition(name, day))
-            else:
-                message = f"nothing is loaded into {' and '.join(empty)}"
-                outcomes.append(RunOutcome(job=name, date=day, outcome="skipped", message=message))
+        outcomes = [run_job(storage, job, day) for job in JOBS.values()]
     renew_overview(storage)
     return summarise(outcomes, "nightly-summary")
+
+
+def run_job(storage: Storage, job: Job, day: str) -> RunOutcome:
+    """One job of the night, skipped where a table of its is empty; what went wrong is in the outcome, never raised."""
+    try:
+        empty = [table for table in job.tables if not has_rows(storage, table)]
+    except NightshiftError as exc:
+        return RunOutcome(job=job.name, date=day, outcome="failed", message=str(exc))
+    if empty:
+        message = f"nothing is loaded into {' and '.join(empty)}"
+        return RunOutcome(job=job.name, date=day, outcome="skipped", message=message)
+    return run_partition(job.name, day)
 
 
 def run_partition(job: str, day: str, **parameters: Any) -> RunOutcome:

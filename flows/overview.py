@@ -24,10 +24,10 @@ def renew_overview(storage: Storage) -> None:
         return
     try:
         key = store_overview(storage)
+        link = storage.presign(key, LINK_EXPIRES_S)
     except NightshiftError as exc:
         get_run_logger().warning(f"the overview was not renewed: {exc}")
         return
-    link = storage.presign(key, LINK_EXPIRES_S)
     show_in_ui(lambda: create_link_artifact(link, "all nights", key="overview", description=key))
 
 

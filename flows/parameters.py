@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from infra.settings import load_settings
+from workers.job import Job, JobSettings
 from workers.jobs import JOBS
 from workers.models import MODELS
 from workers.overrides import parse_assignments
@@ -38,6 +40,11 @@ def resolve_date(text: str) -> date:
 def split_assignments(text: str) -> dict[str, str]:
     """ "key=value key=value" as a dict; raises InputError for a word without `=`."""
     return parse_assignments(text.split())
+
+
+def job_settings(job: Job, text: str) -> JobSettings:
+    """The job's settings for a run with "key=value key=value"; raises InputError that names the setting."""
+    return job.parse_settings({"num_gpus": load_settings().num_gpus} | split_assignments(text))
 
 
 def run_name(subject: str) -> str:

@@ -1,5 +1,8 @@
-"""What a run tells of its partition: a page in the store, and artifacts on the run's page in the Prefect UI."""
+"""What a run tells of its partition: a page and an outcome in the store, artifacts on the run's page in the UI."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import task
@@ -15,9 +18,10 @@ from prefect.logging import get_run_logger
 from flows.overview import LINK_EXPIRES_S
 from flows.server import show_in_ui
 from flows.summary import describe_row, figures, how_to_publish, markdown_held, markdown_links, markdown_summary
-from infra.errors import NightshiftError
+from infra.errors import NightshiftError, ObjectNotFound
 from infra.storage import Storage
 from workers.outputs import sample_rows
+from workers.partition import OUTCOME, record_outcome
 from workers.plan import Plan
 from workers.report import has_report, write_grid, write_report
 
@@ -33,10 +37,37 @@ def tell_held(plan: Plan, reasons: list[str]) -> None:
     )
 
 
+def tell_published(storage: Storage, plan: Plan, manifest: dict[str, Any]) -> None:
+    """Records that the plan is published and reports it; what of this is done already is not done again."""
+    record_published(storage, plan)
+    report_partition(storage, manifest)
+
+
+@contextmanager
+def told_if_lost(loss: str) -> Iterator[None]:
+    """Around what a run does once its rows are published: they are, whatever becomes of it."""
+    try:
+        yield
+    except NightshiftError as exc:
+        get_run_logger().warning(f"the rows are published, but {loss}: {exc}")
+
+
+@told_if_lost("that is not recorded")
+def record_published(storage: Storage, plan: Plan) -> None:
+    """The run that published may have been killed before it did."""
+    try:
+        state = json.loads(storage.get(f"{plan.prefix}{OUTCOME}"))["state"]
+    except ObjectNotFound:
+        state = ""
+    if state != "published":
+        record_outcome(storage, plan, "published", [])
+
+
+@told_if_lost("their report is missing")
 def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
     """The partition's page in the store, and figures, samples and a link to the page on the run's page.
 
-    Does nothing where the page is there already. The rows are published whatever becomes of it.
+    Does nothing where the page is there already.
     """
     if has_report(storage, manifest):
         return
@@ -45,11 +76,7 @@ def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
     rows, text = figures(manifest), markdown_summary(manifest, samples)
     show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
     show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
-    try:
-        keys = store_report(storage, manifest, rows, samples)
-    except NightshiftError as exc:
-        get_run_logger().warning(f"the rows are published, but their report is not: {exc}")
-        return
+    keys = store_report(storage, manifest, rows, samples)
     links = [storage.presign(each, LINK_EXPIRES_S) for each in keys]
     show_in_ui(lambda: create_link_artifact(links[0], "report", key=f"{key}-report", description=f"{title}: {keys[0]}"))
     if len(links) > 1:

@@ -41,7 +41,8 @@ class Footer:
     schema: pa.Schema
     metadata: Mapping[str, str]
     earliest: Mapping[str, datetime]
-    """The smallest value (UTC) of each timestamp column whose statistics are complete and which has no nulls."""
+    """The smallest value (UTC) of each timestamp column whose statistics are complete and which has no nulls. One that
+    is no datetime is left out, as is a name that several columns have."""
 
 
 @contextmanager
@@ -62,12 +63,11 @@ def open_local_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 def footer_of(file: pq.ParquetFile) -> Footer:
     """The footer of an open file; reads nothing more."""
-    groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
     stored = file.metadata.metadata or {}
     pairs = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
     return Footer(
         num_rows=file.metadata.num_rows,
-        row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups),
+        row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in _row_groups_of(file)),
         schema=file.schema_arrow,
         metadata={key: value for key, value in pairs.items() if key != ARROW_SCHEMA_KEY},
         earliest=_earliest(file),
@@ -76,15 +76,28 @@ def footer_of(file: pq.ParquetFile) -> Footer:
 
 def _earliest(file: pq.ParquetFile) -> dict[str, datetime]:
     names = [field.name for field in file.schema_arrow if pa.types.is_timestamp(field.type)]
-    columns = {file.schema.column(index).path: index for index in range(len(file.schema))} if names else {}
-    found = {}
-    for name in names:
-        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-        statistics = [group.column(columns[name]).statistics for group in groups if group.num_rows]
-        if statistics and all(one and one.has_min_max and one.null_count == 0 for one in statistics):
-            lowest = min(one.min for one in statistics)
-            found[name] = lowest.astimezone(UTC) if lowest.tzinfo else lowest.replace(tzinfo=UTC)
-    return found
+    paths = [file.schema.column(index).path for index in range(len(file.schema))] if names else []
+    groups = [group for group in _row_groups_of(file) if group.num_rows]
+    lowest = {
+        name: _lowest([group.column(paths.index(name)).statistics for group in groups])
+        for name in names
+        if paths.count(name) == 1
+    }
+    return {name: value for name, value in lowest.items() if value is not None}
+
+
+def _lowest(statistics: Sequence[pq.Statistics | None]) -> datetime | None:
+    if not statistics or not all(one and one.has_min_max and one.null_count == 0 for one in statistics):
+        return None
+    try:
+        lowest = min(one.min for one in statistics if one)
+        return lowest.astimezone(UTC) if lowest.tzinfo else lowest.replace(tzinfo=UTC)
+    except (OverflowError, ValueError):  # no datetime: after the year 9999, or nanoseconds where pandas is missing
+        return None
+
+
+def _row_groups_of(file: pq.ParquetFile) -> Iterator[pq.RowGroupMetaData]:
+    return (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
 
 
 def read_footer(storage: Storage, key: str) -> Footer:
@@ -108,9 +121,12 @@ def read_rows(
 
 
 def iter_batches(file: pq.ParquetFile, *, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of an open file a batch at a time, bounded in rows and in bytes, whatever its row groups are."""
-    for index, group in enumerate(footer_of(file).row_groups):
-        row_bytes = group.size_bytes / max(1, group.num_rows)
+    """The rows of an open file a batch at a time, bounded in rows and in bytes, whatever its row groups are.
+
+    The bytes are those of a group's average row as it is encoded: a long value that is in a dictionary counts once.
+    """
+    for index, group in enumerate(_row_groups_of(file)):
+        row_bytes = group.total_byte_size / max(1, group.num_rows)
         batch_rows = max(1, min(MAX_BATCH_ROWS, int(MAX_BATCH_BYTES / max(1.0, row_bytes))))
         yield from file.iter_batches(batch_rows, row_groups=[index], columns=columns, use_threads=False)
 
@@ -160,6 +176,8 @@ def fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
     missing, foreign = set(schema.names) - set(table.column_names), set(table.column_names) - set(schema.names)
     if missing or foreign:
         raise InputError(f"columns do not fit the schema: missing {sorted(missing)}, not expected {sorted(foreign)}")
+    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+        raise InputError(f"columns do not fit the schema: several are named {' or '.join(twice)}")
     columns = []
     for field in schema:
         found = table.column(field.name)

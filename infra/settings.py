@@ -6,9 +6,11 @@
 
 import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values, load_dotenv
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -52,6 +54,9 @@ class Settings(BaseSettings):
     )
     ray_address: str | None = Field(None, description="host:port of a running cluster")
     num_actors: int = Field(0, ge=0, description="generate actors of a partition; 0: as many as there is room for")
+    num_gpus: float = Field(
+        0.0, ge=0, description="GPUs, or a share of one, of a generate actor whose run does not set num_gpus"
+    )
     actor_resources: Annotated[Resources, NoDecode] = Field(
         {}, description='what each actor takes beside CPUs and GPUs, as JSON: {"fast_disk": 1}'
     )
@@ -70,15 +75,21 @@ class Settings(BaseSettings):
         0.0, ge=0, description="of one actor, for the costs on the overview; 0: none are shown"
     )
     stack_dir: Path = Field(Path(STACK_DIR), description="folder of the local stack: data, logs, process ids")
-    stack_s3_port: int = Field(8333, ge=1024, le=55535)
+    stack_s3_port: int = Field(8333, ge=1024, le=55531, description="the first of five, and of five 10,000 above")
     stack_prefect_port: int = Field(4200, ge=1024, le=65535)
-    stack_ray_port: int = Field(6379, ge=1024, le=65535)
+    stack_ray_port: int = Field(6379, ge=1024, le=65533, description="the first of three")
 
     @field_validator("storage_uri")
     @classmethod
-    def _has_known_scheme(cls, uri: str) -> str:
+    def _names_a_place(cls, uri: str) -> str:
         if uri and not uri.startswith(("s3://", "file:///")):
             raise ValueError(f"{uri!r} starts with neither s3:// nor file:///")
+        if "?" in uri or "#" in uri:
+            raise ValueError(f"{uri!r} holds ? or #, with which the rest of it would be lost")
+        if uri.startswith("s3://") and not urlsplit(uri).netloc:
+            raise ValueError(f"{uri!r} names no bucket: s3://bucket/prefix is what is needed")
+        if uri.startswith("file:///") and not uri.removeprefix("file://").strip("/"):
+            raise ValueError(f"{uri!r} names no folder: file:///folder is what is needed")
         return uri.rstrip("/")
 
     @field_validator("actor_resources", "actor_labels", "node_groups", mode="before")
@@ -107,7 +118,8 @@ def activate_environment() -> None:
     """Puts the variables of `.env` and of the local stack into this process' environment, never over one already set.
 
     Those of storage come all from one place: the stack's keys are of no use for another endpoint, nor others for its.
-    Ray and Prefect read theirs (RAY_AUTH_MODE, PREFECT_API_URL) when they are imported: call this first.
+    Ray and Prefect read theirs (RAY_AUTH_MODE, PREFECT_API_URL) when they are imported: call this first. Servers on
+    this machine are asked without a proxy.
     """
     load_dotenv(".env", override=False)
     stack_dir = Path(os.environ.get("NIGHTSHIFT_STACK_DIR", STACK_DIR))
@@ -116,6 +128,15 @@ def activate_environment() -> None:
         is_storage = name.startswith(STORAGE_VARIABLES)
         if (name not in os.environ or is_storage) and not (is_storage and has_own_storage):
             os.environ[name] = value or ""
+    os.environ.update(around_proxies(os.environ))
+
+
+def around_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY, in both spellings, as it is there and with this machine: no proxy reaches the local stack."""
+    given = f"{environment.get('NO_PROXY', '')},{environment.get('no_proxy', '')},127.0.0.1,localhost"
+    hosts = dict.fromkeys(filter(None, map(str.strip, given.split(","))))
+    value = "*" if "*" in hosts else ",".join(hosts)  # beside other hosts, "*" is no longer understood as all
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 @cache

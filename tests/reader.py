@@ -13,7 +13,7 @@ def filesystem_of(storage: Storage) -> tuple[FileSystem, str]:
     uri = urlsplit(storage.uri)
     if not isinstance(storage, S3Storage):
         return LocalFileSystem(), uri.path
-    keys, endpoint = storage._session.get_credentials(), urlsplit(storage._client.meta.endpoint_url)
+    keys, endpoint = storage._client._request_signer._credentials, urlsplit(storage._client.meta.endpoint_url)
     filesystem = S3FileSystem(
         access_key=keys.access_key,
         secret_key=keys.secret_key,

@@ -12,8 +12,13 @@ from workers.reports import LogLine, Watcher
 from workers.single_actor import run_on_one_actor
 
 
-def prepare_rows(settings: Settings, storage: Storage, plan: Plan, watcher: Watcher) -> Plan:
-    """The plan with its prepared rows, computed now on one actor unless an earlier run has done so."""
+def prepare_rows(
+    settings: Settings, storage: Storage, plan: Plan, watcher: Watcher, *, is_background: bool = False
+) -> Plan:
+    """The plan with its prepared rows, computed now on one actor unless an earlier run has done so.
+
+    A background run's actor does not make other background runs step aside.
+    """
     found = find_prepared(storage, plan)
     if found is not None:
         watcher.on_line(LogLine(logging.INFO, f"the {found.num_rows:,} rows were prepared before"))
@@ -27,6 +32,7 @@ def prepare_rows(settings: Settings, storage: Storage, plan: Plan, watcher: Watc
         label="preparation",
         watcher=watcher,
         advice="Give the actor a larger node, or lower max_history",
+        is_background=is_background,
     )
     found = find_prepared(storage, plan)
     assert found is not None

@@ -8,9 +8,10 @@ nothing; one that dies after it leaves superseded parts behind, that the next ru
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from infra.errors import GenerationError, NightshiftError, ObjectNotFound, PreconditionFailed
+from infra.errors import GenerationError, NightshiftError, ObjectNotFound, PreconditionFailed, StorageError
 from infra.storage import Storage
 from workers.leftovers import clean_up
 from workers.manifest import Published, absent_parts, manifest_key, output_key, part_keys, read_published
@@ -37,7 +38,7 @@ def publish(
         storage.put(manifest_key(plan.job, plan.date), document, content_type="application/json", **condition)
     except (GenerationError, ObjectNotFound, PreconditionFailed) as exc:  # a winner removes a loser's copies, too
         return _settle(storage, plan, manifest, before, exc)
-    clean_up(storage, plan.job, plan.date)
+    _tidy_up(storage, plan)
     return True
 
 
@@ -62,7 +63,7 @@ def _settle(
     """Somebody else swapped first, or our own swap arrived and its answer was lost."""
     now = read_published(storage, plan.job, plan.date)
     if now is not None and now.fingerprint == plan.fingerprint and now.etag != _etag(before):
-        clean_up(storage, plan.job, plan.date)
+        _tidy_up(storage, plan)
         return now.manifest["run"] == manifest["run"]
     if _etag(now) == _etag(before):
         if isinstance(exc, GenerationError):
@@ -74,6 +75,12 @@ def _settle(
     raise PreconditionFailed(
         f"{plan.job} {plan.date} was published by another run with other inputs or settings; nothing was replaced"
     ) from exc
+
+
+def _tidy_up(storage: Storage, plan: Plan) -> None:
+    """The rows are published, whether or not this succeeds."""
+    with suppress(StorageError):
+        clean_up(storage, plan.job, plan.date)
 
 
 def _etag(published: Published | None) -> str | None:

@@ -24,6 +24,7 @@ def run_on_one_actor(
     watcher: Watcher,
     advice: str,
     num_workers: int = 1,
+    is_background: bool = False,
 ) -> Any:
     """What the `work` of one actor, made of `settings` and `argument`, returns. One that dies, or does not move, is
     replaced.
@@ -38,7 +39,7 @@ def run_on_one_actor(
     IDLE_ACTORS.end_all()
     waiting = Waiting(needs, num_workers, partial(largest_cluster, settings), settings.node_wait_s, watcher)
     own = (num_cpus, num_gpus) if num_workers == 1 else (0, 0.0)
-    options = actor_options(settings, *own)
+    options = actor_options(settings, *own, is_background=is_background)
     attempts = 0
     while True:
         room = reserve_room(needs, num_workers) if num_workers > 1 else None

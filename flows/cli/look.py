@@ -96,7 +96,7 @@ def metric_cells(version: "ModelVersion", names: Iterable[str]) -> list[str]:
 
 def export(
     job: Annotated[str, typer.Argument(help="A job.")],
-    to: Annotated[Path, typer.Option(help="Folder; the rows go to JOB/dt=DATE/ below it.")],
+    to: Annotated[Path, typer.Option(file_okay=False, help="Folder; the rows go to JOB/dt=DATE/ below it.")],
     date: Annotated[str, typer.Option(help="YYYY-MM-DD; without it yesterday (UTC).")] = "",
 ) -> None:
     """Downloads the published rows of a date as Parquet.
@@ -114,7 +114,7 @@ def export(
 
 
 def reports(
-    to: Annotated[Path, typer.Option(help="An empty folder; open its index.html with a browser.")],
+    to: Annotated[Path, typer.Option(file_okay=False, help="An empty folder; open its index.html with a browser.")],
 ) -> None:
     """Downloads the pages of all nights: a calendar of what was published, held back or failed, and a page of each.
 

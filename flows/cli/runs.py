@@ -64,16 +64,17 @@ def train(
         raise InputError(f"{what} needs {len(names)} models; name the one to train: {', '.join(names)}")
     declaration = MODELS[names[0]]
     require_server()
-    state = train_flow(
-        model=ModelName(names[0]),
-        date=parse_date(date).isoformat(),
-        family=model,
-        settings=joined(set_),
-        quick=quick,
-        force=force,
-        return_state=True,
-    )
-    version = result_of(state)
+    with server_may_stay_away():
+        state = train_flow(
+            model=ModelName(names[0]),
+            date=parse_date(date).isoformat(),
+            family=model,
+            settings=joined(set_),
+            quick=quick,
+            force=force,
+            return_state=True,
+        )
+        version = result_of(state)
     figures = ", ".join(f"{name} {version.metrics[metric]:.4g}" for name, metric in declaration.figures.items())
     spent = readable_seconds(version.metrics["cpu_seconds"])
     console.print(f"{version.version}: {figures}; {spent} of CPU time", markup=False)
@@ -185,7 +186,7 @@ def backfill(
     """
     from flows.backfill import backfill as backfill_flow
     from flows.dates import Mode, Order, examine_dates, parse_range
-    from flows.parameters import JobName, split_assignments
+    from flows.parameters import JobName, job_settings
     from infra.storage import open_storage
     from workers.jobs import find_job
 
@@ -193,7 +194,7 @@ def backfill(
     chosen_mode, chosen_order = one_of(mode, get_args(Mode)), one_of(order, get_args(Order))
     settings, days = joined(set_), parse_range(start, end, chosen_order)
     if dry_run:
-        parsed = declared.parse_settings(split_assignments(settings))
+        parsed = job_settings(declared, settings)
         found = examine_dates(open_storage(load_settings()), declared, days, chosen_mode, model_policy, parsed)
         tell_dry_run(job, found, as_json=json)
         return

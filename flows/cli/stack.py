@@ -56,6 +56,8 @@ def status(json: JsonOption = False) -> None:
     state = stack_status(settings)
     is_elsewhere = not state.env_file.exists() and bool(prefect_api_url())
     is_up = is_elsewhere or state.is_running
+    if not json and not is_elsewhere:
+        tell(state)  # first: what is asked next may not answer
     work = look_at_work() if is_up else None
     newest = newest_states(open_storage(settings)) if is_up else []
     if json:
@@ -64,8 +66,6 @@ def status(json: JsonOption = False) -> None:
             | {"work": work and asdict(work), "newest": [asdict(replace(each, manifest=None)) for each in newest]}
         )
     else:
-        if not is_elsewhere:
-            tell(state)
         if work:
             tell_work(work)
         if newest:

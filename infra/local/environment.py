@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from infra.local.prefect_server import api_url
 from infra.local.ray_head import ensure_token
 from infra.local.seaweedfs import BUCKET, endpoint_url
-from infra.settings import Settings, child_environment
+from infra.settings import Settings, around_proxies, child_environment
 
 STORAGE_URI = f"s3://{BUCKET}"
 _OTHER_PROGRAMS = ("PREFECT_", "RAY_", "AWS_")
@@ -69,22 +69,28 @@ def children_environment(settings: Settings, variables: Mapping[str, str]) -> di
     Inherited variables of Prefect, Ray and S3 belong to other servers and are dropped, with one exception: storage
     that the user chose in place of the stack's stays chosen, with its keys.
     """
-    has_own_storage = settings.storage_uri not in ("", STORAGE_URI)
     inherited = child_environment()
+    has_own_storage = _has_own_storage(settings, inherited, variables)
     kept = {
         name: value
         for name, value in inherited.items()
         if not name.startswith(_OTHER_PROGRAMS) or (has_own_storage and name.startswith("AWS_"))
     }
     ours = {name: value for name, value in variables.items() if not (has_own_storage and name.startswith(_STORAGE))}
-    no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY", inherited.get("no_proxy")), "127.0.0.1,localhost"]))
     return {
         **kept,
         **ours,
         "NIGHTSHIFT_STACK_DIR": str(settings.stack_dir.resolve()),
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
+        **around_proxies(inherited),
     }
+
+
+def _has_own_storage(settings: Settings, inherited: Mapping[str, str], variables: Mapping[str, str]) -> bool:
+    """By its URI, or by endpoint and key: the stack's own may have been at another port, but not with another key."""
+    if settings.storage_uri != STORAGE_URI:
+        return bool(settings.storage_uri)
+    is_elsewhere = settings.s3_endpoint_url not in (None, variables["NIGHTSHIFT_S3_ENDPOINT_URL"])
+    return is_elsewhere and inherited.get("AWS_ACCESS_KEY_ID") != variables["AWS_ACCESS_KEY_ID"]
 
 
 def write_env_file(stack_dir: Path, variables: Mapping[str, str]) -> None:

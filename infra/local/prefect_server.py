@@ -6,6 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 from infra.local.ports import LOOPBACK
@@ -76,5 +77,8 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
         headers["Authorization"] = f"Basic {base64.b64encode(auth_string.encode()).decode()}"
     request = urllib.request.Request(url, data=data, headers=headers)
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if LOOPBACK in url else []))
-    with opener.open(request, timeout=_TIMEOUT_S) as answer:
-        return json.load(answer)
+    try:
+        with opener.open(request, timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except HTTPException as exc:  # neither an OSError nor a ValueError
+        raise ValueError(f"the answer is not HTTP, or breaks off: {exc!r}") from exc

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -59,7 +60,13 @@ def has_bucket(url: str, access_key: str, secret_key: str) -> bool:
         s3={"addressing_style": "path"},
         proxies={},
     )
-    session = boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name="us-east-1")
+    session = boto3.Session(
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+        # Keys or not, a profile that AWS_PROFILE names must be there: this session has none.
+        botocore_session=botocore.session.Session(session_vars={"profile": (None, None, None, None)}),
+    )
     try:
         session.client("s3", endpoint_url=url, config=config).list_objects_v2(Bucket=BUCKET, MaxKeys=1)
     except (BotoCoreError, ClientError):

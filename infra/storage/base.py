@@ -32,8 +32,6 @@ class StoreAbilities:
 
     conditional_put: bool
     """If-None-Match and If-Match are enforced: of several writers exactly one wins."""
-    keeps_metadata: bool
-    """Metadata given with an object come back with it."""
 
 
 class Storage(ABC):
@@ -137,13 +135,11 @@ class Storage(ABC):
         """Finds out with a throw-away object what this store really does."""
         key = f"_probe/{uuid.uuid4().hex}"
         try:
-            etag = self.put(key, b"first", metadata={"probe": key})
-            head = self.head(key)
+            etag = self.put(key, b"first")
             return StoreAbilities(
                 conditional_put=self._refuses(key, if_absent=True)
                 and self._refuses(key, if_match="0" * 32)
-                and not self._refuses(key, if_match=etag),
-                keeps_metadata=head is not None and head.metadata.get("probe") == key,
+                and not self._refuses(key, if_match=etag)
             )
         finally:
             left = [item.key for item in self.list("_probe/") if item.modified < datetime.now(UTC) - PROBE_AGE]

@@ -153,7 +153,7 @@ class FileStorage(Storage):
 
     def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
         top = self._root / prefix.rpartition("/")[0]
-        for folder, subfolders, names in os.walk(top):
+        for folder, subfolders, names in os.walk(top, onerror=_raise_unless_gone):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             for name in names:
                 path = Path(folder, name)
@@ -195,6 +195,11 @@ class FileStorage(Storage):
                 return f"a key is too long for the file system of {self._root}: {folder}"
             case _:
                 return f"{folder}: {exc.strerror or exc} (NIGHTSHIFT_STORAGE_URI is {self.uri})"
+
+
+def _raise_unless_gone(exc: OSError) -> None:
+    if not isinstance(exc, FileNotFoundError | NotADirectoryError):
+        raise exc
 
 
 @contextmanager

@@ -38,10 +38,9 @@ class S3Storage(Storage):
         parts = urlsplit(self.uri)
         self._bucket = parts.netloc
         self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
-        self._session = boto3.session.Session()
         self._transfer = TransferConfig(multipart_threshold=MULTIPART_THRESHOLD_BYTES, max_concurrency=8)
         with self._plain_errors():
-            self._client = self._session.client(
+            self._client = boto3.session.Session().client(
                 "s3",
                 endpoint_url=settings.s3_endpoint_url,
                 region_name=settings.s3_region,
@@ -161,9 +160,11 @@ class S3Storage(Storage):
         try:
             answer = self._client.get_object(**self._address(key), **options)
         except ClientError as exc:
-            if exc.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
+            if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not options["Range"].startswith("bytes=-"):
                 raise
-            return b"", {}  # an empty object has no last bytes
+            # So many last bytes has no empty object, and on some servers (rclone) no object that is smaller.
+            answer = self._client.get_object(**self._address(key))
         return answer["Body"].read(), answer
 
     def _put(

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
     SSLError,
 )
 
@@ -56,6 +57,8 @@ def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None
         raise _from_answer(exc, uri, bucket, endpoint, key) from exc
     except (NoCredentialsError, PartialCredentialsError) as exc:
         raise StorageError(f"no S3 credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
+    except ProfileNotFound as exc:
+        raise StorageError(f"{exc}: correct AWS_PROFILE, or unset it where keys are set") from exc
     except SSLError as exc:
         raise StorageError(f"no secure connection to {_place(endpoint)}: {exc}") from exc
     except FlexibleChecksumError as exc:

@@ -14,6 +14,8 @@ BORNE_S = 45.0
 """For so long, counted for each request from its first failure, a store may be away."""
 LONGEST_WAIT_S = 3.0
 PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
+PASSING_CODES = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+"""Of 409: another request for the same object is under way, and S3 asks for this one to be repeated."""
 _BEGAN = "nightshift_outage_began"
 
 
@@ -46,4 +48,7 @@ def _is_passing(response: Any, caught_exception: Any) -> bool:
     if caught_exception is not None:
         is_network = isinstance(caught_exception, ConnectionError | HTTPClientError)
         return is_network and not isinstance(caught_exception, SSLError)
-    return response is not None and response[0].status_code in PASSING_STATUSES
+    if response is None:
+        return False
+    answer, parsed = response
+    return answer.status_code in PASSING_STATUSES or parsed.get("Error", {}).get("Code") in PASSING_CODES

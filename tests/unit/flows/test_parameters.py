@@ -2,8 +2,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flows.parameters import JobName, ModelName, resolve_date, split_assignments
+from flows import parameters
+from flows.parameters import JobName, ModelName, job_settings, resolve_date, split_assignments
 from infra.errors import InputError
+from infra.settings import Settings
 from workers.jobs import JOBS
 from workers.models import MODELS
 
@@ -27,3 +29,14 @@ def test_settings_of_a_form_are_words_on_any_number_of_lines() -> None:
     }
     with pytest.raises(InputError, match="expected key=value"):
         split_assignments("seed 1")
+
+
+def test_gpus_are_those_of_the_installation_where_a_run_sets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = JOBS["product_descriptions"]
+    assert job_settings(job, "seed=1").num_gpus == 0
+    monkeypatch.setattr(parameters, "load_settings", lambda: Settings(num_gpus=0.25))
+    assert job_settings(job, "seed=1").num_gpus == 0.25
+    assert job_settings(job, "num_gpus=0").num_gpus == 0
+    monkeypatch.setattr(parameters, "load_settings", lambda: Settings(num_gpus=1.5))
+    with pytest.raises(InputError, match="num_gpus must be a share of one GPU or a whole number"):
+        job_settings(job, "")

@@ -7,6 +7,7 @@ import pytest
 from dotenv import dotenv_values
 
 from infra.local.environment import (
+    STORAGE_URI,
     StackKeys,
     children_environment,
     env_path,
@@ -65,8 +66,28 @@ def test_storage_that_the_user_chose_stays_chosen(tmp_path: Path, monkeypatch: p
     assert "NIGHTSHIFT_S3_ENDPOINT_URL" not in env
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "key", "is_own"),
+    [
+        ("http://minio:9000", "my-key", True),
+        ("http://127.0.0.1:8333", "my-key", False),
+        ("http://127.0.0.1:8343", "key", False),  # the stack's, when its port was another
+    ],
+)
+def test_a_bucket_of_the_stacks_name_elsewhere_stays_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str, is_own: bool
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_S3_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    settings = Settings(stack_dir=tmp_path, storage_uri=STORAGE_URI)
+    env = children_environment(settings, variables(tmp_path))
+    expected = (endpoint, key) if is_own else ("http://127.0.0.1:8333", "key")
+    assert (env["NIGHTSHIFT_S3_ENDPOINT_URL"], env["AWS_ACCESS_KEY_ID"]) == expected
+
+
 def test_loopback_is_never_reached_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "intranet")
+    monkeypatch.delenv("no_proxy", raising=False)
     env = children_environment(Settings(stack_dir=tmp_path), variables(tmp_path))
     assert env["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from infra.errors import InputError, ObjectNotFound, StorageError
 from infra.parquet import (
     MAX_BATCH_ROWS,
     MAX_GROUP_ROWS,
+    Footer,
     encode,
     fit,
     footer_of,
@@ -69,6 +71,7 @@ def test_columns_and_row_groups_are_read_alone(storage: Storage) -> None:
         (pa.table({"id": [1]}), "missing.*text"),
         (pa.table({"id": [1], "text": ["a"], "more": [1]}), "not expected.*more"),
         (pa.table({"id": ["one"], "text": ["a"]}), "column id: found string, expected int64"),
+        (pa.table([[1], ["a"], ["b"]], ["id", "text", "text"]), "several are named text"),
         (pa.table({"id": pa.array([None], pa.int64()), "text": ["a"]}), "column id: 1 nulls"),
     ],
 )
@@ -127,6 +130,29 @@ def test_batches_are_small_whatever_the_row_groups_are(tmp_path: Path) -> None:
         batches = list(iter_batches(file, columns=["id"]))
     assert max(batch.num_rows for batch in batches) <= MAX_BATCH_ROWS
     assert pa.Table.from_batches(batches)["id"].to_pylist() == list(range(50_000))
+
+
+def instants(**columns: list[int]) -> pa.Table:
+    return pa.table({name: pa.array(values, pa.timestamp("us")) for name, values in columns.items()})
+
+
+def footer_and_rows(path: Path, table: pa.Table) -> tuple[Footer, int]:
+    pq.write_table(table, path)
+    with open_local_parquet(path) as file:
+        return footer_of(file), sum(batch.num_rows for batch in iter_batches(file))
+
+
+def test_an_earliest_time_that_is_no_datetime_is_left_out(tmp_path: Path) -> None:
+    footer, num_rows = footer_and_rows(tmp_path / "a.parquet", instants(good=[7, 5], far=[2**60, 2**61]))
+    assert footer.earliest == {"good": datetime(1970, 1, 1, microsecond=5, tzinfo=UTC)}
+    assert num_rows == 2
+
+
+def test_an_earliest_time_of_two_columns_of_one_name_is_left_out(tmp_path: Path) -> None:
+    twice = instants(a=[1], b=[2], c=[3]).rename_columns(["when", "when", "once"])
+    footer, num_rows = footer_and_rows(tmp_path / "a.parquet", twice)
+    assert set(footer.earliest) == {"once"}
+    assert num_rows == 1
 
 
 def test_a_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:

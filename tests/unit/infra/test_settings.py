@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import SettingsError
+from infra.local import ray_head, seaweedfs
+from infra.local.ports import GRPC_OFFSET
 from infra.settings import NodeGroup, Settings, activate_environment, child_environment, load_settings, use_interface
 
 STACK = """NIGHTSHIFT_STORAGE_URI='s3://nightshift'
@@ -20,6 +22,8 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for line in STACK.splitlines():
         monkeypatch.setenv(line.partition("=")[0], "")
         monkeypatch.delenv(line.partition("=")[0])
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("NIGHTSHIFT_STACK_DIR", str(tmp_path))
     (tmp_path / "env").write_text(STACK)
     load_settings.cache_clear()
@@ -91,6 +95,64 @@ def test_what_is_wrong_in_json_is_named_by_its_place(
     monkeypatch.setenv(f"NIGHTSHIFT_{variable}", value)
     with pytest.raises(SettingsError, match=expected):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://bucket", "neither s3:// nor file:///"),
+        ("s3://", "names no bucket"),
+        ("s3:///prefix", "names no bucket"),
+        ("file:///", "names no folder"),
+        ("s3://bucket/a?b", "holds [?] or #"),
+        ("file:///data/#1", "holds [?] or #"),
+    ],
+)
+def test_a_storage_uri_that_would_lead_elsewhere_is_refused(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, uri: str, expected: str
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", uri)
+    with pytest.raises(SettingsError, match=f"NIGHTSHIFT_STORAGE_URI: .*{expected}"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "highest", "last"),
+    [
+        ("STACK_S3_PORT", 55531, len(seaweedfs.PORTS) - 1 + GRPC_OFFSET),
+        ("STACK_PREFECT_PORT", 65535, 0),
+        ("STACK_RAY_PORT", 65533, len(ray_head.PORTS) - 1),
+    ],
+)
+def test_the_last_port_that_follows_from_a_wish_is_one(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, variable: str, highest: int, last: int
+) -> None:
+    assert highest + last == 65535
+    monkeypatch.setenv(f"NIGHTSHIFT_{variable}", str(highest))
+    load_settings()
+    monkeypatch.setenv(f"NIGHTSHIFT_{variable}", str(highest + 1))
+    load_settings.cache_clear()
+    with pytest.raises(SettingsError, match=f"less than or equal to {highest}"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "expected"),
+    [
+        ("", "", "127.0.0.1,localhost"),
+        ("intranet", "", "intranet,127.0.0.1,localhost"),
+        ("intranet", "intranet,lab", "intranet,lab,127.0.0.1,localhost"),
+        ("*", "", "*"),
+    ],
+)
+def test_this_machine_is_never_reached_through_a_proxy(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, upper: str, lower: str, expected: str
+) -> None:
+    monkeypatch.setenv("NO_PROXY", upper)
+    monkeypatch.setenv("no_proxy", lower)
+    for _ in range(2):
+        activate_environment()
+        assert environment("NO_PROXY", "no_proxy") == {"NO_PROXY": expected, "no_proxy": expected}
 
 
 def test_storage_that_is_needed_and_not_set_says_how_to_get_one() -> None:

@@ -90,6 +90,17 @@ def test_a_prefix_is_compared_as_text_not_as_a_folder(storage: FileStorage) -> N
     assert [info.key for info in storage.list("a/")] == ["a/1"]
 
 
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(storage: FileStorage, root: Path) -> None:
+    (root / "loop").symlink_to("loop")
+    with pytest.raises(StorageError, match="loop"):
+        list(storage.list("loop/"))
+
+
+def test_below_what_is_no_folder_lies_nothing(storage: FileStorage) -> None:
+    storage.put("a", b"")
+    assert list(storage.list("a/")) == list(storage.list("none/")) == []
+
+
 def test_a_key_below_another_object_is_an_error_in_plain_words(storage: FileStorage) -> None:
     storage.put("a", b"")
     with pytest.raises(StorageError, match="NIGHTSHIFT_STORAGE_URI"):

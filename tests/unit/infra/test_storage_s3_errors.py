@@ -1,5 +1,5 @@
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.storage.s3_errors import plain_errors
@@ -49,3 +49,4 @@ def test_each_refusal_says_where_to_look(code: str, hint: str) -> None:
 def test_trouble_on_the_way_says_where_to_look() -> None:
     assert "NIGHTSHIFT_S3_ENDPOINT_URL" in str(converted(EndpointConnectionError(endpoint_url="http://host:1")))
     assert "AWS_ACCESS_KEY_ID" in str(converted(NoCredentialsError()))
+    assert "AWS_PROFILE" in str(converted(ProfileNotFound(profile="mine")))

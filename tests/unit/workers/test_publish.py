@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from infra.errors import GenerationError, PreconditionFailed
+from infra.errors import GenerationError, PreconditionFailed, StorageError
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.test_plan import plan_of
@@ -205,6 +206,30 @@ class _PublishesMeanwhile:
         if key.endswith("_SUCCESS"):
             run(self._storage, self._plan)
         return self._storage.put(key, data, **options)
+
+
+class _ForbidsDeleting:
+    """The real store, with keys that may not delete."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        raise StorageError(f"{len(list(keys))} objects could not be deleted")
+
+
+def test_rows_are_published_although_what_they_supersede_cannot_be_removed(storage: Storage) -> None:
+    plan = a_plan()
+    assert run(_ForbidsDeleting(storage), plan)  # type: ignore[arg-type]
+    published = read_published(storage, plan.job, plan.date)
+    assert published is not None
+    assert is_whole(storage, published)
+    assert list_parts(storage, plan.prefix) != {}
+    assert clean_up(storage, plan.job, plan.date) > 0
+    assert list_parts(storage, plan.prefix) == {}
 
 
 def test_parts_that_vanish_while_they_are_published_are_told_apart_from_a_race(storage: Storage) -> None:

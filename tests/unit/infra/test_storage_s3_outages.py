@@ -1,0 +1,49 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import EndpointConnectionError, SSLError
+from botocore.hooks import HierarchicalEmitter
+
+from infra.storage import s3_outages
+from infra.storage.s3_outages import LONGEST_WAIT_S, bear_outages
+
+
+def wait_after(status: int = 0, code: str = "", error: Exception | None = None) -> float | None:
+    """How long a client that bears outages would wait after an attempt that ended so; None: it gives up."""
+    events = HierarchicalEmitter()
+    bear_outages(SimpleNamespace(meta=SimpleNamespace(events=events)))
+    answer: Any = AWSResponse("http://host", status, {}, None), {"Error": {"Code": code}} if code else {}
+    (answered,) = events.emit(
+        "needs-retry.s3.PutObject",
+        attempts=1,
+        response=None if error else answer,
+        caught_exception=error,
+        request_dict={"context": {}},
+    )
+    return answered[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(503, "SlowDown"), (500, ""), (409, "ConditionalRequestConflict"), (409, "OperationAborted")],
+)
+def test_what_passes_is_waited_for(status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = wait_after(status, code)
+    assert waited is not None
+    assert 0 <= waited <= LONGEST_WAIT_S
+    monkeypatch.setattr(s3_outages, "BORNE_S", -1.0)
+    assert wait_after(status, code) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(200, ""), (403, "AccessDenied"), (409, "BucketNotEmpty"), (412, "PreconditionFailed")]
+)
+def test_an_answer_that_would_stay_the_same_is_final(status: int, code: str) -> None:
+    assert wait_after(status, code) is None
+
+
+def test_a_server_that_is_away_may_come_back_and_a_wrong_certificate_may_not() -> None:
+    assert wait_after(error=EndpointConnectionError(endpoint_url="http://host")) is not None
+    assert wait_after(error=SSLError(endpoint_url="https://host", error="expired")) is None
