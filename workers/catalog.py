@@ -1,6 +1,6 @@
 """The catalogue as it was at the end of a day, for jobs that look products up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from infra.storage import Storage
 from workers.plan import Snapshot
 from workers.reading import read_row_group
-from workers.tables import TIMESTAMP
+from workers.tables import ATTRIBUTES, TIMESTAMP
 
 COLUMNS = ("product_id", "title", "category", "attributes")
 
@@ -19,7 +19,7 @@ COLUMNS = ("product_id", "title", "category", "attributes")
 @dataclass(frozen=True)
 class Catalog:
     table: pa.Table
-    """`COLUMNS`, without products from after the cut."""
+    """`COLUMNS`, without products from after the cut; attributes are never null."""
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -33,21 +33,26 @@ class Catalog:
         """What each product is like: its attributes and its category, as pairs of a key and a value."""
         columns = (self.table[name].to_pylist() for name in COLUMNS)
         return {
-            product: frozenset((pair["key"], pair["value"]) for pair in [*attributes, *_pairs("category", category)])
+            product: frozenset(_facts([*attributes, {"key": "category", "value": category}]))
             for product, _, category, attributes in zip(*columns, strict=True)
         }
 
 
-def _pairs(key: str, value: str | None) -> list[dict[str, str]]:
-    return [{"key": key, "value": value}] if value else []
+def _facts(pairs: Iterable[Mapping[str, str | None] | None]) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        if pair and pair["key"] and pair["value"]:
+            yield pair["key"], pair["value"]
 
 
 def read_catalog(storage: Storage, snapshot: Snapshot) -> Catalog:
-    """Products without a time, and those from before the cut, in the order of the files."""
+    """Products without a time, and those from before the cut, in the order of the files; none without an id."""
     cut = pa.scalar(datetime.fromisoformat(snapshot.cut), TIMESTAMP)
     tables = []
     for item in snapshot.objects:
         for group in range(len(item.row_groups)):
             rows = read_row_group(storage, snapshot.table, item.key, group, [*COLUMNS, "updated_at"])
-            tables.append(rows.filter(pc.fill_null(pc.less(rows["updated_at"], cut), True)).select(COLUMNS))
+            is_past = pc.fill_null(pc.less(rows["updated_at"], cut), True)
+            rows = rows.filter(pc.and_(is_past, pc.is_valid(rows["product_id"]))).select(COLUMNS)
+            attributes = pc.fill_null(rows["attributes"], pa.scalar([], ATTRIBUTES))
+            tables.append(rows.set_column(COLUMNS.index("attributes"), "attributes", attributes))
     return Catalog(pa.concat_tables(tables) if tables else pa.table({name: [] for name in COLUMNS}))

@@ -51,12 +51,19 @@ class LabelNames:
 
     def add_declared(self, schema: pa.Schema, file_name: str) -> None:
         """Takes the names of a `ClassLabel`, where Hugging Face's metadata of the file have one."""
-        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        feature = metadata.get("info", {}).get("features", {}).get("label", {})
-        names = feature.get("names")
-        self._num_declared = len(names) if names else None
-        for label, name in enumerate(names or []):
+        names = _declared_names(schema)
+        self._num_declared = len(names) or None
+        for label, name in enumerate(names):
             self.add(label, name, f"the metadata of {file_name}")
+
+
+def _declared_names(schema: pa.Schema) -> list[str]:
+    """Empty also where other software wrote metadata of another shape."""
+    try:
+        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]["names"]
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return []
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
 def count_classes(storage: Storage, snapshot: Snapshot) -> dict[LabelName, int]:

@@ -3,15 +3,17 @@
 CSV: UTF-8 with commas and a header; an empty cell is null; attributes are either a JSON column `attributes` or
 columns `attributes.KEY`, whose empty cells leave the attribute out. JSON Lines: attributes are an object or a list of
 objects with `key` and `value`; numbers and booleans in them are taken as they are written in JSON. Columns that the
-table does not declare are carried along as text; a value that is not text stays the JSON that it was.
+table does not declare are carried along as text; a value that is not text stays the JSON that it was. Parquet columns
+of one name that the table does not declare are numbered.
 """
 
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,21 @@ from workers.tables import Column, InputTable, canonical_schema, canonical_table
 
 BATCH_ROWS = 4096
 ATTRIBUTE_PREFIX = "attributes."
+NO_JSON_NUMBERS = frozenset({"NaN", "Infinity", "-Infinity"})
+"""Python's own words, which other software that writes JSON Lines with it may leave there."""
 
 Row = Mapping[str, Any]
 Batches = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A number of JSON as it is written: a float would lose digits and zeros."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 @contextmanager
@@ -39,38 +53,53 @@ def open_input(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batch
     readers = {".parquet": _open_parquet, ".csv": _open_csv, ".jsonl": _open_json_lines, ".ndjson": _open_json_lines}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path.name}: files end in {', '.join(readers)}")
+        raise InputError(f"{path}: files end in {', '.join(readers)}")
     try:
         with reader(table, path) as opened:
             yield opened
     except UnicodeDecodeError as exc:
-        raise InputError(f"{path.name} is not in UTF-8: {exc}") from exc
+        raise InputError(f"{path} is not in UTF-8: {exc}") from exc
 
 
 @contextmanager
 def _open_parquet(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batches]]:
     with open_local_parquet(path) as file:
-        check_schema(table, file.schema_arrow, path.name)
+        check_schema(table, file.schema_arrow, str(path))
+        names = _distinct(file.schema_arrow.names)
 
         def batches() -> Batches:
             for batch in iter_batches(file):
-                rows = canonical_table(table, pa.Table.from_batches([batch]), path.name)
+                rows = canonical_table(table, pa.Table.from_batches([batch]).rename_columns(names), str(path))
                 yield from rows.to_batches()
 
-        yield canonical_schema(table, file.schema_arrow), batches()
+        schema = canonical_schema(table, file.schema_arrow)
+        fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
+        yield pa.schema(fields, metadata=schema.metadata), batches()
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, with a number behind those that stood before: Parquet may repeat them, a table may not."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(2))
+        found.append(next(one for one in numbered if one not in names + found) if name in found else name)
+    return found
 
 
 @contextmanager
 def _open_csv(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batches]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
-        header = next(lines, [])
+        try:
+            header = next(lines, [])
+        except csv.Error as exc:
+            raise InputError(f"{path}, header: {exc}") from exc
         names = [name for name in header if not name.startswith(ATTRIBUTE_PREFIX)]
         has_attributes = len(names) < len(header)
         if len(set(header)) < len(header) or (has_attributes and "attributes" in names):
-            raise InputError(f"{path.name}: the header names a column twice: {', '.join(header)}")
-        schema = _schema(table, names + ["attributes"] * has_attributes, path.name)
-        yield schema, _to_batches(table, schema, _csv_rows(lines, header, path.name), path.name)
+            raise InputError(f"{path}: the header names a column twice: {', '.join(header)}")
+        schema = _schema(table, names + ["attributes"] * has_attributes, str(path))
+        yield schema, _to_batches(table, schema, _csv_rows(lines, header, str(path)), str(path))
 
 
 def _csv_rows(lines: Iterator[list[str]], header: list[str], file_name: str) -> Iterator[Row]:
@@ -111,22 +140,29 @@ def _open_json_lines(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema,
     names: dict[str, None] = {}
     for row in _json_rows(path):
         names |= dict.fromkeys(row)
-    schema = _schema(table, list(names), path.name)
-    yield schema, _to_batches(table, schema, _json_rows(path), path.name)
+    schema = _schema(table, list(names), str(path))
+    yield schema, _to_batches(table, schema, _json_rows(path), str(path))
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
         for row, line in enumerate(file, 1):
             if not line.strip():
-                raise InputError(f"{path.name}, row {row}: found an empty line; expected a JSON object")
+                raise InputError(f"{path}, row {row}: found an empty line; expected a JSON object")
             try:
-                value = json.loads(line, object_pairs_hook=_unique_keys)
+                value = _parse_json(line)
             except (ValueError, RecursionError) as exc:
-                raise InputError(f"{path.name}, row {row}: not JSON: {exc}") from exc
+                raise InputError(f"{path}, row {row}: not JSON: {exc}") from exc
             if not isinstance(value, dict):
-                raise InputError(f"{path.name}, row {row}: found {_kind(value)}; expected a JSON object")
+                raise InputError(f"{path}, row {row}: found {_kind(value)}; expected a JSON object")
             yield value
+
+
+def _parse_json(text: str) -> Any:
+    """Raises ValueError, or RecursionError; numbers become `_Number`."""
+    return json.loads(
+        text, object_pairs_hook=_unique_keys, parse_float=_Number, parse_int=_Number, parse_constant=_Number
+    )
 
 
 def _schema(table: InputTable, names: list[str], file_name: str) -> pa.Schema:
@@ -164,14 +200,12 @@ def _to_array(column: Column | None, field: pa.Field, rows: list[Row], file_name
 def _parser(type_: pa.DataType) -> Callable[[Any], Any]:
     if pat.is_list(type_):
         return _attributes
-    if pat.is_timestamp(type_):
-        return _time
-    return _whole_number if pat.is_integer(type_) else _text
+    return _time if pat.is_timestamp(type_) else _text
 
 
 def _attributes(value: Any) -> list[dict[str, str | None]]:
     """Key-value pairs from JSON: an object, or a list of objects with `key` and `value`."""
-    pairs = json.loads(value, object_pairs_hook=_unique_keys) if isinstance(value, str) else value
+    pairs = _parse_json(value) if isinstance(value, str) else value
     if isinstance(pairs, dict):
         pairs = [{"key": key, "value": item} for key, item in pairs.items()]
     if not isinstance(pairs, list) or not all(
@@ -202,15 +236,6 @@ def _time(value: Any) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _whole_number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"it is {_kind(value)}")
-    number = int(value)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError("it needs more than 64 bits")
-    return number
-
-
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"it is {_kind(value)}")
@@ -219,7 +244,19 @@ def _text(value: Any) -> str:
 
 
 def _carried(value: Any) -> str:
-    return _text(value) if isinstance(value, str) else json.dumps(value)
+    return _text(value) if isinstance(value, str) else _write_json(value)
+
+
+def _write_json(value: Any) -> str:
+    if isinstance(value, _Number):
+        if value.text in NO_JSON_NUMBERS:
+            raise ValueError(f"JSON has no number {value}")
+        return value.text
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_write_json(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_write_json, value)) + "]"
+    return json.dumps(value)
 
 
 def _kind(value: Any) -> str:

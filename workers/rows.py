@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.errors import GenerationError, OutOfMemory
+from infra.errors import GenerationError, InputError, OutOfMemory
 from workers.job import Job
 from workers.part import QUARANTINE
 from workers.seeds import attempt_seed, row_seeds
@@ -32,8 +32,8 @@ ALLOCATION_FAILURES = ("can't allocate memory", "alloc_failed", "bad_alloc")
 class Failure:
     """What a batch raised, in words: the error itself would keep the tensors of its frames in memory."""
 
-    row_id: str
-    """The batch's first row: the one to blame where it is alone."""
+    row_id: str | None
+    """The batch's first row: the one to blame where it is alone. None where the row has no id."""
     error: str
     trace: str
     is_out_of_memory: bool
@@ -79,7 +79,8 @@ class ShardRows:
         """Takes what became of the rows at `positions` when they were tried just now."""
         if isinstance(outcome, Failure):
             (position,) = positions
-            self.set_aside[position] = _set_aside(outcome.row_id, "generate", outcome.error, outcome.trace, None)
+            row_id = f"row {position + 1} of the shard" if outcome.row_id is None else outcome.row_id
+            self.set_aside[position] = _set_aside(row_id, "generate", outcome.error, outcome.trace, None)
             return
         self.accepted.append(outcome.filter(outcome["passed"]))
         rejected = iter(outcome.filter(pc.invert(outcome["passed"])).to_pylist())
@@ -145,6 +146,8 @@ class RowGenerator:
         job, ids = self._job, batch[self._job.id_column].to_pylist()
         seeds = row_seeds(attempt_seed(self._settings.seed, attempt), ids)
         try:
+            if None in ids:
+                raise InputError(f"column {job.id_column}: found null; expected an id")
             generated = job.generate(self._model, batch, seeds, self._settings)
             if generated[job.id_column].to_pylist() != ids:
                 raise GenerationError(f"job {job.name} broke the row contract: other ids came back than went in")

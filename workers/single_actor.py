@@ -14,7 +14,7 @@ from workers.room import Needs
 from workers.waiting import Waiting
 
 
-def run_on_one_actor(
+def run_on_one_actor(  # noqa: PLR0913  # all of it differs between a training, a group of workers and a preparation
     actor_class: type,
     settings: Settings,
     argument: Any,

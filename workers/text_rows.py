@@ -41,6 +41,11 @@ class TextSettings(JobSettings):
 AttributeList = Sequence[Mapping[str, Any]]
 
 
+def has_attributes(row: Mapping[str, Any]) -> bool:
+    """Whether the row's attributes can be read, as those of every row can that `nightshift inputs put` has checked."""
+    return row["attributes"] is not None and all(pair and pair["key"] for pair in row["attributes"])
+
+
 def text_requests(intents: Iterable[str], attributes: Iterable[AttributeList]) -> list[TextRequest]:
     return [
         TextRequest(intent, tuple((pair["key"], pair["value"]) for pair in pairs))

@@ -17,7 +17,7 @@ from workers.plan import Snapshot, digest
 from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
 from workers.reports import LogLine, Watcher
 from workers.single_actor import run_on_one_actor
-from workers.snapshot import take_snapshot
+from workers.snapshot import has_rows, take_snapshot
 from workers.train_actor import TrainActor, Training
 from workers.train_group_actor import TrainGroupActor, check_room
 
@@ -45,7 +45,7 @@ def plan_training(
 
 
 def _training_snapshots(storage: Storage, declaration: ModelDeclaration, day: date) -> list[Snapshot]:
-    present = [table for table in declaration.tables if next(storage.list(f"inputs/{table}/"), None)]
+    present = [table for table in declaration.tables if has_rows(storage, table)]
     if not present:
         raise InputError(
             f"model {declaration.name} learns from {' or '.join(declaration.tables)}, and both are empty: "

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,14 @@ from infra.errors import InputError
 from infra.storage import Storage
 from workers.model import ModelDeclaration
 from workers.plan import Snapshot
-from workers.reading import iter_rows
-from workers.text_rows import text_requests, with_name_and_type
+from workers.reading import event_time_column, iter_rows
+from workers.text_rows import has_attributes, text_requests, with_name_and_type
 
 if TYPE_CHECKING:
     from aigc_models.text import TextModel
 
 MAX_EXAMPLES = 50_000
-"""References read for one training; a sample is plenty for models of this size, and memory stays bounded."""
+"""Read for one training, spread evenly over each table; plenty for models of this size, and memory stays bounded."""
 YES_OR_NO = frozenset({"true", "false", "yes", "no"})
 MIN_WORD_CHARS = 4
 
@@ -57,8 +56,9 @@ def read_examples(storage: Storage, snapshots: list[Snapshot], _: TrainingSettin
     for snapshot in snapshots:
         is_catalog = snapshot.table == "catalog"
         most = 2 * len(examples) if is_catalog and examples else MAX_EXAMPLES
-        found = (_catalog_examples if is_catalog else _copy_examples)(storage, snapshot)
-        examples += islice(found, max(0, min(most, MAX_EXAMPLES) - len(examples)))
+        wanted = min(most, MAX_EXAMPLES) - len(examples)
+        if wanted > 0:
+            examples += (_catalog_examples if is_catalog else _copy_examples)(storage, snapshot, wanted)
     if not examples:
         raise InputError(
             "there is nothing to train on: load texts with `nightshift inputs put copy_examples FILE…`, "
@@ -67,22 +67,40 @@ def read_examples(storage: Storage, snapshots: list[Snapshot], _: TrainingSettin
     return examples
 
 
-def _copy_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExample]:
-    for item in snapshot.objects:
-        for row in iter_rows(
-            storage, snapshot.table, item.key, ["intent", "attributes", "reference"], having="reference"
-        ):
+def _copy_examples(storage: Storage, snapshot: Snapshot, wanted: int) -> Iterator[TextExample]:
+    columns = ["intent", "attributes", "reference"]
+    for row in _spread(storage, snapshot, columns, "reference", wanted):
+        if row["intent"]:
             (request,) = text_requests([row["intent"]], [row["attributes"]])
             yield TextExample(request, row["reference"])
 
 
-def _catalog_examples(storage: Storage, snapshot: Snapshot) -> Iterator[TextExample]:
-    cut = datetime.fromisoformat(snapshot.cut)
+def _catalog_examples(storage: Storage, snapshot: Snapshot, wanted: int) -> Iterator[TextExample]:
+    columns = ["title", "category", "attributes", "description"]
+    for row in _spread(storage, snapshot, columns, "description", wanted):
+        yield TextExample(_catalog_request(row), row["description"])
+
+
+def _spread(
+    storage: Storage, snapshot: Snapshot, columns: list[str], text: str, wanted: int
+) -> Iterator[Mapping[str, Any]]:
+    """Rows with a text from before the cut: all, or `wanted` of them evenly from the first to the last."""
+    count = snapshot.num_rows
+    if count > wanted:  # many may have no text: only reading that column tells
+        count = sum(1 for _ in _rows(storage, snapshot, [text], text))
+    wanted = min(count, wanted)
+    for number, row in enumerate(_rows(storage, snapshot, columns, text)):
+        if (number + 1) * wanted // count > number * wanted // count and has_attributes(row):
+            yield row
+
+
+def _rows(storage: Storage, snapshot: Snapshot, columns: list[str], text: str) -> Iterator[Mapping[str, Any]]:
+    cut, time = datetime.fromisoformat(snapshot.cut), event_time_column(snapshot.table)
+    read = [*columns, time] if time else columns
     for item in snapshot.objects:
-        columns = ["title", "category", "attributes", "description", "updated_at"]
-        for row in iter_rows(storage, snapshot.table, item.key, columns, having="description"):
-            if row["description"] and (row["updated_at"] is None or row["updated_at"] < cut):
-                yield TextExample(_catalog_request(row), row["description"])
+        for row in iter_rows(storage, snapshot.table, item.key, read, having=text):
+            if row[text] and (time is None or row[time] is None or row[time] < cut):
+                yield row
 
 
 def _catalog_request(row: Mapping[str, Any]) -> TextRequest:
@@ -104,7 +122,7 @@ def _is_stated(text: str, key: str, value: str | None) -> bool:
 
 MODEL = ModelDeclaration(
     name="copywriter",
-    version=2,
+    version=3,
     tables=("copy_examples", "catalog"),
     families=("gpt", "lstm", "gru", "rnn"),
     default_settings=default_settings,

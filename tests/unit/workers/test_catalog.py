@@ -38,6 +38,15 @@ def test_products_of_later_days_are_not_there_and_those_without_a_time_are(tmp_p
     assert found.facts["d"] == {("colour", "red"), ("category", "shoes")}
 
 
+def test_rows_that_nobody_checked_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    unfinished = [{"key": "size", "value": None}, {"key": None, "value": "M"}, None, *FACTS]
+    columns = {"product_id": ["a", None, "c"], "attributes": pa.array([None, FACTS, unfinished], ATTRIBUTES)}
+    found = catalog(tmp_path, pa.table(columns))
+    assert found.table["product_id"].to_pylist() == ["a", "c"]
+    assert found.table["attributes"][0].as_py() == []
+    assert found.facts == {"a": frozenset(), "c": {("colour", "red")}}
+
+
 def test_a_catalogue_of_the_future_alone_is_empty(tmp_path: Path) -> None:
     times = pa.array([datetime(2026, 12, 1, tzinfo=UTC)], TIMESTAMP)
     columns = {"product_id": ["a"], "attributes": pa.array([FACTS], ATTRIBUTES), "updated_at": times}

@@ -70,6 +70,23 @@ def test_a_label_has_one_name_in_all_files(storage: Storage, tmp_path: Path) -> 
     assert put_table(storage, "images", [renamed], replace=True).num_uploaded == 1
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        "no JSON",
+        "[]",
+        '{"info": null}',
+        '{"info": {"features": []}}',
+        "[" * 100_000,
+        '{"info": {"features": {"label": {"names": 3}}}}',
+    ],
+)
+def test_metadata_of_another_shape_name_no_labels(storage: Storage, tmp_path: Path, found: str) -> None:
+    table = drawings({CAT: 1, DOG: 1}).replace_schema_metadata({"huggingface": found})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert put_table(storage, "images", [tmp_path / "a.parquet"]).num_rows == 2
+
+
 def test_labels_outside_the_names_of_the_metadata_are_refused(storage: Storage, tmp_path: Path) -> None:
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}

@@ -1,10 +1,12 @@
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.errors import InputError
+from infra.errors import InputError, PreconditionFailed
 from infra.parquet import read_rows
 from infra.storage import Storage
 from infra.storage.files import FileStorage
@@ -66,6 +68,115 @@ def test_an_id_that_is_stored_already_is_refused_unless_replacing(storage: Stora
     summary = put_table(storage, "catalog", [changed], replace=True)
     assert (summary.num_uploaded, summary.num_removed) == (1, 1)
     assert stored_ids(storage) == ["b", "c"]
+
+
+class Killed(Exception):
+    """Stands for the death of the process."""
+
+
+class MortalStorage(FileStorage):
+    """Dies instead of its write or removal number `lives`; shows what readers see before each one."""
+
+    def __init__(self, uri: str, lives: int = 100) -> None:
+        super().__init__(uri)
+        self.lives, self.seen = lives, list[list[str]]()
+
+    def _act(self) -> None:
+        self.seen.append(stored_ids(self))
+        if self.lives == 0:
+            raise Killed
+        self.lives -= 1
+
+    def put(self, *args: Any, **options: Any) -> str:
+        self._act()
+        return super().put(*args, **options)
+
+    def put_file(self, *args: Any, **options: Any) -> str:
+        self._act()
+        return super().put_file(*args, **options)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._act()
+            super().delete([key])
+
+
+def two_files(folder: Path, name: str, ids: str) -> list[Path]:
+    return [catalog_csv(folder, f"{name}-{product}.csv", [product, product.upper()]) for product in ids]
+
+
+def test_readers_see_a_put_of_several_files_whole_or_not_at_all(storage: Storage, tmp_path: Path) -> None:
+    put_table(storage, "catalog", two_files(tmp_path, "old", "ab"))
+    replacing = MortalStorage(storage.uri)
+    changed = [catalog_csv(tmp_path, "changed.csv", ["A", "a"]), *two_files(tmp_path, "new", "bc")]
+    put_table(replacing, "catalog", changed, replace=True)
+    adding = MortalStorage(storage.uri)
+    put_table(adding, "catalog", two_files(tmp_path, "more", "de"))
+    views = [sorted(view) for view in (["a", "A", "b", "B"], ["a", "A", "b", "B", "c", "C"])]
+    assert [view for view in replacing.seen if view not in views] == []
+    assert replacing.seen[-1] == views[1]
+    assert {len(view) for view in adding.seen} == {6, 10}, "never half of them"
+    assert [info.key for info in storage.list("inputs/catalog/_")] == []
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_what_a_killed_put_left_is_removed_by_the_next_one(storage: Storage, tmp_path: Path, replace: bool) -> None:
+    old, last = two_files(tmp_path, "old", "ab"), catalog_csv(tmp_path, "last.csv", ["z"])
+    for lives in range(20):
+        put_table(storage, "catalog", old, replace=True)
+        try:
+            mortal = MortalStorage(storage.uri, lives)
+            put_table(mortal, "catalog", two_files(tmp_path, "new", "cd"), replace=replace)
+        except Killed:
+            found = stored_ids(storage)
+            assert len(found) in {4, 8 - 4 * replace}
+            put_table(storage, "catalog", [last])
+            assert stored_ids(storage) == sorted([*found, "z"])
+            assert list(storage.list("inputs/catalog/")) == list_input_files(storage, "catalog")
+        else:
+            assert lives == 5 + 2 * replace
+            return
+    pytest.fail("never done")
+
+
+def test_a_put_that_another_one_overtook_says_so(storage: Storage, tmp_path: Path) -> None:
+    class Overtaken(FileStorage):
+        def put_file(self, *args: Any, **options: Any) -> str:
+            put_table(storage, "catalog", [catalog_csv(tmp_path, "b.csv", ["b"])])
+            return super().put_file(*args, **options)
+
+    with pytest.raises(PreconditionFailed, match=r"another put into the table catalog .* put the files again"):
+        put_table(Overtaken(storage.uri), "catalog", two_files(tmp_path, "a", "cd"))
+
+
+def test_markers_and_unfinished_writes_of_other_software_are_no_rows(storage: Storage, tmp_path: Path) -> None:
+    put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a"])])
+    for name in ("_SUCCESS", "_temporary/0/part-0.parquet", "dt=2026-11-22/.part.crc", "dt=2026-11-22/_metadata"):
+        (tmp_path / "store/inputs/catalog" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "store/inputs/catalog" / name).write_bytes(b"PAR")
+    put_table(storage, "catalog", [catalog_csv(tmp_path, "b.csv", ["b"])])
+    assert stored_ids(storage) == ["a", "b"]
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(storage: Storage, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    files = [catalog_csv(tmp_path / "a", "p.csv", ["x", "y"]), catalog_csv(tmp_path / "b", "p.csv", ["z", "z"])]
+    with pytest.raises(InputError, match=r"b/p\.csv, row 2, .* stands in .*b/p\.csv, row 1;"):
+        put_table(storage, "catalog", files)
+
+    (tmp_path / "b/p.csv").write_text("product_id,attributes.name\nz\n")
+    with pytest.raises(InputError, match=r"b/p\.csv, row 1: found 1 cells"):
+        put_table(storage, "catalog", files)
+
+
+def test_columns_of_one_name_that_nobody_knows_are_kept(storage: Storage, tmp_path: Path) -> None:
+    columns = [pa.array(["a"]), pa.array([[]], ATTRIBUTES), *(pa.array([number]) for number in range(4))]
+    names = ["product_id", "attributes", "more", "more", "more_2", "more"]
+    pq.write_table(pa.table(columns, names=names), tmp_path / "a.parquet")
+    (key,) = put_table(storage, "catalog", [tmp_path / "a.parquet"]).keys
+    (row,) = read_rows(storage, key).drop(["product_id", "attributes"]).to_pylist()
+    assert row == {"more": 0, "more_3": 1, "more_2": 2, "more_4": 3}
 
 
 def test_an_empty_table_is_refused(storage: Storage, tmp_path: Path) -> None:

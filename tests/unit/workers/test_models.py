@@ -10,7 +10,7 @@ from infra.errors import InputError
 from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from workers.models import MODELS
+from workers.models import MODELS, copywriter
 from workers.models.copywriter import read_examples
 from workers.snapshot import take_snapshot
 from workers.tables import ATTRIBUTES, TIMESTAMP
@@ -75,6 +75,29 @@ def test_descriptions_are_at_most_as_many_as_copy_examples(storage: Storage) -> 
     load(storage, "catalog", [product(number) for number in range(5)], CATALOG)
     assert len(read(storage, "copy_examples", "catalog")) == 4
     assert len(read(storage, "catalog")) == 5
+
+
+def test_of_more_rows_than_are_wanted_an_even_share_is_learned_from(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [{"intent": "inform", "attributes": [], "reference": f"Text {number}."} for number in range(10)]
+    load(storage, "copy_examples", texts, COPY)
+    every = [example.reference for example in read(storage, "copy_examples")]
+    assert every == [row["reference"] for row in texts]
+    monkeypatch.setattr(copywriter, "MAX_EXAMPLES", 4)
+    assert [example.reference for example in read(storage, "copy_examples")] == [every[i] for i in (2, 4, 7, 9)]
+    described = [product(number, **({} if number % 5 == 0 else {"description": None})) for number in range(20)]
+    load(storage, "catalog", described, CATALOG)
+    assert len(read(storage, "catalog")) == 4, "rows without a text take no share"
+
+
+def test_rows_that_nobody_checked_teach_nothing_and_harm_nothing(storage: Storage) -> None:
+    bad = [{"intent": "inform", "attributes": None}, {"intent": None, "attributes": []}]
+    good = {"intent": "inform", "attributes": [], "reference": "Hello."}
+    load(storage, "copy_examples", [*({**row, "reference": "Bad."} for row in bad), good], COPY)
+    load(storage, "catalog", [product(1, attributes=None), product(2, attributes=[None]), product(3)], CATALOG)
+    found = [example.reference[:12] for example in read(storage, "copy_examples", "catalog")]
+    assert found == ["Hello.", "The Kettle 3"]
 
 
 def test_nothing_to_learn_from_says_what_to_load(storage: Storage) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from infra.errors import OutOfMemory
+from infra.parquet import fit
 from workers.jobs import JOBS
+from workers.part import QUARANTINE
 from workers.rows import RowGenerator, ShardRows
 from workers.text_rows import TEXT_OUTPUT, TextSettings
 
@@ -86,6 +89,18 @@ def test_a_poison_row_is_found_by_bisection_and_says_what_it_raised() -> None:
     (row,) = aside
     assert (row["row_id"], row["stage"], row["error"]) == ("r7", "generate", "this row cannot be done")
     assert "ValueError" in row["traceback"]
+
+
+def test_a_row_without_an_id_is_set_aside_by_its_place() -> None:
+    result, rows = ShardRows(SHOUTING), requests(["a"] * 8)
+    ids = pa.array(["r0", None, "r2", "r3", "r4", "r5", "r6", None])
+    generator = RowGenerator(SHOUTING, Shouter(), "v1", TextSettings())
+    generator.complete(result, rows.set_column(0, "request_id", ids), 2, lambda done: None)
+    aside = [(row["row_id"], row["error"]) for row in fit(result.quarantine(), QUARANTINE).to_pylist()]
+    told = "column request_id: found null; expected an id"
+    assert aside == [("row 2 of the shard", told), ("row 8 of the shard", told)]
+    kept = generate(["a"] * 8).table()
+    assert result.table().equals(kept.filter(pc.is_in(kept["request_id"], ids)))
 
 
 def test_a_rejected_row_keeps_its_reason_and_what_was_generated() -> None:
