@@ -7,6 +7,7 @@ Knows nothing of who starts the processes.
 
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_models.seeds import derive_seed
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int]]
+_counts = ContextVar("_counts", default=True)
+"""Whether this rank's rows of the step at hand count, as `share_of` tells."""
 
 
 def world_size() -> int:
@@ -67,6 +70,7 @@ def as_of_all_rows(means: list[Tensor], num_rows: int) -> list[Tensor]:
     """
     if world_size() == 1 or not torch.is_grad_enabled():
         return means
+    num_rows = num_rows if _counts.get() else 0
     total, *summed = sums(num_rows, *(num_rows * float(mean.detach()) for mean in means))
     return [_with_value(mean, value / total) for mean, value in zip(means, summed, strict=True)]
 
@@ -119,6 +123,7 @@ class SharedLoss:
 
     def __call__(self, batch: Any) -> tuple[Tensor, int]:
         part, counts = share_of(batch)
+        _counts.set(counts)
         torch.manual_seed(derive_seed(torch.initial_seed(), rank()))
         loss, num_tokens = self.module(part)
         num_tokens = num_tokens if counts else 0

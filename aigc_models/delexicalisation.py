@@ -3,14 +3,14 @@
 The model learns to write where a value goes; the value itself comes from the request, so it is always spelled as given.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from aigc_models.acts import Segments, Slot
 from aigc_models.words import Occurrence, occurrences, split_words, word_forms
 
-VOWELS = frozenset("aeiou")
-VOWEL_NUMBERS = ("8", "11 ", "18 ", "11.", "18.")
+BEGINS_WITH_VOWEL = re.compile(r"[aeiou]|8|1[18](?!\d)", re.IGNORECASE)
 
 
 def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
@@ -42,7 +42,8 @@ def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
 
 
 def lexicalise(segments: Segments, values: Mapping[Slot, str]) -> str:
-    """Puts the values in; an English indefinite article before a value follows the value's first sound."""
+    """Puts the values in; an English indefinite article before a value follows the value's first letter, whatever its
+    sound ("an USB port"), or its first number as it is read ("an 18V drill")."""
     pieces: list[str] = []
     for segment in segments:
         if isinstance(segment, Slot):
@@ -66,7 +67,7 @@ def with_article(before: str, value: str) -> str:
 
 
 def starts_with_vowel(value: str) -> bool:
-    return value[:1].lower() in VOWELS or f"{value} ".startswith(VOWEL_NUMBERS)
+    return BEGINS_WITH_VOWEL.match(value) is not None
 
 
 def stated(segments: Segments) -> list[Slot]:

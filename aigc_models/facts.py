@@ -122,7 +122,7 @@ class FactChecker:
 def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments], schema: Schema) -> set[str]:
     """Values that, when they stand in a text, were nearly always given: names rather than ordinary words."""
     values = {value for example in examples for _, value in example.request.attributes if value and has_letters(value)}
-    forms = {word_forms(value): value for value in values if len(word_forms(value)) <= MAX_KNOWN_WORDS}
+    forms = {word_forms(value): value for value in sorted(values) if len(word_forms(value)) <= MAX_KNOWN_WORDS}
     forms.pop((), None)
     given: Counter[tuple[str, ...]] = Counter()
     not_given: Counter[tuple[str, ...]] = Counter()

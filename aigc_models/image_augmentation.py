@@ -46,7 +46,7 @@ def moved(images_BCHW: Tensor, max_px: int) -> Tensor:
 
 
 def cut_out(images_BCHW: Tensor) -> Tensor:
-    """Every picture with a square, half a side long, of the middle value; it may reach beyond the edge."""
+    """Every picture with a square, a pixel short of half a side, of the middle value; it may reach beyond the edge."""
     num, _, height, _ = images_BCHW.shape
     half = height // CUTOUT_SHARE // 2
     centres_B2 = torch.randint(0, height + 1, (num, 2), device=images_BCHW.device)

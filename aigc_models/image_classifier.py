@@ -50,9 +50,9 @@ def train_classifier(
     seed: int = 0,
     device: str = "cpu",
 ) -> Classifier:
-    """A classifier after `steps` batches, drawn in equal shares from each of the parts; AdamW with one cycle of the
-    learning rate (Smith and Topin 2019). `augment` moves pictures by up to two pixels and, with `flip`, mirrors
-    them."""
+    """A classifier after `steps` batches, drawn in equal shares from each of the parts, but for parts that are smaller
+    than their share; AdamW with one cycle of the learning rate (Smith and Topin 2019). `augment` moves pictures by up
+    to two pixels and, with `flip`, mirrors them."""
     torch.manual_seed(seed)
     network = Classifier(parts[0].images_BHWC.shape[3], num_classes).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
@@ -76,7 +76,7 @@ def train_classifier(
 def image_features(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
     """Features [B, F] in float64 on the CPU."""
     device = next(classifier.parameters()).device
-    batches = [to_network(images).to(device) for images in images_BHWC.split(EVALUATED_AT_ONCE)]
+    batches = (to_network(images).to(device) for images in images_BHWC.split(EVALUATED_AT_ONCE))
     return torch.cat([classifier.features(images_BCHW) for images_BCHW in batches]).double().cpu()
 
 

@@ -70,6 +70,14 @@ def split(data: LabelledImages, validation_share: float, seed: int) -> tuple[Lab
     return data.select(torch.nonzero(~validates)[:, 0]), data.select(torch.nonzero(validates)[:, 0])
 
 
+def check_split(training: LabelledImages, held_out: LabelledImages) -> None:
+    """A Fréchet distance needs two held-out pictures; a near copy is nearer to one training picture than to another."""
+    if len(held_out) < 2:
+        raise ImageDataError("too few pictures to validate with: add some, so that at least two are held out")
+    if torch.equal(training.images_BHWC, training.images_BHWC[:1].expand_as(training.images_BHWC)):
+        raise ImageDataError("all training pictures are the same: at least two different ones are needed")
+
+
 def to_network(images_BHWC: Tensor) -> Tensor:
     """uint8 [B, H, W, C] to float32 [B, C, H, W] in [-1, 1]."""
     return images_BHWC.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
@@ -100,7 +108,8 @@ def shifted(images_BCHW: Tensor, max_px: int) -> Tensor:
 
 
 class EpochSchedule:
-    """Which rows each step trains on: every epoch has each row once, in an order of its own."""
+    """Which rows each step trains on: every epoch has an order of its own, of which the last rows are left out where
+    they fill no batch."""
 
     def __init__(self, num_rows: int, batch_size: int, seed: int) -> None:
         self.num_rows, self.seed = num_rows, seed

@@ -53,7 +53,7 @@ class OddityFilter:
     def errors(self, images_BHWC: Tensor) -> Tensor:
         """Reconstruction error [B] of each picture."""
         device = next(self.network.parameters()).device
-        batches = [to_network(images).to(device) for images in images_BHWC.split(RECONSTRUCTED_AT_ONCE)]
+        batches = (to_network(images).to(device) for images in images_BHWC.split(RECONSTRUCTED_AT_ONCE))
         return torch.cat([reconstruction_errors(images, self.network(images)).cpu() for images in batches])
 
 

@@ -150,10 +150,10 @@ def posteriors(network: VAE, corpus: ImageCorpus, settings: ImageTrainingSetting
     torch.manual_seed(settings.seed)
     num_views = NUM_VIEWS if settings.shift_px else 1 + settings.flip
     rows_N = torch.arange(len(corpus.training)).repeat(num_views)
-    batches = [corpus.batch(rows_B, settings) for rows_B in rows_N.split(ENCODED_AT_ONCE)]
-    found = [network.encode(batch.inputs, batch.labels_B) for batch in batches]
-    means, log_variances = zip(*found, strict=True)
-    return torch.cat(means), torch.cat(log_variances), torch.cat([batch.labels_B for batch in batches])
+    batches = (corpus.batch(rows_B, settings) for rows_B in rows_N.split(ENCODED_AT_ONCE))
+    found = [(*network.encode(batch.inputs, batch.labels_B), batch.labels_B) for batch in batches]
+    means, log_variances, labels = zip(*found, strict=True)
+    return torch.cat(means), torch.cat(log_variances), torch.cat(labels)
 
 
 class WhitenedLatents:

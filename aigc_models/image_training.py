@@ -17,7 +17,7 @@ from aigc_models.device import resolve_device
 from aigc_models.flow import LatentFlow
 from aigc_models.gan import GAN, Generator
 from aigc_models.image_classifier import save_classifier, train_classifier
-from aigc_models.image_data import LabelledImages, check_labels, split
+from aigc_models.image_data import LabelledImages, check_labels, check_split, split
 from aigc_models.image_families import ImageNetwork, build_image_network
 from aigc_models.image_metrics import image_metrics
 from aigc_models.image_settings import ImageTrainingSettings, default_image_settings
@@ -92,6 +92,7 @@ def build_image_corpus(
 ) -> ImageCorpus:
     check_labels(data.labels_B, label_names)
     training, held_out = split(data, settings.validation_share, settings.seed)
+    check_split(training, held_out)
     device = resolve_device(settings.device)
     steps = settings.classifier_steps
     classifier = train_classifier([training], len(label_names), steps=steps, flip=settings.flip, device=str(device))

@@ -87,7 +87,8 @@ def hold_out(sequences: Sequences, keys: np.ndarray, most: int) -> tuple[Sequenc
     """Takes the last item from at most `most` histories, at most a tenth of those that are long enough for it: those
     with the lowest keys.
 
-    With keys that stay, whoever was trained earlier held out the same users: none of their last items is known to it.
+    With keys that stay, as long as `most` and the users with long enough histories do, whoever was trained earlier held
+    out the same users: none of their last items is known to it.
     """
     able = np.flatnonzero(sequences.lengths >= MIN_ITEMS)
     if len(able) < 2:

@@ -1,8 +1,8 @@
 """Items that the same users take soon after one another (item-kNN, Sarwar et al. 2001), as a recommender.
 
-s(i, j) = Σ w / ((n_i + λ)^p (n_j + λ)^p) over the users of both, where w is larger the nearer both stand in a history,
-and larger if j comes after i; n counts users. An item's score is the sum over the history's items, the newer ones
-counting more. Builds in seconds, and is what any network has to beat.
+s(i, j) = Σ w / ((n_i + λ)^p (n_j + λ)^p) over the places of both in a user's history, where w is larger the nearer both
+stand, and larger if j comes after i; n counts places in all histories. An item's score is the sum over the history's
+items, the newer ones counting more. Builds in seconds, and is what any network has to beat.
 
 V items and special tokens, N neighbours, B batch, T places of a history, K items, P pairs.
 """

@@ -129,7 +129,7 @@ def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
     """Linear warm-up over steps, then half a cosine over the budget (Loshchilov and Hutter 2017)."""
     floor = settings.final_learning_rate_share
     cosine = floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, fraction))) / 2
-    return settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps) * cosine
+    return settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps)) * cosine
 
 
 class TrainingLoop:

@@ -16,6 +16,7 @@ class LoopSettings:
     """Of matrices; vectors (norms, biases) do not decay (Loshchilov and Hutter 2019)."""
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 60
+    """0: none."""
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.995
     """Of the averaged weights that are validated and kept; 0 keeps the last weights."""
@@ -48,6 +49,7 @@ class LoopSettings:
             "cpu_budget_s",
             "learning_rate",
             "num_validations",
+            "samples_every",
             "patience",
             "num_threads",
             "num_workers",
@@ -55,8 +57,9 @@ class LoopSettings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, not {value}")
-        if self.trace_steps < 0:
-            raise ValueError(f"trace_steps must not be negative, not {self.trace_steps}")
+        for name in ("warmup_steps", "trace_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")
 

@@ -19,10 +19,11 @@ def learn_markers(texts: Sequence[Sequence[int]], keys: Sequence[Sequence[str]])
     num_with_key: Counter[str] = Counter()
     together: dict[int, Counter[str]] = defaultdict(Counter)
     for tokens, text_keys in zip(texts, keys, strict=True):
-        num_with_key.update(set(text_keys))
+        different_keys = sorted(set(text_keys))  # of keys that come equally often, the first one counted wins
+        num_with_key.update(different_keys)
         for token in set(tokens):
             num_texts[token] += 1
-            together[token].update(set(text_keys))
+            together[token].update(different_keys)
     markers = {}
     for token, counts in sorted(together.items()):
         for key, count in counts.most_common(1):

@@ -49,13 +49,14 @@ def filled_references(wanted: Sequence[TrainingText], tokenised: bool) -> list[l
 
 
 def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU-4 (Papineni et al. 2002) of tokenised texts, each with any number of references."""
+    """Corpus BLEU-4 (Papineni et al. 2002) of tokenised texts, each with one reference or more."""
     width = max((len(row) for row in references), default=0)
-    # An empty reference is one that a text does not have.
-    streams = [[row[i] if i < len(row) else "" for row in references] for i in range(width)]
+    # None is a reference that a text does not have; an empty one would be the shortest, which no text is too short for.
+    streams = [[row[i] if i < len(row) else None for row in references] for i in range(width)]
     if not texts or not width:
         return 0.0
-    return float(sacrebleu.BLEU(tokenize="none", force=True).corpus_score(list(texts), streams).score) / 100
+    scorer = sacrebleu.BLEU(tokenize="none", force=True)
+    return float(scorer.corpus_score(list(texts), streams).score) / 100  # type: ignore[arg-type]  # it drops None
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aigc_models.acts import Attributes, Segments, TextExample, TextRequest
-from aigc_models.checkpoint import read_checkpoint
+from aigc_models.checkpoint import CheckpointError, read_checkpoint
 from aigc_models.decoding import Candidate, decode
 from aigc_models.delexicalisation import lexicalise
 from aigc_models.facts import FactChecker
@@ -54,15 +54,18 @@ class TextModel:
     def load(cls, folder: Path, *, device: str = "cpu") -> "TextModel":
         """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or unreadable."""
         checkpoint = read_checkpoint(folder)
-        config = checkpoint.config
-        schema = Schema.from_json(config["schema"])
-        network = build_network(config["family"], config["network"])
-        network.load_state_dict(
-            {name.removeprefix("network."): t for name, t in checkpoint.tensors.items() if name.startswith("network.")}
-        )
-        checker = FactChecker.from_parts(config["facts"], checkpoint.tensors)
-        tokenizer = TextTokenizer.load(checkpoint.tokenizer_path)
-        return cls(network.to(device).eval(), tokenizer, schema, checker, config["is_tokenised"])
+        config, tensors = checkpoint.config, checkpoint.tensors
+        try:
+            schema = Schema.from_json(config["schema"])
+            network = build_network(config["family"], config["network"])
+            network.load_state_dict(
+                {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+            )
+            checker = FactChecker.from_parts(config["facts"], tensors)
+            tokenizer = TextTokenizer.load(checkpoint.tokenizer_path)
+            return cls(network.to(device).eval(), tokenizer, schema, checker, config["is_tokenised"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{folder}: this is no checkpoint of a text model: {error}") from error
 
     def generate(
         self, requests: Sequence[TextRequest], row_seeds: Sequence[int], sampling: Sampling

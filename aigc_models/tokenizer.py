@@ -6,6 +6,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aigc_models.acts import Segments, Slot
+from aigc_models.checkpoint import CheckpointError
 from aigc_models.schema import VALUE_SYMBOL, Act, parse_slot_symbol, slot_symbol, symbol_parts
 
 PAD, BOS, EOS = "⟦pad⟧", "⟦begin⟧", "⟦end⟧"
@@ -112,7 +113,12 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "TextTokenizer":
-        return cls(Tokenizer.from_file(str(path)))
+        """Raises `CheckpointError` for a file that is no tokenizer's."""
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers has no class of its own
+            raise CheckpointError(f"{path}: damaged: {error}") from error
+        return cls(tokenizer)
 
 
 def spaced(text: Segments) -> list[str | tuple[Slot, bool]]:

@@ -22,7 +22,7 @@ def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], sett
 
 JOB = Job(
     name="copywriting",
-    version=4,
+    version=5,
     table="copy_requests",
     id_column="request_id",
     columns=("request_id", "intent", "attributes"),

@@ -38,7 +38,7 @@ def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], sett
 
 JOB = Job(
     name="product_descriptions",
-    version=4,
+    version=5,
     table="catalog",
     id_column="product_id",
     columns=("product_id", "title", "category", "attributes"),

@@ -100,7 +100,7 @@ RECOMMENDED = pa.schema(
 )
 JOB = Job(
     name="recommendation_texts",
-    version=4,
+    version=5,
     table="interactions",
     id_column="recommendation_id",
     columns=tuple(RANKED.names),

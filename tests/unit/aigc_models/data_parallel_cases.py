@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
 from aigc_models.checkpoint import write_tensors
 from aigc_models.corpus import build_corpus
-from aigc_models.data_parallel import is_first
+from aigc_models.data_parallel import SharedLoss, as_of_all_rows, is_first
 from aigc_models.image_classifier import train_classifier
 from aigc_models.image_data import to_network
 from aigc_models.image_settings import default_image_settings
@@ -210,14 +210,28 @@ def whole_flow(folder: Path) -> None:
     (folder / "left.json").write_text(json.dumps(metrics))
 
 
+def surplus(folder: Path) -> None:
+    """The loss of a batch of one row, which each rank sees with noise of its own."""
+
+    def loss(network: nn.Module, x_BF: Tensor) -> tuple[Tensor, int]:
+        (mean,) = as_of_all_rows([network(x_BF).sum() * (1 + distributed.get_rank())], len(x_BF))
+        return mean, len(x_BF)
+
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    value, num_rows = SharedLoss(network, loss)(torch.ones(1, 1))
+    (folder / "left.json").write_text(json.dumps({"loss": float(value), "num_rows": num_rows}))
+
+
 def run_rank(rank: int, num_ranks: int, folder: Path) -> None:
     store = distributed.FileStore(str(folder / "store"), num_ranks)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks)
-    for name in (*CASES, "decisions", "whole flow"):
+    others = {"decisions": decisions, "whole flow": whole_flow, "surplus": surplus}
+    for name in (*CASES, *others):
         of_rank = folder / f"{name} {rank}"
         of_rank.mkdir()
         if name in CASES:
             trained(name, of_rank)
         else:
-            {"decisions": decisions, "whole flow": whole_flow}[name](of_rank)
+            others[name](of_rank)
     distributed.destroy_process_group()

@@ -1,9 +1,10 @@
 """Small pictures that a network learns in seconds: bright squares whose corner of the picture is their class."""
 
+import gc
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aigc_models.image_data import LabelledImages
 
@@ -33,3 +34,15 @@ def network_batch(num: int, image_px: int, num_colours: int) -> tuple[Tensor, Te
     generator = torch.Generator().manual_seed(1)
     images_BCHW = torch.rand(num, num_colours, image_px, image_px, generator=generator) * 2 - 1
     return images_BCHW, torch.arange(num) % 2
+
+
+def batches_held(network: nn.Module) -> list[int]:
+    """How many batches of pictures, beyond those of now, are in memory at each call of the network that is to come."""
+    counts: list[int] = []
+    before = num_batches()
+    network.register_forward_pre_hook(lambda *_: counts.append(num_batches() - before))
+    return counts
+
+
+def num_batches() -> int:
+    return sum(type(found) is Tensor and found.dim() == 4 and found.is_floating_point() for found in gc.get_objects())

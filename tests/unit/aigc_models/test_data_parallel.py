@@ -51,6 +51,10 @@ def test_two_ranks_train_as_one_process_does_with_the_same_batches(name: str, ra
     assert of_first["steps"] == of_second["steps"] == STEPS
 
 
+def test_a_rank_without_a_row_of_its_own_adds_nothing(ranks: Path) -> None:
+    assert left(ranks, "surplus") == [{"loss": 1.0, "num_rows": 1}] * NUM_RANKS
+
+
 def test_what_ends_a_training_is_the_same_on_all_ranks(ranks: Path) -> None:
     first, second = left(ranks, "decisions")
     assert first["steps"] == second["steps"]

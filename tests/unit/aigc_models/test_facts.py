@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 
 from aigc_models.acts import Segments, Slot, TextExample, TextRequest
@@ -108,6 +110,14 @@ def test_ordinary_words_are_no_known_values() -> None:
     schema = learn_schema(examples)
     texts = [delexicalise(e.reference, schema.act(e.request).slots) for e in examples]
     assert learn_known_values(examples, texts, schema) == {"small"}
+
+
+def test_of_spellings_that_read_alike_the_same_one_is_known_every_time() -> None:
+    spellings = ["".join(letters) for letters in product(*zip("kettle", "KETTLE", strict=True))]
+    examples = [TextExample(TextRequest("inform", (("name", name),)), f"A {name} boils.") for name in spellings]
+    schema = learn_schema(examples)
+    texts = [delexicalise(e.reference, schema.act(e.request).slots) for e in examples]
+    assert learn_known_values(examples, texts, schema) == {max(spellings)}
 
 
 def test_keys_that_references_repeat_may_be_repeated(schema: Schema) -> None:

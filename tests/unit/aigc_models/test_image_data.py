@@ -7,6 +7,7 @@ from aigc_models.image_data import (
     ImageDataError,
     LabelledImages,
     check_labels,
+    check_split,
     mirrored,
     shifted,
     split,
@@ -37,6 +38,16 @@ def test_a_class_with_one_picture_is_named() -> None:
         check_labels(torch.tensor([0, 0, 1]), LABEL_NAMES)
 
 
+def test_two_held_out_and_two_different_training_pictures_are_needed() -> None:
+    data = squares(8)
+    same = data.select(torch.zeros(8, dtype=torch.int64))
+    check_split(data, same)
+    with pytest.raises(ImageDataError, match="at least two are held out"):
+        check_split(data, data.select(torch.tensor([0])))
+    with pytest.raises(ImageDataError, match="at least two different ones"):
+        check_split(same, data)
+
+
 @pytest.mark.parametrize("labels", [[], [0, 0, 1, 1, 2], [-1, 0, 0, 1, 1]])
 def test_labels_without_a_name_are_refused(labels: list[int]) -> None:
     with pytest.raises(ImageDataError, match="between 0 and 1"):
@@ -62,6 +73,13 @@ def test_every_epoch_has_every_row_once_in_another_order() -> None:
     assert all(epoch.sort().values.tolist() == list(range(12)) for epoch in epochs)
     assert not torch.equal(*epochs)
     assert torch.equal(EpochSchedule(12, 4, seed=0).rows_at(4), epochs[1][4:8])
+
+
+def test_an_epoch_leaves_out_what_fills_no_batch() -> None:
+    schedule = EpochSchedule(10, 4, seed=0)
+    epochs = [torch.cat([schedule.rows_at(2 * epoch + step) for step in range(2)]) for epoch in range(20)]
+    assert all(len(epoch.unique()) == 8 for epoch in epochs)
+    assert len(torch.cat(epochs).unique()) == 10
 
 
 def test_shifts_move_whole_pictures_by_a_few_pixels() -> None:

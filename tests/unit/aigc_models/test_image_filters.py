@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_cases import squares
+from image_cases import batches_held, squares
 
+from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.image_filters import NearCopyFilter, OddityFilter, train_oddity_filter
+from aigc_models.image_filters import RECONSTRUCTED_AT_ONCE, NearCopyFilter, OddityFilter, train_oddity_filter
 from aigc_models.loop_settings import LoopSettings
 
 SETTINGS = LoopSettings(max_steps=120, cpu_budget_s=None, device="cpu", warmup_steps=10, ema_decay=0.9)
@@ -32,6 +33,13 @@ def test_a_saved_filter_judges_alike(trained: OddityFilter, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(CheckpointError, match="oddity filter"):
         OddityFilter.load(tmp_path)
+
+
+def test_pictures_are_judged_batch_by_batch() -> None:
+    network = Autoencoder(AutoencoderConfig(image_px=28, num_colours=1, width=8))
+    held = batches_held(network)
+    assert len(OddityFilter(network, 0.0).errors(squares(2 * RECONSTRUCTED_AT_ONCE + 1).images_BHWC)) > 0
+    assert held == [1, 1, 1]
 
 
 def test_near_copies_are_found_and_unseen_pictures_are_not() -> None:

@@ -1,11 +1,11 @@
 import torch
-from image_cases import LABEL_NAMES, TINY, squares
+from image_cases import LABEL_NAMES, TINY, batches_held, squares
 
-from aigc_models.image_classifier import train_classifier
+from aigc_models.image_classifier import EVALUATED_AT_ONCE, Classifier, image_features, train_classifier
 from aigc_models.image_data import to_network
 from aigc_models.image_families import build_image_network
 from aigc_models.image_settings import default_image_settings
-from aigc_models.image_tasks import NUM_VIEWS, ImageCorpus, finish, generator_task, grid, posteriors
+from aigc_models.image_tasks import ENCODED_AT_ONCE, NUM_VIEWS, ImageCorpus, finish, generator_task, grid, posteriors
 from aigc_models.images import ImageModel
 from aigc_models.vae import VAE
 
@@ -36,6 +36,23 @@ def test_moved_pictures_have_latents_of_several_views_and_the_same_ones_every_ti
     views = [posteriors(network, pictures, default_image_settings("vae", shift_px=2)) for _ in range(2)]
     assert views[0][0].shape == (40 * NUM_VIEWS, 4)
     assert all(torch.equal(first, second) for first, second in zip(*views, strict=True))
+
+
+def test_all_pictures_are_encoded_batch_by_batch() -> None:
+    data = squares(2 * ENCODED_AT_ONCE + 1)
+    network = build_image_network("vae", SHAPE, TINY["vae"])
+    assert isinstance(network, VAE)
+    held = batches_held(network.encoder)
+    pictures = ImageCorpus(data, data, Classifier(1, 2), LABEL_NAMES, torch.device("cpu"))
+    assert torch.equal(posteriors(network, pictures, default_image_settings("vae", flip=False))[2], data.labels_B)
+    assert held == [1, 1, 1]
+
+
+def test_features_are_read_batch_by_batch() -> None:
+    classifier = Classifier(1, 2).eval()
+    held = batches_held(classifier.features)
+    assert len(image_features(classifier, squares(2 * EVALUATED_AT_ONCE + 1).images_BHWC)) == 2 * EVALUATED_AT_ONCE + 1
+    assert held == [1, 1, 1]
 
 
 def test_labels_have_the_shares_of_the_training_pictures() -> None:

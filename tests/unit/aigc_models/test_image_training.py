@@ -83,6 +83,15 @@ def test_a_class_with_one_picture_is_refused_by_name(tmp_path: Path) -> None:
         )
 
 
+def test_a_single_class_of_few_pictures_is_refused_before_training(tmp_path: Path) -> None:
+    few = DATA.select(torch.arange(0, 10, 2))
+    with pytest.raises(ImageDataError, match="at least two are held out"):
+        train_image_model(
+            few.images_BHWC, few.labels_B, ["one"], tmp_path, settings=settings("vae"), work_dir=tmp_path / "work"
+        )
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -176,3 +176,4 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert learning_rate(settings, 9, 0.0) == pytest.approx(1.0)
     assert learning_rate(settings, 50, 0.5) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
     assert learning_rate(settings, 99, 1.0) == pytest.approx(0.1)
+    assert learning_rate(replace(settings, warmup_steps=0), 0, 0.0) == 1.0

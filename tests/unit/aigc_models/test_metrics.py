@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from aigc_models.acts import Slot, TextRequest
@@ -23,6 +25,12 @@ def test_bleu_is_one_for_a_reference_and_clipped_against_all_of_them() -> None:
     assert bleu(["a b c d e"], [["x y z w v", "a b c d e"]]) == pytest.approx(1.0)
     assert bleu(["a b c d e"], [["v w x y z"]]) < 0.1
     assert bleu([], []) == 0.0
+
+
+def test_a_short_text_is_punished_although_another_has_more_references() -> None:
+    short, whole = "a b c d", "v w x y z"
+    texts, references = [short, whole], [["a b c d e f g h"], [whole, "t u v"]]
+    assert bleu(texts, references) == pytest.approx(math.exp(1 - (8 + 5) / (4 + 5)))
 
 
 def test_references_of_equal_acts_count_with_the_values_at_hand() -> None:

@@ -1,10 +1,12 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from aigc_models.acts import TextExample, TextRequest
-from aigc_models.checkpoint import CheckpointError
+from aigc_models.checkpoint import CONFIG, TOKENIZER, WEIGHTS, CheckpointError, write_json, write_tensors
 from aigc_models.text import Sampling, TextModel
 
 SAMPLING = Sampling(num_candidates=4)
@@ -95,6 +97,30 @@ def test_the_number_of_seeds_must_be_that_of_the_requests(kettle_model: TextMode
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
         TextModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"schema": None}, {"family": "bigram"}, {"network": {"depth": 3}}, {"facts": {}}, {"is_tokenised": ...}]
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    kettle_folder: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    folder = shutil.copytree(kettle_folder, tmp_path / "model")
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
+    write_json(folder / CONFIG, {name: value for name, value in config.items() if value is not ...})
+    with pytest.raises(CheckpointError, match="model: this is no checkpoint of a text model"):
+        TextModel.load(folder)
+
+
+def test_a_checkpoint_with_files_of_others_is_refused(kettle_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(kettle_folder, tmp_path / "model")
+    write_tensors(folder / WEIGHTS, {"network.other": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match="Missing key"):
+        TextModel.load(folder)
+    shutil.copy(kettle_folder / WEIGHTS, folder / WEIGHTS)
+    (folder / TOKENIZER).write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: damaged"):
+        TextModel.load(folder)
 
 
 def test_generation_leaves_the_global_random_state_alone(kettle_model: TextModel) -> None:
