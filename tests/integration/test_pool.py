@@ -44,6 +44,7 @@ from workers.reports import LogLine, Watcher
 from workers.training import plan_training, train
 
 STALL_TIMEOUT_S = 20
+LONG = SLOWLY | {"num_candidates": 1000, "temperature": 1.2}
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -78,6 +79,17 @@ def plan(storage: Storage, model: ModelVersion) -> Plan:
 def undisturbed(settings: Settings, storage: Storage, plan: Plan) -> list[str]:
     """The parts' SHA-256 when nothing happens."""
     return hashes(Run(settings, storage, plan).finish())
+
+
+@pytest.fixture(scope="module")
+def long_plan(storage: Storage, model: ModelVersion) -> Plan:
+    """Work for so long that the run is met half way although actors and nodes take their time to start."""
+    return make(storage, model, "a", **LONG)
+
+
+@pytest.fixture(scope="module")
+def long_undisturbed(settings: Settings, storage: Storage, long_plan: Plan) -> list[str]:
+    return hashes(Run(settings, storage, long_plan).finish())
 
 
 @pytest.fixture(autouse=True)
@@ -281,10 +293,10 @@ def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster, se
 
 
 def test_a_node_that_joins_is_used(
-    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+    cluster: Cluster, settings: Settings, storage: Storage, long_plan: Plan, long_undisturbed: list[str]
 ) -> None:
     patient = settings.model_copy(update={"stall_timeout_s": 600, "num_actors": 0})
-    run = Run(patient, storage, plan)
+    run = Run(patient, storage, long_plan)
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(run.finish)
         wait_until(lambda: len(cluster.actor_processes("GenerateActor.generate")) == HEAD_CPUS - 1, "work on the head")
@@ -295,16 +307,16 @@ def test_a_node_that_joins_is_used(
             wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the new node")
             for process in held:
                 process.resume()
-            assert hashes(ended.result()) == undisturbed
+            assert hashes(ended.result()) == long_undisturbed
     assert run.said(f"the cluster has grown: {HEAD_CPUS} actors from now on")
     assert run.warnings == []
 
 
 def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_joins(
-    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
+    cluster: Cluster, settings: Settings, storage: Storage, long_plan: Plan, long_undisturbed: list[str]
 ) -> None:
     patient = settings.model_copy(update={"stall_timeout_s": 600, "num_actors": 0})
-    run = Run(patient, storage, plan)
+    run = Run(patient, storage, long_plan)
     with occupied(HEAD_CPUS - 1), ThreadPoolExecutor(1) as thread:
         with cluster.second_node(num_cpus=2) as node:
             ended = thread.submit(run.finish)
@@ -319,7 +331,7 @@ def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_
         with cluster.second_node(num_cpus=1) as node:
             wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the new node")
             survivor.resume()
-            assert hashes(ended.result()) == undisturbed
+            assert hashes(ended.result()) == long_undisturbed
     assert len(run.warnings) == 2
     assert all("died" in warning and "to another one" in warning for warning in run.warnings)
 
@@ -340,26 +352,25 @@ def test_actors_that_wait_for_nodes_hold_nothing_back(
     assert run.warnings == []
 
 
-def test_a_background_run_steps_aside_and_comes_back(settings: Settings, storage: Storage, model: ModelVersion) -> None:
-    slower = SLOWLY | {"num_candidates": 500, "temperature": 1.2}  # work for seconds: who steps aside is seen to
-    plan = make(storage, model, "a", **slower)
-    undisturbed = hashes(Run(settings, storage, plan).finish())
-    background = Run(settings, storage, plan)
+def test_a_background_run_steps_aside_and_comes_back(
+    settings: Settings, storage: Storage, model: ModelVersion, long_plan: Plan, long_undisturbed: list[str]
+) -> None:
+    background = Run(settings, storage, long_plan)
     num_background: list[int] = []
 
     def count(progress: Progress) -> None:
         names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
         num_background.append(sum(name.startswith(BACKGROUND) for name in names))
 
-    urgent = make(storage, model, "a", **slower | {"seed": 1})
+    urgent = make(storage, model, "a", **LONG | {"seed": 1})
     ordinary = Run(settings, storage, urgent, count)
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(background.finish, 2, background=True)
-        wait_until(lambda: len(list_parts(storage, plan.prefix)) >= 2, "two shards of the background run")
+        wait_until(lambda: len(list_parts(storage, long_plan.prefix)) >= 2, "two shards of the background run")
         assert len(ordinary.finish(2)) == urgent.num_shards
         assert num_background[-1] == 0
-        assert len(list_parts(storage, plan.prefix)) < plan.num_shards
-        assert hashes(ended.result()) == undisturbed
+        assert len(list_parts(storage, long_plan.prefix)) < long_plan.num_shards
+        assert hashes(ended.result()) == long_undisturbed
     assert len(background.said("another run needs the cluster")) == 1
     assert len(background.said("the cluster is free again")) == 1
     assert background.warnings == []
