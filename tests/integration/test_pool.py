@@ -45,7 +45,7 @@ from workers.training import plan_training, train
 
 STALL_TIMEOUT_S = 20
 LONG = SLOWLY | {"num_candidates": 1000, "temperature": 1.2}
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
