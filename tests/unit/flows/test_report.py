@@ -42,9 +42,10 @@ def etags(storage: Storage) -> dict[str, str]:
 
 def test_a_store_that_goes_away_after_publishing_fails_nothing(storage: Storage) -> None:
     run(storage, a_plan())
-    manifest, away = read(storage, a_plan()).manifest, AwayStorage(storage.uri)
+    published, away = read(storage, a_plan()), AwayStorage(storage.uri)
     tidy_up(away, a_plan())
-    tell_published(away, a_plan(), manifest)
+    tell_published(away, a_plan(), published.manifest)
+    assert read(storage, a_plan()) == published
 
 
 def test_a_report_of_rows_that_are_gone_fails_nothing(storage: Storage) -> None:
@@ -52,6 +53,7 @@ def test_a_report_of_rows_that_are_gone_fails_nothing(storage: Storage) -> None:
     published = read(storage, a_plan())
     storage.delete(published.part_keys)
     report_partition(storage, published.manifest)
+    assert list(storage.list("reports/")) == []
 
 
 @pytest.mark.parametrize("before", ["", "failed"])

@@ -8,8 +8,8 @@ from workers.generation import Tally
 from workers.part import Receipt
 
 
-def count(num_quarantined: list[int], budget: float) -> None:
-    """What a run does with the receipts of shards of ten rows, as they come."""
+def count(num_quarantined: list[int], budget: float) -> int:
+    """Takes the receipts of shards of ten rows, as a run does, and returns how many it took."""
     plan = plan_of((10 * len(num_quarantined),), rows_per_shard=10)
     tally = Tally(replace(plan, settings=plan.settings | {"error_budget": budget}))
     for shard, quarantined in enumerate(num_quarantined):
@@ -23,13 +23,14 @@ def count(num_quarantined: list[int], budget: float) -> None:
             future=0,
         )
         tally.add(receipt)
+    return len(tally.receipts)
 
 
 @pytest.mark.parametrize("place", [0, 1, 5, 9])
 def test_a_bad_row_within_the_budget_is_borne_whichever_shard_comes_first(place: int) -> None:
     shards = [0] * 10
     shards[place] = 1
-    count(shards, 0.01)
+    assert count(shards, 0.01) == 10
     with pytest.raises(GenerationError, match=r"1 of \d+ rows raised, more than the error budget of 0\.9%"):
         count(shards, 0.009)
 
@@ -40,4 +41,4 @@ def test_a_run_ends_as_soon_as_more_raise_than_the_whole_plan_may() -> None:
 
 
 def test_fewer_than_twenty_rows_have_no_budget() -> None:
-    count([9], 0.01)
+    assert count([9], 0.01) == 1

@@ -1,15 +1,11 @@
-"""The commands that run flows: bad usage is refused before any server is asked, one that stays away is told."""
+"""Bad usage of the commands that run flows is refused before any server is asked."""
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
-import flows.train
-from flows.cli import runs
 from flows.cli.app import app
-from infra.errors import InputError, ServiceError
+from infra.errors import InputError
 
-DAY = "2026-11-01"
 RANGE = ("backfill", "product_descriptions", "--start", "2026-11-01", "--end", "2026-11-02")
 
 
@@ -32,14 +28,3 @@ def test_a_backfill_refuses_what_it_does_not_know(words: tuple[str, ...], expect
     result = CliRunner().invoke(app, [*RANGE, *words])
     assert result.exit_code == 2
     assert expected in " ".join(result.output.replace("│", " ").split())
-
-
-def test_a_training_whose_server_stays_away_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stay_away(**_: object) -> None:
-        raise httpx.ConnectError("connection refused")
-
-    monkeypatch.setattr(runs, "require_server", lambda: None)
-    monkeypatch.setattr(flows.train, "train", stay_away)
-    result = CliRunner().invoke(app, ["train", "copywriter", "--date", DAY])
-    assert isinstance(result.exception, ServiceError)
-    assert "The same command goes on from there" in str(result.exception)
