@@ -57,7 +57,7 @@ def open_local_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """A file on this machine; raises InputError if it is missing, not Parquet or damaged."""
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    with _plain_errors(path.name), pq.ParquetFile(path, **READ_OPTIONS) as file:
+    with _plain_errors(str(path)), pq.ParquetFile(path, **READ_OPTIONS) as file:
         yield file
 
 

@@ -169,6 +169,10 @@ def test_files_of_one_name_in_two_folders_are_told_apart(storage: Storage, tmp_p
     with pytest.raises(InputError, match=r"b/p\.csv, row 1: found 1 cells"):
         put_table(storage, "catalog", files)
 
+    (tmp_path / "b/p.parquet").write_bytes(b"PAR")
+    with pytest.raises(InputError, match=r"b/p\.parquet is not a Parquet file"):
+        put_table(storage, "catalog", [tmp_path / "b/p.parquet"])
+
 
 def test_columns_of_one_name_that_nobody_knows_are_kept(storage: Storage, tmp_path: Path) -> None:
     columns = [pa.array(["a"]), pa.array([[]], ATTRIBUTES), *(pa.array([number]) for number in range(4))]
