@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -62,22 +63,21 @@ class FileStorage(Storage):
         content_type: str = OCTET_STREAM,
     ) -> str:
         del content_type
-        target = self._path(key)
-        with self._plain_errors(), path.open("rb") as source, _new_file(target) as file:
-            shutil.copyfileobj(source, file)
-            return self._commit(file, target, key, if_absent, if_match, metadata or {})
+        with self._plain_errors():
+            source = path.open("rb")
+        return self._put_stream(key, source, if_absent, if_match, metadata or {})
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         with self._plain_errors(key), self._path(key).open("rb") as file:
             return file.read(), _etag(os.fstat(file.fileno()))
 
     def head(self, key: str) -> ObjectInfo | None:
-        path = self._path(key)
-        if not path.is_file():
+        try:
+            with self._plain_errors(key):
+                status = self._path(key).stat()
+        except ObjectNotFound:
             return None
-        with self._plain_errors(key):
-            stat = path.stat()
-            return _info(key, stat, self._read_metadata(key, _etag(stat)))
+        return _info(key, status, self._read_metadata(key, _etag(status))) if S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._plain_errors():
@@ -85,9 +85,9 @@ class FileStorage(Storage):
 
     def copy(self, source: str, target: str) -> None:
         with self._plain_errors(source):
-            path = self._path(source)
-            metadata = self._read_metadata(source, _etag(path.stat()))
-            self.put_file(target, path, metadata=metadata)
+            stream = self._path(source).open("rb")
+        metadata = self._read_metadata(source, _etag(os.fstat(stream.fileno())))
+        self._put_stream(target, stream, if_absent=False, if_match=None, metadata=metadata)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -111,6 +111,15 @@ class FileStorage(Storage):
         with source, _new_file(path) as file:
             shutil.copyfileobj(source, file)
             os.replace(file.name, path)
+
+    def _put_stream(
+        self, key: str, source: BinaryIO, if_absent: bool, if_match: str | None, metadata: Mapping[str, str]
+    ) -> str:
+        """Writes what `source` still holds, and closes it."""
+        target = self._path(key)
+        with source, self._plain_errors(), _new_file(target) as file:
+            shutil.copyfileobj(source, file)
+            return self._commit(file, target, key, if_absent, if_match, metadata)
 
     def _commit(
         self,

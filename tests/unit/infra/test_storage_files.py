@@ -1,13 +1,15 @@
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from infra.errors import PreconditionFailed, StorageError
+from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.storage.files import METADATA_FOLDER, FileStorage
 
 
@@ -40,6 +42,26 @@ def test_a_write_that_fails_half_way_leaves_the_old_object(storage: FileStorage,
         storage.put("key", "not bytes")  # type: ignore[arg-type]  # what is tested
     assert storage.get("key") == b"before"
     assert [path.name for path in root.iterdir()] == ["key"]
+
+
+def test_an_object_removed_in_the_middle_of_its_copy_is_copied_whole(storage: FileStorage, root: Path) -> None:
+    """A publisher that another has overtaken finds its parts gone at any moment."""
+    storage.put("part", b"rows", metadata={"rows": "4"})
+    kept = root / METADATA_FOLDER / "part.json"
+    metadata = kept.read_bytes()
+    kept.unlink()
+    os.mkfifo(kept)  # who reads the metadata is in the middle of a copy, and stays there until they are written
+    with ThreadPoolExecutor(1) as other:
+        copying = other.submit(storage.copy, "part", "copy")
+        with kept.open("wb") as pipe:
+            (root / "part").unlink()
+            pipe.write(metadata)
+        copying.result(timeout=60)
+    head = storage.head("copy")
+    assert head is not None
+    assert (storage.get("copy"), head.metadata) == (b"rows", {"rows": "4"})
+    with pytest.raises(ObjectNotFound):
+        storage.copy("part", "copy")
 
 
 def test_what_a_crash_left_behind_is_no_object(storage: FileStorage, root: Path) -> None:
