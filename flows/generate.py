@@ -34,7 +34,15 @@ from flows.report import tell_held, tell_published, told_if_lost
 from flows.server import ending_with_server, tag_run, wait_for_server
 from flows.traces import show_traces
 from flows.train import train
-from infra.errors import GenerationError, InputError, NightshiftError, PartitionHeld, StorageError
+from infra.errors import (
+    GenerationError,
+    InputError,
+    NightshiftError,
+    ObjectNotFound,
+    PartitionHeld,
+    PreconditionFailed,
+    StorageError,
+)
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.generation import Progress, generate_shards
@@ -135,7 +143,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         renew_overview(storage)
         return Failed(name="Held", message=str(exc), data=exc)
     except NightshiftError as exc:
-        if type(exc) is StorageError:
+        if isinstance(exc, StorageError) and not isinstance(exc, ObjectNotFound | PreconditionFailed):
             raise  # the store could not be told how it ended
         rival = _published_meanwhile(storage, plan, published)
         if rival:  # it has also moved the parts that we stumbled over

@@ -5,6 +5,7 @@
     ├── SettingsError              2  a setting is missing or makes no sense
     ├── StorageError               2  the store cannot be used: endpoint, keys, bucket, disk full
     │   ├── ObjectNotFound         2  the store works, the key is not there
+    │   ├── StorageAway            1  it does not answer, or only that it cannot: later it may
     │   └── PreconditionFailed     1  a conditional write lost against another writer
     ├── ServiceError               1  Ray or Prefect is not there or refused
     ├── GenerationError            1  shards could not be generated
@@ -37,6 +38,12 @@ class StorageError(NightshiftError):
 
 class ObjectNotFound(StorageError):
     """The key is not in the store."""
+
+
+class StorageAway(StorageError):
+    """The store did not answer for as long as that is borne, or said to the end that it cannot just now."""
+
+    exit_code = 1
 
 
 class PreconditionFailed(StorageError):

@@ -9,7 +9,7 @@ app = typer.Typer(
     help="Trains generative models and mass-generates content every night.\n\n"
     "A first night: `nightshift up`, `nightshift inputs put copy_examples texts.parquet`, "
     "`nightshift inputs put catalog products.parquet`, `nightshift nightly`, `nightshift show`.\n\n"
-    "Exit status: 0 published, 1 failed, 2 bad usage or input, 3 held back by a quality gate.",
+    "Exit status: 0 published, or nothing to do; 1 failed; 2 bad usage, input or setting; 3 held back by a gate.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

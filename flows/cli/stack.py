@@ -23,7 +23,8 @@ def say(text: str) -> None:
 def up() -> None:
     """Starts the local stack: an S3 server (SeaweedFS), a Prefect server with a worker, a Ray head node.
 
-    Everything lies below `.nightshift/` and listens on this machine only, Ray with its token. Safe to call twice.
+    Data lie below `.nightshift/`. S3 and Prefect listen on this machine only; Ray, which listens on all its addresses,
+    wants its token. Safe to call twice.
     """
     from flows.deployments import register
     from infra.local import up as start_stack

@@ -5,7 +5,7 @@ Each folder holds one stack, and several may run side by side. Safe to call twic
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,7 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
         found = status(settings)
         if found.is_running and found.env_file.exists():
             on_event("everything is running already")
+            _tell_changes(children_environment(settings, recorded_variables(folder)), folder, on_event)
             return found
         # Without the `env` file nobody knows the keys of what runs.
         running = {process.name for process in found.processes if process.answers and found.env_file.exists()}
@@ -183,6 +184,18 @@ def _clean(name: str, folder: Path, on_event: Callable[[str], None]) -> None:
             f"{name} runs but cannot be used and is stopped" if is_mute else f"cleaning up what a crashed {name} left"
         )
         supervised.stop(name, folder, timeout_s=_STOP_TIMEOUT_S)
+
+
+def _tell_changes(env: Mapping[str, str], folder: Path, on_event: Callable[[str], None]) -> None:
+    """Says which settings the worker's flow runs, which inherit those of its start, do not know as they are now."""
+    worker = supervised.find(prefect_worker.NAME, folder)
+    known = worker.environ() if worker else env
+    names = {name for name in {*known, *env} if name.startswith("NIGHTSHIFT_") and name != supervised.MARK}
+    if changed := sorted(name for name in names if known.get(name) != env.get(name)):
+        on_event(
+            f"{', '.join(changed)}: not what the worker was started with, and its runs still have that: "
+            "`nightshift down`, then `nightshift up`, once nothing runs"
+        )
 
 
 def _stop(name: str, folder: Path, on_event: Callable[[str], None]) -> bool:

@@ -37,9 +37,9 @@ class StoreAbilities:
 class Storage(ABC):
     """Objects below one URI. Safe to use from several threads.
 
-    Errors are StorageError, with ObjectNotFound and PreconditionFailed as its special cases. A conditional write whose
-    answer was lost is retried by the client and may then be refused because of itself: a writer that is refused
-    compares what is there with what it meant to write.
+    Errors are StorageError, with ObjectNotFound, PreconditionFailed and StorageAway as its special cases. A conditional
+    write whose answer was lost is retried by the client and may then be refused because of itself: a writer that is
+    refused compares what is there with what it meant to write.
     """
 
     uri: str

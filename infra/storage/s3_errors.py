@@ -16,7 +16,8 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from infra.errors import NightshiftError, ObjectNotFound, PreconditionFailed, StorageError
+from infra.errors import NightshiftError, ObjectNotFound, PreconditionFailed, StorageAway, StorageError
+from infra.storage.s3_outages import PASSING_STATUSES
 
 REFUSED_CONDITION = {"409", "412", "PreconditionFailed", "ConditionalRequestConflict"}
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
@@ -64,7 +65,7 @@ def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None
     except FlexibleChecksumError as exc:
         raise StorageError(f"{key} in {uri} {OTHER_CHECKSUM}") from exc
     except (ConnectionError, HTTPClientError) as exc:
-        raise StorageError(
+        raise StorageAway(
             f"no answer from {_place(endpoint)} for {uri}: check that it runs, and NIGHTSHIFT_S3_ENDPOINT_URL ({exc})"
         ) from exc
     except (Boto3Error, BotoCoreError, ValueError) as exc:
@@ -79,7 +80,9 @@ def _from_answer(exc: ClientError, uri: str, bucket: str, endpoint: str | None, 
     if code in NOT_FOUND and key is not None:
         return ObjectNotFound(f"{key} is not in {uri}")
     message = MISSING_BUCKET if code in NOT_FOUND else MESSAGES.get(code, "{place} answered {code} for {uri}: {said}")
-    return StorageError(message.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said))
+    is_away = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in PASSING_STATUSES
+    kind = StorageAway if is_away else StorageError
+    return kind(message.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said))
 
 
 def _place(endpoint: str | None) -> str:

@@ -80,6 +80,18 @@ def test_a_second_up_finds_everything_running(settings: Settings) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_settings_that_the_worker_does_not_know_yet_are_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up(settings)
+    monkeypatch.setenv("NIGHTSHIFT_PRICE_PER_HOUR", "2.5")
+    events: list[str] = []
+    assert up(settings, on_event=events.append).is_running
+    assert len(events) == 2
+    assert events[1].startswith("NIGHTSHIFT_PRICE_PER_HOUR: not what the worker was started with")
+
+
+@pytest.mark.timeout(300)
 def test_only_what_was_killed_is_started_again(settings: Settings) -> None:
     first = up(settings)
     victims = [psutil.Process(pids(first)[name]) for name in ("seaweedfs", "ray")]

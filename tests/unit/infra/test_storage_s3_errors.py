@@ -1,7 +1,7 @@
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
-from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
+from infra.errors import ObjectNotFound, PreconditionFailed, StorageAway, StorageError
 from infra.storage.s3_errors import plain_errors
 
 
@@ -15,8 +15,9 @@ def converted(error: Exception, key: str | None = "the/key") -> StorageError:
     return caught.value
 
 
-def answer(code: str, message: str = "said so") -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": message}}, "PutObject")
+def answer(code: str, message: str = "said so", status: int = 400) -> ClientError:
+    metadata = {"HTTPStatusCode": status}
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, "PutObject")
 
 
 @pytest.mark.parametrize("code", ["412", "PreconditionFailed", "ConditionalRequestConflict"])
@@ -44,6 +45,16 @@ def test_a_missing_key_is_told_apart_from_a_missing_bucket() -> None:
 )
 def test_each_refusal_says_where_to_look(code: str, hint: str) -> None:
     assert hint in str(converted(answer(code)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [answer("SlowDown", status=503), answer("InternalError", status=500), EndpointConnectionError(endpoint_url="x")],
+)
+def test_a_store_that_is_away_ends_commands_as_what_may_succeed_later(error: Exception) -> None:
+    away, refused = converted(error), converted(answer("AccessDenied", status=403))
+    assert (type(away), away.exit_code) == (StorageAway, 1)
+    assert (type(refused), refused.exit_code) == (StorageError, 2)
 
 
 def test_trouble_on_the_way_says_where_to_look() -> None:
