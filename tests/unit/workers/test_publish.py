@@ -13,7 +13,7 @@ from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.test_plan import plan_of
 from workers.leftovers import COPY_AGE, WORK_AGE, clean_up
-from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
+from workers.manifest import Published, is_current, is_whole, make_manifest, manifest_key, read_published
 from workers.part import QUARANTINE, Receipt, list_parts, part_key, read_receipt, read_receipts, write_part
 from workers.partition import list_partitions, next_attempt, record_outcome
 from workers.plan import Plan
@@ -62,6 +62,12 @@ def read(storage: Storage, plan: Plan) -> Published:
     published = read_published(storage, plan.job, plan.date)
     assert published is not None
     return published
+
+
+def is_newer(storage: Storage, key: str, than: str) -> bool:
+    """By the store's clock, which may count whole seconds."""
+    modified = {item.key: item.modified for item in storage.list("")}
+    return key in modified and modified[key] > modified[than]
 
 
 def published_parts(storage: Storage) -> list[str]:
@@ -162,6 +168,23 @@ def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work
     later = datetime.now(UTC) + COPY_AGE + timedelta(minutes=1)
     assert clean_up(storage, plan.job, plan.date, later) == 1
     assert is_whole(storage, read(storage, plan))
+
+
+def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage) -> None:
+    """Another run that finds the date unchanged cleans up meanwhile."""
+    plan = a_plan()
+    run(storage, plan, "first")
+    before = read(storage, plan)
+    while not is_newer(storage, "later", manifest_key(plan.job, plan.date)):
+        storage.put("later", b"")
+    receipts = write_all(storage, plan)
+    assert clean_up(storage, plan.job, plan.date) == 0
+    assert publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 3.0, "forced", before), before)
+    assert read(storage, plan).manifest["run"] == "forced"
+    write_all(storage, plan)
+    later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
+    assert clean_up(storage, plan.job, plan.date, later) == plan.num_shards
+    assert list_parts(storage, plan.prefix) == {}
 
 
 def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(storage: Storage) -> None:
