@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import REPO_ROOT
 from tests.integration.night import Night, wait_until
+from tests.integration.processes import is_actor
 from tests.integration.victims import kill_all
 
 CLONE_NEWNET = 0x40000000
@@ -77,8 +78,8 @@ class Machine:
         """Whether there is a process of such an actor."""
         here = _network_of(self.first)
         for process in psutil.process_iter():
-            with suppress(OSError, psutil.Error):  # it has just ended
-                if "".join(process.cmdline()).startswith(f"ray::{actor}") and _network_of(process) == here:
+            with suppress(OSError):  # it has just ended
+                if is_actor(process, actor) and _network_of(process) == here:
                     return True
         return False
 

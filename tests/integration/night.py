@@ -1,6 +1,5 @@
 """A running stack for the tests of whole nights, with a trained model and the command line on it."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ from infra.local import down, status
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
 from tests import ports
+from tests.integration.processes import descendants, is_actor
 from tests.unit.workers.kettle_texts import examples
 from workers.tables import ATTRIBUTES
 
@@ -190,11 +190,7 @@ def write_inputs(folder: Path) -> None:
 def find_actor(night: Night, kind: str) -> psutil.Process | None:
     """A process of this stack that runs an actor of that kind."""
     ray = next(process.pid for process in status(night.stack).processes if process.name == "ray")
-    for child in psutil.Process(ray).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-            if " ".join(child.cmdline()).startswith(f"ray::{kind}"):
-                return child
-    return None
+    return next((child for child in descendants(psutil.Process(ray)) if is_actor(child, kind)), None)
 
 
 def state_of(night: Night, run_id: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from infra.local.ray_head import PORTS, ensure_token, ray_spec
 from infra.settings import NodeGroup, Settings, child_environment
 from tests import ports
 from tests.integration.night import wait_until
+from tests.integration.processes import descendants, is_actor, is_raylet
 from tests.integration.victims import kill_all
 from workers.cluster import connect
 
@@ -40,14 +41,13 @@ class Cluster:
     def actor_processes(self, actor: str, node: str = "") -> list[psutil.Process]:
         """The processes that run actors of this class, or this method of it, of all nodes or of one."""
         leaders = [supervised.find(name, self.folder) for name in ([node] if node else ["ray", "second"])]
-        children = [process for leader in leaders if leader for process in leader.children(recursive=True)]
-        return [process for process in children if _title(process).startswith(f"ray::{actor}")]
+        children = [process for leader in leaders if leader for process in descendants(leader)]
+        return [process for process in children if is_actor(process, actor)]
 
     def raylets(self) -> list[psutil.Process]:
         """Of the head and of what its autoscaler has added, the oldest first."""
         leader = supervised.find("ray", self.folder)
-        children = leader.children(recursive=True) if leader else []
-        found = [process for process in children if process.name() == "raylet"]
+        found = filter(is_raylet, descendants(leader) if leader else [])
         return sorted(found, key=psutil.Process.create_time)
 
     @contextmanager
@@ -76,7 +76,7 @@ class Cluster:
         """SIGKILL to the raylet and all that it runs: a machine that loses its power."""
         leader = supervised.find(node, self.folder)
         assert leader is not None
-        kill_all([*leader.children(recursive=True), leader])
+        kill_all([*descendants(leader), leader])
 
 
 def end_named_actors() -> None:
@@ -87,13 +87,6 @@ def end_named_actors() -> None:
 
 def num_live_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return "".join(process.cmdline())
-    except psutil.Error:  # it has just ended
-        return ""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ VICTIMS = (
 STEPS = (("copy of a part", "after"), ("put of _SUCCESS", "before"), ("put of _SUCCESS", "after"))
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_whatever_is_killed_no_row_is_lost_or_doubled_and_one_rerun_publishes_the_same_bytes(night: Night) -> None:
     chaos = Chaos(night, random.Random(SEED))
     try:

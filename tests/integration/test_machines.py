@@ -26,7 +26,7 @@ from tests.integration.night import (
 )
 
 NUM_SHARDS = NUM_PRODUCTS // 3
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
         second.power_off()
         assert night.num_parts(day) < NUM_SHARDS
         with third.joined(night):
-            output, _ = run.communicate(timeout=400)
+            output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     assert f"on {second.address} died" in output
     assert "the cluster has grown" in output
@@ -100,7 +100,7 @@ def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_
         wait_until(lambda: list(night.storage.list("work/models/copywriter/")), "a checkpoint", run)
         found = [machine for machine in (one, another) if machine.runs("RayTrainWorker")]
         found[0].power_off()
-        output, _ = run.communicate(timeout=400)
+        output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     assert len(found) == 1
     assert "another actor goes on" in output

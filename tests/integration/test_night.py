@@ -94,7 +94,7 @@ def test_an_actor_that_is_killed_is_replaced(night: Night) -> None:
 
 def test_of_two_runs_of_one_date_at_once_one_publishes_and_the_other_says_so(night: Night) -> None:
     day = "2026-11-14"
-    runs = [night.start("run", JOB, "--date", day, *SLOWLY) for _ in range(2)]
+    runs = [night.start("run", JOB, "--date", day, *as_options(SLOWEST_SHARDS)) for _ in range(2)]
     outputs = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert sum("rows published" in output for output in outputs) == 1
@@ -169,8 +169,13 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
     assert "s left" in found["doing"]
     scheduled = wait_until(lambda: {each["name"]: each["at"] for each in work()["scheduled"]}, "the scheduler")
     assert scheduled["nightly"].partition(" ")[2].startswith("02:00:00")
-    checks = {check["name"]: check for check in json.loads(night.run("doctor", "--json"))}
-    assert {check["state"] for name, check in checks.items() if name != "disk"} == {"ok"}, checks
+    checks: dict[str, dict[str, str]] = {}
+
+    def are_ok() -> bool:  # a server that is too busy to answer is none to the doctor
+        checks.update((check["name"], check) for check in json.loads(night.run("doctor", "--json")))
+        return {check["state"] for name, check in checks.items() if name != "disk"} == {"ok"}
+
+    wait_until(are_ok, "a healthy stack")
     assert checks["schedule"]["found"] == f"nightly starts next at {scheduled['nightly'][:16]} UTC"
 
 

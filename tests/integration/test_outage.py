@@ -22,6 +22,7 @@ from tests.integration.night import (
     state_of,
     wait_until,
 )
+from tests.integration.processes import descendants, title
 
 pytestmark = pytest.mark.timeout(900)
 FREED_WITHIN_S = 30
@@ -132,4 +133,4 @@ def freeing_actors(night: Night) -> Iterator[None]:
 def flow_process(night: Night) -> psutil.Process:
     """The process in which the deployment's flow runs."""
     worker = psutil.Process(pid_of(night, "prefect-worker"))
-    return [child for child in worker.children(recursive=True) if "prefect" in " ".join(child.cmdline())][-1]
+    return [child for child in descendants(worker) if "prefect" in title(child)][-1]

@@ -8,8 +8,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 import psutil
 import pytest
@@ -99,18 +99,67 @@ def _no_actor_is_left(cluster: Cluster) -> Iterator[None]:
 
 
 def signal_one(cluster: Cluster, number: signal.Signals, what: str = "GenerateActor.generate") -> bool:
-    """Sends a signal to one actor that is at work; False where none is."""
+    """Sends a signal to one actor that is seen at work; False where none is."""
     for process in cluster.actor_processes(what)[:1]:
-        process.send_signal(number)
-        return True
+        with suppress(psutil.NoSuchProcess):  # one that was killed before is seen until it has ended
+            process.send_signal(number)
+            return True
     return False
+
+
+@dataclass
+class Reached:
+    """Set once so many shards are done."""
+
+    num_shards: int
+    event: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.done_shards >= self.num_shards:
+            self.event.set()
+
+
+@contextmanager
+def striking(cluster: Cluster, number: signal.Signals, reached: Reached, *, again: bool = False) -> Iterator[None]:
+    """Sends a signal to an actor as soon as one is seen at work, once that is reached; `again`: to each that is.
+
+    From a thread, which sees what a look at each progress may always miss: an actor is called after its last call.
+    """
+    is_over = threading.Event()
+
+    def strike() -> None:
+        while not is_over.wait(0.05):
+            if reached.event.is_set() and signal_one(cluster, number) and not again:
+                return
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def actors_at_work(cluster: Cluster, number: int, node: str = "") -> list[psutil.Process]:
+    """Waits until so many actors were seen at work: not all at one moment, for the same reason; each goes on until
+    there are no shards left."""
+    seen: dict[int, psutil.Process] = {}
+
+    def are_seen() -> bool:
+        seen.update((process.pid, process) for process in cluster.actor_processes("GenerateActor.generate", node))
+        return len(seen) == number
+
+    wait_until(are_seen, f"{number} actors at work")
+    return list(seen.values())
 
 
 def test_a_killed_actor_is_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
-    run = Run(settings, storage, plan, Once(2, lambda: signal_one(cluster, signal.SIGKILL)))
-    assert hashes(run.finish()) == undisturbed
+    run = Run(settings, storage, plan, reached := Reached(2))
+    with striking(cluster, signal.SIGKILL, reached):
+        assert hashes(run.finish()) == undisturbed
     (warning,) = run.warnings
     assert "died" in warning
     assert "to another one" in warning
@@ -119,8 +168,9 @@ def test_a_killed_actor_is_replaced(
 def test_an_actor_that_does_not_move_is_named_and_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
-    run = Run(settings, storage, plan, Once(2, lambda: signal_one(cluster, signal.SIGSTOP)))
-    receipts = run.finish()
+    run = Run(settings, storage, plan, reached := Reached(2))
+    with striking(cluster, signal.SIGSTOP, reached):
+        receipts = run.finish()
     assert hashes(receipts) == undisturbed
     (wasted_s,) = [receipt.wasted_seconds for receipt in receipts if receipt.wasted_seconds]
     assert wasted_s > STALL_TIMEOUT_S
@@ -186,33 +236,14 @@ def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
     assert "shard 1 goes to another one" in warning
 
 
-@contextmanager
-def killing(cluster: Cluster, may_begin: threading.Event) -> Iterator[None]:
-    """Kills every actor that generates, once it may."""
-    is_over = threading.Event()
-
-    def kill() -> None:
-        while not is_over.wait(0.05):
-            if may_begin.is_set():
-                signal_one(cluster, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
 def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
     # Hot, so that candidates have little in common: a second and more for each of forty rows.
     deadly = make(storage, model, "d", rows_per_shard=40, batch_rows=1, num_candidates=900, temperature=3.0)
-    has_receipt = threading.Event()  # the part alone is not enough: its actor may still be about to answer
-    run = Run(settings, storage, deadly, lambda progress: has_receipt.set() if progress.done_shards else None)
-    with killing(cluster, has_receipt), pytest.raises(GenerationError) as failed:
+    # The part of the first shard alone is not enough: its actor may still be about to answer.
+    run = Run(settings, storage, deadly, reached := Reached(1))
+    with striking(cluster, signal.SIGKILL, reached, again=True), pytest.raises(GenerationError) as failed:
         run.finish(1)
     message = str(failed.value)
     assert "1 shards failed 3 times. shard 1: actor 0 on " in message
@@ -299,12 +330,11 @@ def test_a_node_that_joins_is_used(
     run = Run(patient, storage, long_plan)
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(run.finish)
-        wait_until(lambda: len(cluster.actor_processes("GenerateActor.generate")) == HEAD_CPUS - 1, "work on the head")
-        held = cluster.actor_processes("GenerateActor.generate")
+        held = actors_at_work(cluster, HEAD_CPUS - 1)
         for process in held:
             process.suspend()
         with cluster.second_node(num_cpus=1) as node:
-            wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the new node")
+            actors_at_work(cluster, 1, node)
             for process in held:
                 process.resume()
             assert hashes(ended.result()) == long_undisturbed
@@ -320,16 +350,12 @@ def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_
     with occupied(HEAD_CPUS - 1), ThreadPoolExecutor(1) as thread:
         with cluster.second_node(num_cpus=2) as node:
             ended = thread.submit(run.finish)
-            survivor = wait_until(lambda: cluster.actor_processes("GenerateActor.generate", "ray"), "work on the head")[
-                0
-            ]
+            (survivor,) = actors_at_work(cluster, 1, "ray")
             survivor.suspend()
-            wait_until(
-                lambda: len(cluster.actor_processes("GenerateActor.generate", node)) == 2, "work on the other node"
-            )
+            actors_at_work(cluster, 2, node)
             cluster.kill_node(node)
         with cluster.second_node(num_cpus=1) as node:
-            wait_until(lambda: cluster.actor_processes("GenerateActor.generate", node), "work on the new node")
+            actors_at_work(cluster, 1, node)
             survivor.resume()
             assert hashes(ended.result()) == long_undisturbed
     assert len(run.warnings) == 2

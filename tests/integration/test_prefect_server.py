@@ -46,6 +46,7 @@ def visit(api: str, patience_s: float) -> bool:
         return False
 
 
+@pytest.mark.timeout(300)
 def test_clients_that_go_away_do_not_make_the_server_stand_still(server: str) -> None:
     def visits(seed: int) -> list[bool]:
         patience = random.Random(seed)

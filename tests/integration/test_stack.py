@@ -13,12 +13,12 @@ from dotenv import dotenv_values
 
 from infra.errors import ServiceError
 from infra.local import StackStatus, down, status, up
-from infra.local.prefect_server import online_workers
-from infra.local.prefect_worker import WORK_POOL
+from infra.local.prefect_worker import has_worker
 from infra.local.seaweedfs import has_bucket
 from infra.local.stack import NAMES
 from infra.settings import Settings, child_environment
 from tests import ports
+from tests.integration.night import wait_until
 from tests.integration.victims import kill_all
 
 
@@ -48,11 +48,12 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if str(folder) in process.environ().get("NIGHTSHIFT_STACK_DIR", ""):
+            is_of_folder = str(folder) in process.environ().get("NIGHTSHIFT_STACK_DIR", "")
+            if is_of_folder and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return found
 
 
 def assert_usable(settings: Settings) -> None:
@@ -60,7 +61,7 @@ def assert_usable(settings: Settings) -> None:
     keys = env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
     assert has_bucket(env["NIGHTSHIFT_S3_ENDPOINT_URL"], *keys)
     assert not has_bucket(env["NIGHTSHIFT_S3_ENDPOINT_URL"], keys[0], "a wrong secret")
-    assert online_workers(env["PREFECT_API_URL"], WORK_POOL)
+    wait_until(lambda: has_worker(env["PREFECT_API_URL"]), "the worker")
     host, _, port = env["NIGHTSHIFT_RAY_ADDRESS"].partition(":")
     socket.create_connection((host, int(port)), timeout=5).close()
 
@@ -148,9 +149,9 @@ def test_down_does_not_wait_for_actors_at_work(settings: Settings) -> None:
     env = {name: str(value) for name, value in dotenv_values(settings.stack_dir / "env").items()}
     env |= {**child_environment(), "RAY_ADDRESS": env["NIGHTSHIFT_RAY_ADDRESS"]}
     subprocess.run([sys.executable, "-c", BUSY], env=env, check=True, capture_output=True)
-    started = time.monotonic()
-    down(settings)
-    assert time.monotonic() - started < 15.0
+    stopped_at: dict[str, float] = {}
+    down(settings, on_event=lambda event: stopped_at.update({event: time.monotonic()}))
+    assert stopped_at["ray has stopped"] - stopped_at["prefect-worker has stopped"] < 15.0
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import psutil
 
 from infra.local import status, supervised
 from tests.integration.night import Night, find_actor, wait_until
+from tests.integration.processes import descendants, raylet_below
 
 Run = subprocess.Popen[str]
 Strike = Callable[[Run], bool]
@@ -101,8 +102,7 @@ def other_node(scene: Scene) -> Iterator[Strike]:
 
         yield strike
     finally:
-        with suppress(psutil.NoSuchProcess):
-            kill_all([*family.children(recursive=True), family])
+        kill_all([*descendants(family), family])
         node.wait()
 
 
@@ -115,7 +115,7 @@ def server(name: str, *, comes_back: bool) -> Callable[[Scene], AbstractContextM
             is_hit = scene.comes_to(run)
             if is_hit:
                 leader = scene.process(name)
-                kill_all([leader, *leader.children(recursive=True)])
+                kill_all([leader, *descendants(leader)])
                 if comes_back:
                     scene.night.run("up")
             return is_hit
@@ -124,10 +124,6 @@ def server(name: str, *, comes_back: bool) -> Callable[[Scene], AbstractContextM
         scene.night.run("up")
 
     return victim
-
-
-def raylet_below(head: psutil.Process) -> psutil.Process:
-    return next(child for child in head.children(recursive=True) if child.name() == "raylet")
 
 
 def kill_all(processes: list[psutil.Process]) -> None:

@@ -50,6 +50,7 @@ def test_every_network_that_may_be_compiled_is_captured_whole(name: str, monkeyp
     assert not counters["graph_break"]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 def test_compiled_blocks_learn_what_they_learn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -18,7 +18,11 @@ from infra.local.supervised import ProcessSpec
 
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
 STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{SLEEPER}"
-PARENT = f"import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]).pid)\n{SLEEPER}"
+PARENT = f"""
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", {SLEEPER!r}], stdout=subprocess.DEVNULL).pid)
+{SLEEPER}
+"""
 
 LISTENING_THREAD = """
 import ctypes, socket, threading, time
