@@ -13,6 +13,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.logging import get_run_logger
 
 from flows.server import wait_for_server
 from infra.errors import ServiceError
@@ -31,9 +32,11 @@ def publishing_alone(job: str, day: str) -> Iterator[None]:
     name = f"publish-{job}"
     wait_for_server()
     _ensure_limit(name)
+    is_over = False
     try:
         with concurrency(name, lease_duration=LEASE_S, timeout_seconds=PATIENCE_S, strict=True):
             yield
+            is_over = True
     except AcquireConcurrencySlotTimeoutError as exc:
         raise ServiceError(
             f"{job} {day} is generated but not published: another run has published {job} for {PATIENCE_S / 60:.0f} "
@@ -41,6 +44,10 @@ def publishing_alone(job: str, day: str) -> Iterator[None]:
         ) from exc
     except asyncio.CancelledError as exc:  # what Prefect throws into the thread whose lease it could not renew
         raise ServiceError(f"{job} {day}: the lease for publishing was lost half way; run it again") from exc
+    except httpx.HTTPError as exc:
+        if not is_over:
+            raise
+        get_run_logger().warning(f"the next publisher of {job} waits up to {LEASE_S:.0f} s: {exc}")
     except ConcurrencySlotAcquisitionError as exc:
         raise ServiceError(f"{job} {day} is generated but not published, run it again: {exc}") from exc
 

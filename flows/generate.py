@@ -50,7 +50,7 @@ from workers.job import Job
 from workers.jobs import find_job
 from workers.leftovers import clean_up
 from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
-from workers.part import Receipt
+from workers.part import Receipt, told_if_removed
 from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan
 from workers.planning import plan_date
@@ -59,7 +59,7 @@ from workers.publish import publish
 from workers.quality import find_breaches, measure_quality
 from workers.registry import ModelVersion, Versions, choose_version, policies, read_versions
 from workers.reports import Watcher
-from workers.snapshot import read_inputs
+from workers.snapshot import read_inputs, while_files_change
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
@@ -117,6 +117,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     with _TRAINING:
         models = ensure_models(storage, declared, model_policy, day)
     plan = plan_partition(storage, declared, day, models, parsed)
+    published = _published_meanwhile(storage, plan, published) or published  # a training may have taken hours
     if published and is_current(plan, published) and not force and is_whole(storage, published):
         set_aside = published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
         if not retry_quarantined or not set_aside:
@@ -130,14 +131,17 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         storage.delete([*made, plan.prepared_key] if plan.prepared else made)
     try:
         plan = prepare_partition(storage, plan, background=background) if plan.prepared else plan
-        receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
-        show_traces(storage, plan.trace_prefix, f"{plan.job.replace('_', '-')}-traces")
-        quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
+        with told_if_removed(plan):
+            receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
+            show_traces(storage, plan.trace_prefix, f"{plan.job.replace('_', '-')}-traces")
+            quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
         seconds = time.monotonic() - started
         manifest = make_manifest(plan, receipts, quality, seconds, str(flow_run.id), published, breaches)
         with nullcontext() if swaps else publishing_alone(plan.job, plan.date):
             is_ours = publish_partition(storage, plan, receipts, manifest, published)
     except PartitionHeld as exc:
+        if rival := _published_meanwhile(storage, plan, published):
+            return _overtaken(storage, plan, rival)
         record_outcome(storage, plan, "held", str(exc).split("; "))
         tell_held(plan, str(exc).split("; "))
         renew_overview(storage)
@@ -145,10 +149,8 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     except NightshiftError as exc:
         if isinstance(exc, StorageError) and not isinstance(exc, ObjectNotFound | PreconditionFailed):
             raise  # the store could not be told how it ended
-        rival = _published_meanwhile(storage, plan, published)
-        if rival:  # it has also moved the parts that we stumbled over
-            tidy_up(storage, plan)
-            return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
+        if rival := _published_meanwhile(storage, plan, published):  # it has also moved what we stumbled over
+            return _overtaken(storage, plan, rival)
         record_outcome(storage, plan, "failed", [str(exc)])
         renew_overview(storage)
         raise
@@ -183,10 +185,17 @@ def _with_attempts(storage: Storage, plan: Plan, published: Published | None, *,
 
 
 def _published_meanwhile(storage: Storage, plan: Plan, before: Published | None) -> Published | None:
-    """What another run has published since `before` was, if it is just what the plan would give."""
+    """What another run has published since `before` was, if it is just what the plan would give, or that with rows that
+    were set aside tried once more."""
     now = read_published(storage, plan.job, plan.date)
-    is_other = now is not None and (before is None or now.etag != before.etag)
-    return now if now is not None and is_other and now.fingerprint == plan.fingerprint else None
+    if now is None or (before and now.etag == before.etag):
+        return None
+    return now if is_current(plan, now) and now.attempts >= plan.attempts else None
+
+
+def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
+    tidy_up(storage, plan)
+    return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
 
 
 def _settled(state: str, plan: Plan, manifest: dict[str, Any], why: str) -> State[PartitionResult]:
@@ -216,14 +225,13 @@ def _ensure_model(storage: Storage, job: Job, versions: Versions, policy: str, d
         return version
     wait_for_server()
     state = train(model=ModelName(name), date=day.isoformat(), return_state=True)
-    if state.is_completed():
-        chosen = choose_version(storage, name, policy, day.isoformat())
-        if chosen is not None:
-            return chosen
-    if version is None:
+    chosen = choose_version(storage, name, policy, day.isoformat())  # if ours failed, another run's may not have
+    if chosen is None:
         raise _cause(state, f"training {name} failed")
-    get_run_logger().error(f"retraining {name} failed, {version.version} goes on: {state.message}")
-    return version
+    if not state.is_completed():
+        what = "retraining" if version else "training"
+        get_run_logger().error(f"{what} {name} failed, {chosen.version} goes on: {state.message}")
+    return chosen
 
 
 def needs_training(versions: Versions, job: Job, policy: str, day: Day) -> bool:
@@ -241,8 +249,10 @@ def _cause(state: State[Any], what: str) -> NightshiftError:
 @task(name="plan", cache_policy=NO_CACHE)
 def plan_partition(storage: Storage, job: Job, day: Day, models: list[ModelVersion], settings: Any) -> Plan:
     """Pins inputs, models and settings; reads footers only."""
-    inputs = [read_inputs(storage, table) for table in job.tables]
-    plan = plan_date(storage, job, day, inputs, [model.pin for model in models], settings)
+    pins = [model.pin for model in models]
+    plan = while_files_change(
+        lambda: plan_date(storage, job, day, [read_inputs(storage, table) for table in job.tables], pins, settings)
+    )
     if not plan.prepared:
         what = "rows" if plan.orders else f"rows of {job.table}"
         get_run_logger().info(f"{plan.num_rows:,} {what} in {plan.num_shards:,} shards")

@@ -16,6 +16,7 @@ from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from workers.registry import ModelVersion
 from workers.reports import LogLine, Watcher
+from workers.snapshot import while_files_change
 from workers.train_actor import Training
 from workers.training import challenge, plan_training
 from workers.training import train as train_on_ray
@@ -67,7 +68,9 @@ def train(
     day, changes = resolve_date(date), split_assignments(settings)
     tag_run("train", model, day.isoformat())
     families = [name.strip() for name in family.split(",")]
-    trainings = [plan_training(storage, model, name, day, changes, quick=quick, again=force) for name in families]
+    trainings = while_files_change(
+        lambda: [plan_training(storage, model, name, day, changes, quick=quick, again=force) for name in families]
+    )
     best = None
     for training in trainings:
         version = train_version(storage, training)

@@ -4,7 +4,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
 
 import pyarrow as pa
 
@@ -16,6 +15,8 @@ from workers.plan import Order, Snapshot
 AMOUNT = re.compile(r"(?P<each>\d+)|(?P<times>\d+(\.\d+)?)x|up-to-(?P<target>\d+)")
 MAX_ROWS = 100_000_000
 LabelName = tuple[int, str]
+_COUNTED: dict[tuple[str, str, str], Mapping[LabelName, int]] = {}
+"""By store, key and etag. A cache that held the stores themselves would keep open the connections of each."""
 
 
 class LabelNames:
@@ -78,9 +79,15 @@ def count_classes(storage: Storage, snapshot: Snapshot) -> dict[LabelName, int]:
     return dict(sorted(counts.items()))
 
 
-@lru_cache(maxsize=4096)
 def count_file(storage: Storage, key: str, etag: str) -> Mapping[LabelName, int]:
     """Pictures of each class in one file."""
+    place = storage.uri, key, etag
+    if place not in _COUNTED:
+        _COUNTED[place] = _count_rows(storage, key)
+    return _COUNTED[place]
+
+
+def _count_rows(storage: Storage, key: str) -> Mapping[LabelName, int]:
     counts: Counter[LabelName] = Counter()
     with open_parquet(storage, key) as file:
         for batch in iter_batches(file, columns=["label", "label_name"]):

@@ -6,8 +6,9 @@ schema, written first: whoever sees the part can rely on the quarantine file bei
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
@@ -68,6 +69,25 @@ def part_key(plan: Plan, shard: int) -> str:
 
 def quarantine_key(plan: Plan, shard: int) -> str:
     return f"{plan.prefix}quarantine-{shard:06d}.parquet"
+
+
+def removed_meanwhile(plan: Plan) -> GenerationError:
+    """What to raise where something that this run has written, or found written, is gone."""
+    return GenerationError(
+        f"what was made of {plan.job} {plan.date} was removed while the run was at work on it (by another one with "
+        "--force?); run it again"
+    )
+
+
+@contextmanager
+def told_if_removed(plan: Plan) -> Iterator[None]:
+    """Raises `removed_meanwhile` where something below the plan's prefix is not found any more."""
+    try:
+        yield
+    except ObjectNotFound as exc:
+        if plan.prefix not in str(exc):
+            raise
+        raise removed_meanwhile(plan) from exc
 
 
 def write_part(storage: Storage, plan: Plan, receipt: Receipt, rows: pa.Table, quarantined: pa.Table) -> Receipt:

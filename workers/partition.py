@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from infra.errors import ObjectNotFound
 from infra.storage import ObjectInfo, Storage
 from workers.manifest import MANIFEST, Published, is_current, read_published
 from workers.plan import Plan, partition_output_prefix, partition_work_prefix
@@ -77,8 +78,23 @@ def _published_states(storage: Storage, job: str, day: str) -> list[PartitionSta
         sizes[item.key.split("/dt=")[1].partition("/")[0]][item.key] = item.size_bytes
     days = [one for one, keys in sizes.items() if f"{partition_output_prefix(job, one)}{MANIFEST}" in keys]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        found = threads.map(lambda one: read_published(storage, job, one), days)
-    return [_published_state(published, sizes[one]) for one, published in zip(days, found, strict=True) if published]
+        found = threads.map(lambda one: _published_state_of(storage, job, one, sizes[one]), days)
+        return [state for state in found if state is not None]
+
+
+def _published_state_of(storage: Storage, job: str, day: str, sizes: dict[str, int]) -> PartitionState | None:
+    """By the sizes that were listed; listed anew where parts seem to be damaged: a run may have published since."""
+    published = read_published(storage, job, day)
+    while published:
+        state = _published_state(published, sizes)
+        if state.state == "published":
+            return state
+        before = published
+        sizes = {item.key: item.size_bytes for item in storage.list(partition_output_prefix(job, day))}
+        published = read_published(storage, job, day)
+        if published and published.etag == before.etag:
+            return _published_state(published, sizes)
+    return None
 
 
 def _published_state(published: Published, sizes: dict[str, int]) -> PartitionState:
@@ -118,10 +134,13 @@ def _work_states(storage: Storage, job: str, day: str, published: set[str]) -> l
 def _work_state(storage: Storage, folder: str, names: list[str]) -> PartitionState | None:
     if "plan.json" not in names:
         return None
-    plan = json.loads(storage.get(f"{folder}/plan.json"))
     outcome: dict[str, Any] = {"state": "unfinished", "reasons": [], "at": ""}
-    if OUTCOME in names:
-        outcome = json.loads(storage.get(f"{folder}/{OUTCOME}"))
+    try:
+        plan = json.loads(storage.get(f"{folder}/plan.json"))
+        if OUTCOME in names:
+            outcome = json.loads(storage.get(f"{folder}/{OUTCOME}"))
+    except ObjectNotFound:  # it was left long ago, and a run has removed it just now
+        return None
     return PartitionState(
         job=plan["job"],
         date=plan["date"],

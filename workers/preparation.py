@@ -5,6 +5,7 @@ import logging
 from infra.settings import Settings
 from infra.storage import Storage
 from workers.cluster import actor_needs, connect
+from workers.part import removed_meanwhile
 from workers.plan import Plan
 from workers.prepare_actor import PrepareActor
 from workers.prepared_rows import find_prepared
@@ -35,5 +36,6 @@ def prepare_rows(
         is_background=is_background,
     )
     found = find_prepared(storage, plan)
-    assert found is not None
+    if found is None:
+        raise removed_meanwhile(plan)
     return found

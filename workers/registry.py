@@ -143,8 +143,17 @@ def publish_version(storage: Storage, folder: Path, version: ModelVersion) -> No
 
 def promote(storage: Storage, name: str, version: str, reason: str) -> Champion:
     """Makes `version` the champion; raises PreconditionFailed when somebody else moved it in the same moment."""
+    return replace_champion(storage, name, version, reason, read_champion(storage, name))
+
+
+def replace_champion(
+    storage: Storage, name: str, version: str, reason: str, found: tuple[Champion, str] | None
+) -> Champion:
+    """Makes `version` the champion in place of `found`, as `read_champion` gave it; raises PreconditionFailed when
+    somebody else has moved it since."""
     find_version(storage, name, version)
-    found = read_champion(storage, name)
+    if found and found[0].version == version:
+        return found[0]
     champion = Champion(
         version=version,
         previous=found[0].version if found else None,
@@ -170,7 +179,7 @@ def roll_back(storage: Storage, name: str) -> Champion:
     found = read_champion(storage, name)
     if found is None or found[0].previous is None:
         raise InputError(f"model {name} has no earlier champion to go back to")
-    return promote(storage, name, found[0].previous, f"rolled back from {found[0].version}")
+    return replace_champion(storage, name, found[0].previous, f"rolled back from {found[0].version}", found)
 
 
 def name_version(folder: Path, family: str, day: str) -> tuple[str, str]:

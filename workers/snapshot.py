@@ -1,12 +1,19 @@
 """Snapshots of input tables: which objects are there, how many rows each row group has, and where the future begins."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TypeVar
 
+from infra.errors import ObjectNotFound
 from infra.storage import Storage
 from workers.inputs import InputFile, check_inputs, list_input_files
 from workers.plan import InputObject, Snapshot, end_of_day
 from workers.reading import event_time_column
+
+T = TypeVar("T")
+MAX_READS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,15 @@ def read_inputs(storage: Storage, table: str) -> Inputs:
 def take_snapshot(storage: Storage, table: str, day: date) -> Snapshot:
     """The snapshot of one date; raises InputError as `read_inputs` does."""
     return read_inputs(storage, table).snapshot(day)
+
+
+def while_files_change(act: Callable[[], T]) -> T:
+    """What `act` gives, which lists input files and reads them; once more where `inputs put` has removed some of them
+    in between. Raises ObjectNotFound where that goes on and on."""
+    for _ in range(MAX_READS - 1):
+        with suppress(ObjectNotFound):
+            return act()
+    return act()
 
 
 def has_rows(storage: Storage, table: str) -> bool:

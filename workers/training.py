@@ -14,12 +14,15 @@ from workers.cluster import actor_needs, connect, has_gpus
 from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.plan import Snapshot, digest
-from workers.registry import ModelVersion, find_version, list_versions, promote, read_champion
+from workers.registry import ModelVersion, find_version, list_versions, read_champion, replace_champion
 from workers.reports import LogLine, Watcher
 from workers.single_actor import run_on_one_actor
 from workers.snapshot import has_rows, take_snapshot
 from workers.train_actor import TrainActor, Training
 from workers.train_group_actor import TrainGroupActor, check_room
+
+MAX_CHALLENGES = 10
+"""Of champions that others make meanwhile."""
 
 
 def plan_training(
@@ -87,24 +90,30 @@ def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[Log
 
     Both are scored on what the challenger held out.
     """
-    found = read_champion(storage, challenger.name)
-    if found is None:
-        promote(storage, challenger.name, challenger.version, "the first version")
+    name, version = challenger.name, challenger.version
+    for _ in range(MAX_CHALLENGES):
+        found = read_champion(storage, name)
+        if found and found[0].version == version:
+            return True
+        is_better, why = _compare(challenger, find_version(storage, name, found[0].version) if found else None)
+        if not is_better:
+            on_line(LogLine(logging.INFO, f"{version} stays a challenger: {why}"))
+            return False
+        try:
+            replace_champion(storage, name, version, why, found)
+        except PreconditionFailed:
+            continue  # another one is champion by now, and is to be met
+        on_line(LogLine(logging.INFO, f"{version} is the champion: {why}"))
         return True
-    champion = find_version(storage, challenger.name, found[0].version)
-    if champion.version == challenger.version:
-        return True
+    on_line(LogLine(logging.WARNING, f"{version} was not promoted: the champion was moved again and again meanwhile"))
+    return False
+
+
+def _compare(challenger: ModelVersion, champion: ModelVersion | None) -> tuple[bool, str]:
+    """Whether the challenger is better, and by what."""
+    if champion is None:
+        return True, "the first version"
     rival = challenger.rivals.get(champion.version, champion.metrics)
     score = MODELS[challenger.name].score
     ours, theirs = score(challenger.metrics), score(rival) if rival else -math.inf
-    figures = f"{ours:.4f} against {theirs:.4f} of {champion.version}"
-    if ours <= theirs:
-        on_line(LogLine(logging.INFO, f"{challenger.version} stays a challenger: held-out score {figures}"))
-        return False
-    try:
-        promote(storage, challenger.name, challenger.version, f"held-out score {figures}")
-    except PreconditionFailed:
-        on_line(LogLine(logging.WARNING, f"{challenger.version} was not promoted: the champion was moved meanwhile"))
-        return False
-    on_line(LogLine(logging.INFO, f"{challenger.version} is the champion: held-out score {figures}"))
-    return True
+    return ours > theirs, f"held-out score {ours:.4f} against {theirs:.4f} of {champion.version}"

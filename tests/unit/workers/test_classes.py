@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from datetime import date
 from pathlib import Path
 
@@ -27,6 +29,19 @@ def test_classes_are_counted_over_all_files(storage: Storage, tmp_path: Path) ->
     files = [write_drawings(tmp_path / f"{seed}.parquet", {DOG: 3, CAT: 2}, seed=seed) for seed in range(2)]
     put_table(storage, "images", files)
     assert list(count_classes(storage, take_snapshot(storage, "images", DAY)).items()) == [(CAT, 4), (DOG, 6)]
+
+
+def test_files_are_counted_once_for_all_dates_and_no_store_is_kept_for_it(storage: Storage, tmp_path: Path) -> None:
+    put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {DOG: 3, CAT: 2})])
+    snapshot = take_snapshot(storage, "images", DAY)
+    stores = [open_storage(Settings(storage_uri=storage.uri)) for _ in range(2)]
+    assert count_classes(stores[0], snapshot) == {CAT: 2, DOG: 3}
+    storage.delete([snapshot.objects[0].key])
+    assert count_classes(stores[1], snapshot) == {CAT: 2, DOG: 3}
+    are_there = [weakref.ref(store) for store in stores]
+    stores.clear()
+    gc.collect()
+    assert [ref() for ref in are_there] == [None, None]
 
 
 @pytest.mark.parametrize(

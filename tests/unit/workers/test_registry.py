@@ -112,7 +112,22 @@ def test_rolling_back_goes_to_the_champion_before(storage: Storage, tmp_path: Pa
     with pytest.raises(InputError, match="no earlier champion"):
         roll_back(storage, "copywriter")
     promote(storage, "copywriter", newer.version, "test")
+    promote(storage, "copywriter", newer.version, "twice, by somebody who did not know")
     assert roll_back(storage, "copywriter").version == older.version
+
+
+def test_a_challenger_meets_whoever_is_champion_when_it_takes_the_place(storage: Storage, tmp_path: Path) -> None:
+    bleu = {"2026-11-01": 0.6, "2026-11-20": 0.8, "2026-11-21": 0.7, "2026-11-22": 0.9}
+    old, best, good, later = [add_version(storage, tmp_path, day, bleu=value) for day, value in bleu.items()]
+    busy = _PromotesMeanwhile(storage, best.version)
+    assert not challenge(busy, good, silent)  # type: ignore[arg-type]  # as the first one, and there is a better one
+    promote(storage, "copywriter", old.version, "test")
+    assert not challenge(busy, good, silent)  # type: ignore[arg-type]  # better than the champion it met
+    promote(storage, "copywriter", old.version, "test")
+    assert challenge(busy, later, silent)  # type: ignore[arg-type]
+    found = read_champion(storage, "copywriter")
+    assert found is not None
+    assert (found[0].version, found[0].previous) == (later.version, best.version)
 
 
 class _PromotesMeanwhile:

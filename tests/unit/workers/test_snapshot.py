@@ -5,10 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.errors import InputError
+from infra.errors import InputError, ObjectNotFound
+from infra.parquet import read_footer
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from workers.snapshot import read_inputs, take_snapshot
+from workers.snapshot import read_inputs, take_snapshot, while_files_change
 from workers.tables import ATTRIBUTES
 
 DAY = date(2026, 11, 22)
@@ -54,6 +55,22 @@ def test_the_footers_are_read_once_for_any_number_of_dates(storage: Storage) -> 
     storage.delete([key])
     assert inputs.snapshot(DAY).num_rows == 1
     assert inputs.snapshot(date(2026, 10, 1)).num_rows == 0
+
+
+def test_files_that_are_replaced_while_they_are_read_are_read_anew(storage: Storage) -> None:
+    old = put(storage, "old", PAST)
+    listed: list[str] = []
+
+    def read() -> int:
+        listed[:] = [item.key for item in storage.list("inputs/catalog/")]
+        if listed == [old]:  # what `inputs put --replace` does between our listing and our reading
+            put(storage, "new", PAST, PAST)
+            storage.delete([old])
+        return sum(read_footer(storage, key).num_rows for key in listed)
+
+    assert while_files_change(read) == 2
+    with pytest.raises(ObjectNotFound):
+        while_files_change(lambda: read_footer(storage, old))
 
 
 def test_an_empty_table_is_refused(storage: Storage) -> None:
