@@ -50,7 +50,7 @@ from workers.job import Job
 from workers.jobs import find_job
 from workers.leftovers import clean_up
 from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
-from workers.part import Receipt, told_if_removed
+from workers.part import Receipt, list_parts, told_if_removed
 from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan
 from workers.planning import plan_date
@@ -162,7 +162,10 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
 
 
 @told_if_lost("what they supersede is still there")
-def tidy_up(storage: Storage, plan: Plan) -> None:
+def tidy_up(storage: Storage, plan: Plan, *, is_overtaken: bool = False) -> None:
+    """Of a run that was overtaken also the parts that it has written since, which are newer than what is published."""
+    if is_overtaken:
+        storage.delete(item.key for item in list_parts(storage, plan.prefix).values())
     clean_up(storage, plan.job, plan.date)
 
 
@@ -194,7 +197,7 @@ def _published_meanwhile(storage: Storage, plan: Plan, before: Published | None)
 
 
 def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
-    tidy_up(storage, plan)
+    tidy_up(storage, plan, is_overtaken=True)
     return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
 
 
