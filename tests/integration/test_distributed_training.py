@@ -34,8 +34,9 @@ MODEL = "copywriter"
 DAY = date(2026, 11, 22)
 SMALL = {"width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5, "cpu_budget_s": None, "patience": 100}
 STEPS = 200
-LONG_STEPS = 1500
-"""So many that a training is still at it when its progress is heard, which is asked for once a second."""
+SOME_STEPS, LONG_STEPS = 600, 1500
+"""So many that a training is still at it when its progress is heard, which is asked for once a second; and so many more
+that it has a checkpoint then."""
 HEAD, SECOND = "ray", "second"
 SECOND_CPUS = 2
 pytestmark = pytest.mark.timeout(600)
@@ -123,16 +124,16 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
         return all(workers)
 
     run = Run(settings, storage, look)
-    version = run.finish(run.plan(max_steps=LONG_STEPS))
+    version = run.finish(run.plan(max_steps=SOME_STEPS))
     assert run.is_done
     assert all(environment.items() >= ACTOR_ENVIRONMENT.items() for environment in environments)
-    assert version.metrics["steps"] == LONG_STEPS
+    assert version.metrics["steps"] == SOME_STEPS
     assert version.metrics["bleu"] > 0.5
     assert run.warnings == []
     assert len(run.said("learns from 300 examples")) == 1
     assert not list(storage.list("work/"))
     again = Run(settings, storage)
-    assert again.finish(again.plan(max_steps=LONG_STEPS)) == version
+    assert again.finish(again.plan(max_steps=SOME_STEPS)) == version
     assert again.said("was already trained on just this")
 
 
@@ -154,7 +155,7 @@ def test_workers_are_on_the_node_with_the_labels_or_resources(
     run = Run(placed, storage, look)
     with pytest.raises(ServiceError, match=rf"num_workers={SECOND_CPUS + 1} .* has room for {SECOND_CPUS}: "):
         run.finish(run.plan(num_workers=SECOND_CPUS + 1))
-    run.finish(run.plan(seed=seed, max_steps=LONG_STEPS))
+    run.finish(run.plan(seed=seed, max_steps=SOME_STEPS))
     assert num_on == {HEAD: 0, SECOND: 2}
     assert left == [0.0 if "actor_resources" in place else 2.0]
     assert run.warnings == []
