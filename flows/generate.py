@@ -165,7 +165,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
 def tidy_up(storage: Storage, plan: Plan, *, is_overtaken: bool = False) -> None:
     """Of a run that was overtaken also the parts that it has written since, which are newer than what is published."""
     if is_overtaken:
-        storage.delete(item.key for item in list_parts(storage, plan.prefix).values())
+        storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
     clean_up(storage, plan.job, plan.date)
 
 

@@ -85,7 +85,7 @@ def _settle(
 def _tidy_up(storage: Storage, plan: Plan, receipts: list[Receipt]) -> None:
     """The rows are published, whether or not this succeeds."""
     with suppress(StorageError):
-        storage.delete(part_key(plan, receipt.shard) for receipt in receipts)  # newer than the manifest where we lost
+        storage.delete([part_key(plan, receipt.shard) for receipt in receipts])  # newer than the manifest if we lost
         clean_up(storage, plan.job, plan.date)
 
 
