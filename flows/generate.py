@@ -48,9 +48,9 @@ from infra.storage import Storage, open_storage
 from workers.generation import Progress, generate_shards
 from workers.job import Job
 from workers.jobs import find_job
-from workers.leftovers import clean_up
+from workers.leftovers import clean_up, clean_up_after
 from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
-from workers.part import Receipt, list_parts, told_if_removed
+from workers.part import Receipt, told_if_removed
 from workers.partition import next_attempt, record_outcome
 from workers.plan import Plan
 from workers.planning import plan_date
@@ -162,10 +162,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
 
 
 @told_if_lost("what they supersede is still there")
-def tidy_up(storage: Storage, plan: Plan, *, is_overtaken: bool = False) -> None:
-    """Of a run that was overtaken also the parts that it has written since, which are newer than what is published."""
-    if is_overtaken:
-        storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
+def tidy_up(storage: Storage, plan: Plan) -> None:
     clean_up(storage, plan.job, plan.date)
 
 
@@ -197,7 +194,8 @@ def _published_meanwhile(storage: Storage, plan: Plan, before: Published | None)
 
 
 def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
-    tidy_up(storage, plan, is_overtaken=True)
+    with told_if_lost("what this run has made in vain is still there"):
+        clean_up_after(storage, plan)
     return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
 
 

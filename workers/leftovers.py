@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from infra.storage import ObjectInfo, Storage
 from workers.manifest import Published, generation_of, manifest_key, read_published
 from workers.part import list_parts
-from workers.plan import partition_output_prefix, partition_work_prefix
+from workers.plan import Plan, partition_output_prefix, partition_work_prefix
 
 COPY_AGE = timedelta(hours=1)
 """Copies of a later generation than the manifest's may belong to a publisher at work until they are this old."""
@@ -29,6 +29,13 @@ def clean_up(storage: Storage, job: str, day: str, now: datetime | None = None) 
     doomed += _doomed_work(storage, job, day, published.fingerprint, manifest.modified, now)
     storage.delete(doomed)
     return len(doomed)
+
+
+def clean_up_after(storage: Storage, plan: Plan) -> None:
+    """What a run does at its end once its plan is published, by itself or by another run: its own parts go, too, which
+    are newer than what is published where another one was first."""
+    storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
+    clean_up(storage, plan.job, plan.date)
 
 
 def _doomed_copies(outputs: Iterable[ObjectInfo], published: Published, now: datetime) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.errors import GenerationError, NightshiftError, ObjectNotFound, PreconditionFailed, StorageError
 from infra.storage import Storage
-from workers.leftovers import clean_up
+from workers.leftovers import clean_up_after
 from workers.manifest import Published, absent_parts, manifest_key, output_key, part_keys, read_published
 from workers.part import Receipt, part_key
 from workers.plan import Plan
@@ -30,15 +30,15 @@ def publish(
     has published a different one: what that run knew is newer than our plan.
     """
     if _etag(read_published(storage, plan.job, plan.date)) != _etag(before):
-        return _settle(storage, plan, receipts, manifest, before, None)
+        return _settle(storage, plan, manifest, before, None)
     try:
         _copy_parts(storage, plan, receipts, manifest)
         condition: dict[str, Any] = {"if_match": before.etag} if before else {"if_absent": True}
         document = json.dumps(manifest, indent=1).encode()
         storage.put(manifest_key(plan.job, plan.date), document, content_type="application/json", **condition)
     except (GenerationError, ObjectNotFound, PreconditionFailed) as exc:  # a winner removes a loser's copies, too
-        return _settle(storage, plan, receipts, manifest, before, exc)
-    _tidy_up(storage, plan, receipts)
+        return _settle(storage, plan, manifest, before, exc)
+    _tidy_up(storage, plan)
     return True
 
 
@@ -58,17 +58,12 @@ def _copy_parts(storage: Storage, plan: Plan, receipts: list[Receipt], manifest:
 
 
 def _settle(
-    storage: Storage,
-    plan: Plan,
-    receipts: list[Receipt],
-    manifest: dict[str, Any],
-    before: Published | None,
-    exc: NightshiftError | None,
+    storage: Storage, plan: Plan, manifest: dict[str, Any], before: Published | None, exc: NightshiftError | None
 ) -> bool:
     """Somebody else swapped first, or our own swap arrived and its answer was lost."""
     now = read_published(storage, plan.job, plan.date)
     if now is not None and now.fingerprint == plan.fingerprint and now.etag != _etag(before):
-        _tidy_up(storage, plan, receipts)
+        _tidy_up(storage, plan)
         return now.manifest["run"] == manifest["run"]
     if _etag(now) == _etag(before):
         if isinstance(exc, GenerationError):
@@ -82,11 +77,10 @@ def _settle(
     ) from exc
 
 
-def _tidy_up(storage: Storage, plan: Plan, receipts: list[Receipt]) -> None:
+def _tidy_up(storage: Storage, plan: Plan) -> None:
     """The rows are published, whether or not this succeeds."""
     with suppress(StorageError):
-        storage.delete([part_key(plan, receipt.shard) for receipt in receipts])  # newer than the manifest if we lost
-        clean_up(storage, plan.job, plan.date)
+        clean_up_after(storage, plan)
 
 
 def _etag(published: Published | None) -> str | None:

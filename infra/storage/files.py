@@ -63,9 +63,8 @@ class FileStorage(Storage):
         content_type: str = OCTET_STREAM,
     ) -> str:
         del content_type
-        with self._plain_errors():
-            source = path.open("rb")
-        return self._put_stream(key, source, if_absent, if_match, metadata or {})
+        with self._plain_errors(), path.open("rb") as source:
+            return self._put_stream(key, source, if_absent, if_match, metadata or {})
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         with self._plain_errors(key), self._path(key).open("rb") as file:
@@ -75,19 +74,19 @@ class FileStorage(Storage):
         try:
             with self._plain_errors(key):
                 status = self._path(key).stat()
+                metadata = self._read_metadata(key, _etag(status))
         except ObjectNotFound:
             return None
-        return _info(key, status, self._read_metadata(key, _etag(status))) if S_ISREG(status.st_mode) else None
+        return _info(key, status, metadata) if S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._plain_errors():
             yield from sorted(self._walk(prefix), key=lambda info: info.key)
 
     def copy(self, source: str, target: str) -> None:
-        with self._plain_errors(source):
-            stream = self._path(source).open("rb")
-        metadata = self._read_metadata(source, _etag(os.fstat(stream.fileno())))
-        self._put_stream(target, stream, if_absent=False, if_match=None, metadata=metadata)
+        with self._plain_errors(source), self._path(source).open("rb") as stream:
+            metadata = self._read_metadata(source, _etag(os.fstat(stream.fileno())))
+            self._put_stream(target, stream, if_absent=False, if_match=None, metadata=metadata)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -115,9 +114,8 @@ class FileStorage(Storage):
     def _put_stream(
         self, key: str, source: BinaryIO, if_absent: bool, if_match: str | None, metadata: Mapping[str, str]
     ) -> str:
-        """Writes what `source` still holds, and closes it."""
         target = self._path(key)
-        with source, self._plain_errors(), _new_file(target) as file:
+        with self._plain_errors(), _new_file(target) as file:
             shutil.copyfileobj(source, file)
             return self._commit(file, target, key, if_absent, if_match, metadata)
 
