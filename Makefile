@@ -17,7 +17,7 @@ test: .venv/.stamp ## every test, in two processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/.stamp ## kills everything, a hundred times, and compares. CHAOS="--kills 20 --seed 7" for others
-	@$(BIN)/python -m tests.integration.chaos $(CHAOS)
+	@$(BIN)/python -m tests.support.chaos $(CHAOS)
 
 check: .venv/.stamp ## lint, format, types, layers
 	@$(BIN)/ruff check $(CODE)

@@ -14,16 +14,16 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.dates import DateStatus, Mode, Order, examine_dates, parse_range, table_rows, totals
-from flows.interruption import interrupting_threads
 from flows.nightly import RunOutcome, run_partition, summarise
-from flows.overview import renew_overview
 from flows.parameters import ActorCount, JobName, PolicyText, SettingsText, job_settings, titled
-from flows.progress import Stage
-from flows.server import ending_with_server, show_in_ui, tag_run
+from flows.run_page.overview import renew_overview
+from flows.run_page.progress import Stage
+from flows.server.health import ending_with_server, show_in_ui, tag_run
+from flows.server.interruption import interrupting_threads
 from infra.settings import load_settings
 from infra.storage import open_storage
-from workers.cluster import connect, pool_size
-from workers.idle_actors import IDLE_ACTORS
+from workers.actors.cluster import connect, pool_size
+from workers.actors.idle_actors import IDLE_ACTORS
 from workers.job import JobSettings
 from workers.jobs import find_job
 

@@ -9,8 +9,8 @@ from prefect.runtime import flow_run
 from flows.parameters import ModelName, titled
 from infra.settings import load_settings
 from infra.storage import open_storage
-from workers.registry import Champion, roll_back
-from workers.registry import promote as promote_version
+from workers.registry.versions import Champion, roll_back
+from workers.registry.versions import promote as promote_version
 
 
 def _name() -> str:

@@ -8,17 +8,17 @@ from datetime import timedelta
 from statistics import median
 from typing import Any, Literal
 
-from flows.generate import needs_training
 from infra.errors import InputError
 from infra.storage import Storage
+from workers.inputs.snapshot import Inputs, read_inputs
 from workers.job import Job
-from workers.manifest import Published, is_current, snapshots
-from workers.partition import PartitionState, list_partitions
-from workers.plan import ModelPin, Plan, digest, parse_date
-from workers.planning import plan_date
-from workers.prepared_rows import find_prepared
-from workers.registry import Versions, policies, read_versions
-from workers.snapshot import Inputs, read_inputs
+from workers.partitions.manifest import Published, is_current, snapshots
+from workers.partitions.states import PartitionState, list_partitions
+from workers.pins import ModelPin, digest, parse_date
+from workers.plans.plan import Plan
+from workers.plans.planning import plan_date
+from workers.plans.prepared_rows import find_prepared
+from workers.registry.versions import Versions, needs_training, policies, read_versions
 
 Mode = Literal["missing", "failed", "stale", "all"]
 Order = Literal["oldest", "newest"]

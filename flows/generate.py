@@ -15,8 +15,6 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.exclusive import publishing_alone
-from flows.overview import renew_overview
 from flows.parameters import (
     ActorCount,
     DateText,
@@ -29,10 +27,12 @@ from flows.parameters import (
     run_name,
     titled,
 )
-from flows.progress import Stage
-from flows.report import tell_held, tell_published, told_if_lost
-from flows.server import ending_with_server, tag_run, wait_for_server
-from flows.traces import show_traces
+from flows.run_page.overview import renew_overview
+from flows.run_page.progress import Stage
+from flows.run_page.report import tell_held, tell_published, told_if_lost
+from flows.run_page.traces import show_traces
+from flows.server.exclusive import publishing_alone
+from flows.server.health import ending_with_server, tag_run, wait_for_server
 from flows.train import train
 from infra.errors import (
     GenerationError,
@@ -45,21 +45,22 @@ from infra.errors import (
 )
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
-from workers.generation import Progress, generate_shards
+from workers.actors.messages import Watcher
+from workers.generation.generate import Progress, generate_shards
+from workers.generation.preparation import prepare_rows
+from workers.inputs.snapshot import read_inputs, while_files_change
 from workers.job import Job
 from workers.jobs import find_job
-from workers.leftovers import clean_up, clean_up_after
-from workers.manifest import Published, is_current, is_whole, make_manifest, read_published
-from workers.part import Receipt, told_if_removed
-from workers.partition import next_attempt, record_outcome
-from workers.plan import Plan
-from workers.planning import plan_date
-from workers.preparation import prepare_rows
-from workers.publish import publish
-from workers.quality import find_breaches, measure_quality
-from workers.registry import ModelVersion, Versions, choose_version, policies, read_versions
-from workers.reports import Watcher
-from workers.snapshot import read_inputs, while_files_change
+from workers.partitions.leftovers import clean_up, clean_up_after
+from workers.partitions.manifest import Published, is_current, is_whole, make_manifest, read_published
+from workers.partitions.parts import Receipt, told_if_removed
+from workers.partitions.publish import publish
+from workers.partitions.quality import measure_quality
+from workers.partitions.states import next_attempt, record_outcome
+from workers.plans.plan import Plan
+from workers.plans.planning import plan_date
+from workers.quality.gates import find_breaches
+from workers.registry.versions import ModelVersion, Versions, choose_version, needs_training, policies, read_versions
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
@@ -233,13 +234,6 @@ def _ensure_model(storage: Storage, job: Job, versions: Versions, policy: str, d
         what = "retraining" if version else "training"
         get_run_logger().error(f"{what} {name} failed, {chosen.version} goes on: {state.message}")
     return chosen
-
-
-def needs_training(versions: Versions, job: Job, policy: str, day: Day) -> bool:
-    """Whether a run for `day` would train before it generates."""
-    if policy != "champion" or not versions.champion:
-        return versions.choose(policy, day.isoformat()) is None
-    return Day.fromisoformat(versions.all[-1].through) < day - timedelta(days=job.retrain_after_days)
 
 
 def _cause(state: State[Any], what: str) -> NightshiftError:

@@ -12,16 +12,16 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.generate import generate
-from flows.overview import renew_overview
 from flows.parameters import DateText, JobName, resolve_date, run_name
-from flows.server import ending_with_server, show_in_ui, tag_run, wait_for_server
+from flows.run_page.overview import renew_overview
+from flows.server.health import ending_with_server, show_in_ui, tag_run, wait_for_server
 from infra.errors import NightshiftError, ServiceError
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
-from workers.idle_actors import IDLE_ACTORS
+from workers.actors.idle_actors import IDLE_ACTORS
+from workers.inputs.snapshot import has_rows
 from workers.job import Job
 from workers.jobs import JOBS
-from workers.snapshot import has_rows
 
 Outcome = Literal["published", "unchanged", "held", "failed", "skipped"]
 

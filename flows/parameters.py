@@ -12,7 +12,7 @@ from workers.job import Job, JobSettings
 from workers.jobs import JOBS
 from workers.models import MODELS
 from workers.overrides import parse_assignments
-from workers.plan import parse_date
+from workers.pins import parse_date
 
 JobName = StrEnum("JobName", {name: name for name in JOBS})  # type: ignore[misc]  # the jobs are only known here
 ModelName = StrEnum("ModelName", {name: name for name in MODELS})  # type: ignore[misc]

@@ -9,17 +9,17 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.parameters import DateText, ModelName, SettingsText, resolve_date, run_name, split_assignments, titled
-from flows.progress import Stage
-from flows.server import ending_with_server, show_in_ui, tag_run
-from flows.traces import show_traces
+from flows.run_page.progress import Stage
+from flows.run_page.traces import show_traces
+from flows.server.health import ending_with_server, show_in_ui, tag_run
 from infra.settings import load_settings
 from infra.storage import Storage, open_storage
-from workers.registry import ModelVersion
-from workers.reports import LogLine, Watcher
-from workers.snapshot import while_files_change
-from workers.train_actor import Training
-from workers.training import challenge, plan_training
-from workers.training import train as train_on_ray
+from workers.actors.messages import LogLine, Watcher
+from workers.inputs.snapshot import while_files_change
+from workers.registry.versions import ModelVersion
+from workers.training.train import challenge, plan_training
+from workers.training.train import train as train_on_ray
+from workers.training.train_actor import Training
 
 
 @task(name="train", cache_policy=NO_CACHE)

@@ -5,14 +5,17 @@ A job is one file in `workers/jobs/` and one line in its `JOBS`. Knows nothing a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from infra.storage import Storage
 from workers.overrides import override
-from workers.plan import Order, Plan, Snapshot
-from workers.quality import Gate, Meter
+from workers.pins import Order, Snapshot
+from workers.quality.gates import Gate, Meter
+
+if TYPE_CHECKING:
+    from workers.plans.plan import Plan
 
 OUTPUT_COLUMNS = (
     pa.field("row_seed", pa.int64(), nullable=False),
@@ -78,7 +81,7 @@ class Preparation:
     """A key of `workers.models.MODELS`."""
     schema: pa.Schema
     """Of the prepared rows; the job's `columns` are among them."""
-    start: Callable[[Callable[[], Storage], Plan, Any, Any, Callable[[float, str], None]], Preparer]
+    start: Callable[[Callable[[], Storage], "Plan", Any, Any, Callable[[float, str], None]], Preparer]
     """(opens the store, plan, model, settings, who hears which share is done and of what) → what computes them."""
 
 

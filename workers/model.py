@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from aigc_models.loop_settings import TrainingProgress
+from aigc_models.training.settings import TrainingProgress
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.overrides import override
-from workers.plan import Snapshot
+from workers.pins import Snapshot
 
 Metrics = dict[str, float]
 

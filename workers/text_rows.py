@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aigc_models.acts import TextRequest
-from aigc_models.sampling import Sampling
+from aigc_models.text.language.acts import TextRequest
+from aigc_models.text.sampling import Sampling
 from workers.job import JobSettings
 
 if TYPE_CHECKING:
-    from aigc_models.text import GeneratedText
+    from aigc_models.text.model import GeneratedText
 
 TEXT_OUTPUT = (
     pa.field("text", pa.string(), nullable=False),

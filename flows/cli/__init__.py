@@ -31,8 +31,8 @@ def main() -> None:
 
 def end(status: str | int | None) -> None:
     """Ends the process; at once if it ran a flow whose server has stayed away."""
-    if "flows.server" in sys.modules:
-        from flows.server import leave_if_away
+    if "flows.server.health" in sys.modules:
+        from flows.server.health import leave_if_away
 
         leave_if_away(status if isinstance(status, int) else int(bool(status)))
     sys.exit(status)

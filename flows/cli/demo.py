@@ -85,7 +85,7 @@ def new_files(files: list[Path]) -> list[Path]:
     Raises InputError if the store holds inputs other than just these: made-up rows must not get among real ones.
     """
     from infra.storage import open_storage
-    from workers.inputs import input_key, list_input_files
+    from workers.inputs.store import input_key, list_input_files
 
     storage = open_storage(load_settings())
     present = {file: [item.key for item in list_input_files(storage, file.stem)] for file in files}

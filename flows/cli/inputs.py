@@ -7,7 +7,7 @@ import typer
 
 from flows.cli.terminal import JsonOption, console, print_json, print_table
 from infra.settings import load_settings
-from workers.tables import INPUT_TABLES
+from workers.inputs.tables import INPUT_TABLES
 
 if TYPE_CHECKING:
     from infra.storage import Storage
@@ -33,7 +33,7 @@ def put(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from infra.storage import open_storage
-    from workers.inputs import put_table
+    from workers.inputs.store import put_table
 
     storage = open_storage(load_settings())
     columns = (
@@ -73,7 +73,7 @@ def sample(
 
     Example: `nightshift inputs sample shop --products 1000000 --examples 0`
     """
-    from workers.plan import parse_date
+    from workers.pins import parse_date
     from workers.samples import write_samples
 
     files = write_samples(
@@ -106,7 +106,7 @@ def list_tables(json: JsonOption = False) -> None:
 
 def describe(storage: "Storage", table: str) -> dict[str, Any]:
     """Files, rows and bytes of a table; raises InputError where a file does not fit it."""
-    from workers.inputs import check_inputs, list_input_files
+    from workers.inputs.store import check_inputs, list_input_files
 
     files = check_inputs(storage, table) if list_input_files(storage, table) else []
     return {

@@ -17,7 +17,7 @@ from infra.settings import load_settings
 
 if TYPE_CHECKING:
     from infra.storage import Storage
-    from workers.registry import ModelVersion
+    from workers.registry.versions import ModelVersion
 
 
 def models(
@@ -42,7 +42,7 @@ def models(
     from infra.storage import open_storage
     from workers.jobs import models_of
     from workers.models import MODELS
-    from workers.registry import list_versions, promote, read_champion, roll_back
+    from workers.registry.versions import list_versions, promote, read_champion, roll_back
 
     storage = open_storage(load_settings())
     names = models_of(job) if job else tuple(MODELS)
@@ -74,7 +74,7 @@ def models(
 
 def find_any(storage: "Storage", names: Sequence[str], version: str) -> "ModelVersion":
     """The version of that name of one of several models; raises InputError that lists those of the last one."""
-    from workers.registry import find_version, list_versions
+    from workers.registry.versions import find_version, list_versions
 
     found = (each for name in names for each in list_versions(storage, name) if each.version == version)
     return next(found, None) or find_version(storage, names[-1], version)
@@ -105,8 +105,8 @@ def export(
     """
     from infra.storage import open_storage
     from workers.jobs import find_job
-    from workers.outputs import export_partition
-    from workers.plan import parse_date
+    from workers.partitions.outputs import export_partition
+    from workers.pins import parse_date
 
     storage = open_storage(load_settings())
     folder = export_partition(storage, find_job(job).name, parse_date(date).isoformat(), to)

@@ -10,12 +10,12 @@ from typing import Any
 from rich.text import Text
 
 from flows.cli.terminal import console, print_table, readable_count, sparkline
-from flows.summary import describe_row, figures, how_to_publish
+from flows.run_page.summary import describe_row, figures, how_to_publish
 from infra.settings import load_settings
 from infra.storage import Storage
-from workers.manifest import snapshots
-from workers.outputs import sample_rows
-from workers.partition import PartitionState
+from workers.partitions.manifest import snapshots
+from workers.partitions.outputs import sample_rows
+from workers.partitions.states import PartitionState
 from workers.report import SIGNS, SUMS, calendar_days, make_day, reasons_set_aside, report_key, sum_up, trend_figures
 
 STYLES = {"published": "blue", "held": "yellow", "failed": "red", "damaged": "red", "unfinished": "cyan"}

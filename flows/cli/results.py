@@ -21,7 +21,7 @@ def require_server() -> None:
     """Also sets up Prefect's log on this terminal, where an error is told once, in words, without its traceback."""
     from prefect.logging.configuration import setup_logging
 
-    from flows.server import require_server as require
+    from flows.server.health import require_server as require
 
     require()
     setup_logging()
@@ -73,7 +73,7 @@ def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
     import httpx
 
     from infra.storage import open_storage
-    from workers.partition import list_partitions
+    from workers.partitions.states import list_partitions
 
     try:
         yield
@@ -89,6 +89,6 @@ def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
 
 
 def tell_page(state: "State[Any]") -> None:
-    from flows.server import run_page
+    from flows.server.health import run_page
 
     console.print(f"Prefect run: {run_page(str(state.state_details.flow_run_id))}", markup=False, soft_wrap=True)

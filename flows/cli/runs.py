@@ -57,7 +57,7 @@ def train(
     from flows.train import train as train_flow
     from workers.jobs import models_of
     from workers.models import MODELS
-    from workers.plan import parse_date
+    from workers.pins import parse_date
 
     names = models_of(what)
     if len(names) > 1:
@@ -111,7 +111,7 @@ def run(
     from flows.generate import generate as generate_flow
     from flows.parameters import JobName
     from workers.jobs import find_job
-    from workers.plan import parse_date
+    from workers.pins import parse_date
 
     find_job(job)
     if force and retry_quarantined:
@@ -142,7 +142,7 @@ def nightly(date: DateOption = "") -> None:
     Example: `nightshift nightly --date 2026-11-22`
     """
     from flows.nightly import nightly as nightly_flow
-    from workers.plan import parse_date
+    from workers.pins import parse_date
 
     require_server()
     with server_may_stay_away():

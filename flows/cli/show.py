@@ -26,8 +26,8 @@ def show(
     from flows.cli import partitions
     from infra.storage import open_storage
     from workers.jobs import JOBS, find_job
-    from workers.partition import list_partitions
-    from workers.plan import parse_date
+    from workers.partitions.states import list_partitions
+    from workers.pins import parse_date
 
     storage = open_storage(load_settings())
     jobs = [find_job(job).name] if job else list(JOBS)

@@ -10,10 +10,10 @@ from infra.errors import GenerationError
 from infra.settings import load_settings, prefect_api_url
 
 if TYPE_CHECKING:
-    from flows.at_work import AtWork, RunAtWork
+    from flows.server.at_work import AtWork, RunAtWork
     from infra.local import StackStatus
     from infra.storage import Storage
-    from workers.partition import PartitionState
+    from workers.partitions.states import PartitionState
 
 
 def say(text: str) -> None:
@@ -26,7 +26,7 @@ def up() -> None:
     Data lie below `.nightshift/`. S3 and Prefect listen on this machine only; Ray, which listens on all its addresses,
     wants its token. Safe to call twice.
     """
-    from flows.deployments import register
+    from flows.server.deployments import register
     from infra.local import up as start_stack
 
     settings = load_settings()
@@ -48,8 +48,8 @@ def status(json: JsonOption = False) -> None:
     Exit status 1 if any of the local stack does not run. Where everything runs elsewhere (PREFECT_API_URL is set, and
     there is no stack here), it tells of runs and partitions only.
     """
-    from flows.at_work import look_at_work
     from flows.cli.partitions import list_states
+    from flows.server.at_work import look_at_work
     from infra.local import status as stack_status
     from infra.storage import open_storage
 
@@ -78,7 +78,7 @@ def status(json: JsonOption = False) -> None:
 def newest_states(storage: "Storage") -> "list[PartitionState]":
     """Of each job the newest partition of the last week."""
     from workers.jobs import JOBS
-    from workers.partition import list_partitions
+    from workers.partitions.states import list_partitions
 
     today = datetime.now(UTC).date()
     days = [(today - timedelta(days=number)).isoformat() for number in range(8)]

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from workers.cluster import ACTOR_ENVIRONMENT
+from workers.actors.cluster import ACTOR_ENVIRONMENT
 
 
 def enter_actor_environment() -> None:

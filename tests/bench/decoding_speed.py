@@ -21,17 +21,17 @@ from rich.table import Table
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from aigc_models.corpus import build_corpus
-from aigc_models.decoding import Candidate, decode
-from aigc_models.gpt import GPT, GPTConfig
-from aigc_models.loop import TrainingLoop
-from aigc_models.sampling import Sampling
-from aigc_models.text import BATCH_SEQUENCES, left_padded
-from aigc_models.tokenizer import TextTokenizer
-from aigc_models.training import build_tokenizer, default_settings, text_task
+from aigc_models.text.corpus import build_corpus
+from aigc_models.text.decoding import Candidate, decode
+from aigc_models.text.model import BATCH_SEQUENCES, left_padded
+from aigc_models.text.networks.gpt import GPT, GPTConfig
+from aigc_models.text.sampling import Sampling
+from aigc_models.text.tokenizer import TextTokenizer
+from aigc_models.text.training import build_tokenizer, default_settings, text_task
+from aigc_models.training.loop import TrainingLoop
 from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.text_quality_table import read_examples, sample_tables
-from tests.unit.aigc_models.test_gpt import llama_like
+from tests.unit.aigc_models.text.networks.test_gpt import llama_like
 
 NUM_CANDIDATES = 8
 TEMPERATURE = 0.5

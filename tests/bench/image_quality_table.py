@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from aigc_models.image_classifier import Classifier, train_classifier
-from aigc_models.image_data import LabelledImages
-from aigc_models.image_metrics import augmentation_gain, image_metrics, near_copy_share
-from aigc_models.image_settings import FAMILIES
-from aigc_models.image_tasks import grid
-from aigc_models.image_training import default_image_settings, train_image_model
-from aigc_models.images import ImageModel
-from aigc_models.loop_settings import TrainingProgress
+from aigc_models.images.classifier import Classifier, train_classifier
+from aigc_models.images.data import LabelledImages
+from aigc_models.images.metrics import augmentation_gain, image_metrics, near_copy_share
+from aigc_models.images.model import ImageModel
+from aigc_models.images.settings import FAMILIES
+from aigc_models.images.tasks import grid
+from aigc_models.images.training import default_image_settings, train_image_model
 from aigc_models.seeds import derive_seed
+from aigc_models.training.settings import TrainingProgress
 
 SHAPES = ("circle", "square", "triangle", "cross")
 SHOWN_PER_CLASS = 12

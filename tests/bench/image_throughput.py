@@ -22,27 +22,27 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from aigc_models.checked_images import CheckedImageModel
-from aigc_models.flow import LatentFlow
-from aigc_models.image_data import to_pixels
-from aigc_models.images import BATCH_IMAGES
+from aigc_models.images.checked import CheckedImageModel
+from aigc_models.images.data import to_pixels
+from aigc_models.images.model import BATCH_IMAGES
+from aigc_models.images.networks.flow import LatentFlow
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.trained_version import publish_folder, train_folder
-from tests.integration.ray_cluster import Cluster, running_cluster
-from workers.generation import generate_shards
-from workers.inputs import put_table
+from tests.support.ray_cluster import Cluster, running_cluster
+from workers.generation.generate import generate_shards
+from workers.inputs.pictures import encode_png
+from workers.inputs.snapshot import take_snapshot
+from workers.inputs.store import put_table
 from workers.jobs import JOBS
-from workers.manifest import make_manifest
 from workers.models import MODELS
-from workers.pictures import encode_png
-from workers.plan import make_plan
-from workers.publish import publish
-from workers.quality import measure_quality
-from workers.registry import ModelVersion
+from workers.partitions.manifest import make_manifest
+from workers.partitions.publish import publish
+from workers.partitions.quality import measure_quality
+from workers.plans.planning import make_plan
+from workers.registry.versions import ModelVersion
 from workers.samples import write_samples
-from workers.snapshot import take_snapshot
 
 DAY = date(2026, 11, 22)
 JOB = JOBS["product_images"]

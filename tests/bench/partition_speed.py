@@ -35,26 +35,27 @@ from rich.table import Table
 from infra.local import supervised
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from tests import ports
 from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.trained_version import publish_folder, train_folder
 from tests.integration.conftest import ACCESS_KEY, SECRET_KEY, seaweedfs_below
-from tests.integration.ray_cluster import Cluster, running_cluster
-from tests.reader import filesystem_of
-from workers.generation import Progress, generate_shards
-from workers.idle_actors import IDLE_ACTORS
-from workers.inputs import put_table
+from tests.support import ports
+from tests.support.ray_cluster import Cluster, running_cluster
+from tests.support.reader import filesystem_of
+from workers.actors.idle_actors import IDLE_ACTORS
+from workers.generation.generate import Progress, generate_shards
+from workers.generation.rows import RowGenerator, ShardRows
+from workers.inputs.snapshot import take_snapshot
+from workers.inputs.store import put_table
 from workers.jobs import JOBS
-from workers.manifest import make_manifest
 from workers.models import MODELS
-from workers.part import Receipt, part_key
-from workers.plan import Plan, make_plan
-from workers.publish import publish
-from workers.quality import measure_quality
-from workers.registry import ModelVersion
-from workers.rows import RowGenerator, ShardRows
+from workers.partitions.manifest import make_manifest
+from workers.partitions.parts import Receipt, part_key
+from workers.partitions.publish import publish
+from workers.partitions.quality import measure_quality
+from workers.plans.plan import Plan
+from workers.plans.planning import make_plan
+from workers.registry.versions import ModelVersion
 from workers.samples import write_samples
-from workers.snapshot import take_snapshot
 
 DAY = date(2026, 11, 22)
 JOB = JOBS["product_descriptions"]

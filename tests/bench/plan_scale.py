@@ -23,11 +23,12 @@ from rich.table import Table
 
 from infra.settings import Settings
 from infra.storage import open_storage
+from workers.inputs.snapshot import take_snapshot
+from workers.inputs.tables import ATTRIBUTES
 from workers.jobs import JOBS
-from workers.part import list_parts
-from workers.plan import ModelPin, make_plan
-from workers.snapshot import take_snapshot
-from workers.tables import ATTRIBUTES
+from workers.partitions.parts import list_parts
+from workers.pins import ModelPin
+from workers.plans.planning import make_plan
 
 ROWS_PER_OBJECT = 1_000_000
 ROWS_PER_GROUP = 65_536

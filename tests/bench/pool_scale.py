@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.progress import track
 
 from infra.settings import Settings
-from tests.integration.ray_cluster import running_cluster
-from tests.unit.workers.test_plan import plan_of
-from workers import pool
-from workers.cluster import ORDINARY
-from workers.part import Receipt
-from workers.plan import Plan
-from workers.reports import Report, Watcher
+from tests.support.ray_cluster import running_cluster
+from tests.unit.workers.plans.test_plan import plan_of
+from workers.actors.cluster import ORDINARY
+from workers.actors.messages import Report, Watcher
+from workers.generation import pool
+from workers.partitions.parts import Receipt
+from workers.plans.plan import Plan
 
 MIB = 1 << 20
 LOOK_EVERY = 10_000

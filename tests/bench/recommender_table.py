@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from aigc_models.item_data import MIN_ITEMS
-from aigc_models.rank_metrics import hit_rate, ndcg
-from aigc_models.recommender import Recommender
-from aigc_models.recommender_settings import FAMILIES
-from aigc_models.recommender_training import TOP, TrainingProgress, default_recommender_settings, train_recommender
+from aigc_models.recommenders.data import MIN_ITEMS
+from aigc_models.recommenders.metrics import hit_rate, ndcg
+from aigc_models.recommenders.model import Recommender
+from aigc_models.recommenders.settings import FAMILIES
+from aigc_models.recommenders.training import TOP, TrainingProgress, default_recommender_settings, train_recommender
 from workers.samples import write_samples
 
 History = list[str]

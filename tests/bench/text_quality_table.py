@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from aigc_models.acts import TextExample, TextRequest
 from aigc_models.seeds import derive_seed
-from aigc_models.text import Sampling, TextModel
-from aigc_models.training import TrainingProgress, default_settings, train_text_model
+from aigc_models.text.language.acts import TextExample, TextRequest
+from aigc_models.text.model import Sampling, TextModel
+from aigc_models.text.training import TrainingProgress, default_settings, train_text_model
 from workers.samples import write_samples
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from aigc_models.checkpoint import METRICS
 from infra.storage import Storage
+from workers.inputs.snapshot import take_snapshot
 from workers.model import ModelDeclaration
-from workers.registry import ModelVersion, name_version, publish_version
-from workers.snapshot import take_snapshot
+from workers.registry.versions import ModelVersion, name_version, publish_version
 
 
 def train_folder(

@@ -20,22 +20,22 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from aigc_models.corpus import build_corpus
 from aigc_models.device import resolve_device
-from aigc_models.image_data import LabelledImages
-from aigc_models.image_families import build_image_network
-from aigc_models.image_settings import default_image_settings
-from aigc_models.image_tasks import generator_task
-from aigc_models.image_training import build_image_corpus, what_is_trained
-from aigc_models.item_data import HeldOut, Items, as_sequences
-from aigc_models.item_knn import ItemKNN
-from aigc_models.item_networks import build_item_network
-from aigc_models.loop import LoopSettings, Task, TrainingLoop
-from aigc_models.recommender import Recommender
-from aigc_models.recommender_settings import default_recommender_settings
-from aigc_models.recommender_training import recommender_task
-from aigc_models.text_settings import default_settings
-from aigc_models.training import build_text_network, build_tokenizer, text_task
+from aigc_models.images.data import LabelledImages
+from aigc_models.images.families import build_image_network
+from aigc_models.images.settings import default_image_settings
+from aigc_models.images.tasks import generator_task
+from aigc_models.images.training import build_image_corpus, what_is_trained
+from aigc_models.recommenders.data import HeldOut, Items, as_sequences
+from aigc_models.recommenders.knn import ItemKNN
+from aigc_models.recommenders.model import Recommender
+from aigc_models.recommenders.networks import build_item_network
+from aigc_models.recommenders.settings import default_recommender_settings
+from aigc_models.recommenders.training import recommender_task
+from aigc_models.text.corpus import build_corpus
+from aigc_models.text.settings import default_settings
+from aigc_models.text.training import build_text_network, build_tokenizer, text_task
+from aigc_models.training.loop import LoopSettings, Task, TrainingLoop
 from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.text_quality_table import read_examples, sample_tables
 

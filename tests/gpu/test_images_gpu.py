@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from aigc_models.checked_images import CheckedImageModel, train_checked_image_model
-from aigc_models.image_checks import Checks
-from aigc_models.image_data import LabelledImages
-from aigc_models.image_settings import FAMILIES, default_image_settings
+from aigc_models.images.checked import CheckedImageModel, train_checked_image_model
+from aigc_models.images.checks import Checks
+from aigc_models.images.data import LabelledImages
+from aigc_models.images.settings import FAMILIES, default_image_settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from aigc_models.recommender import Recommender
-from aigc_models.recommender_settings import FAMILIES
-from aigc_models.recommender_training import default_recommender_settings, train_recommender
-from tests.unit.aigc_models.test_recommender import HISTORIES, TINY
+from aigc_models.recommenders.model import Recommender
+from aigc_models.recommenders.settings import FAMILIES
+from aigc_models.recommenders.training import default_recommender_settings, train_recommender
+from tests.unit.aigc_models.recommenders.test_model import HISTORIES, TINY
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

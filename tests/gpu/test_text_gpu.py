@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from aigc_models.corpus import build_corpus
-from aigc_models.loop import build_step
-from aigc_models.row_attention import mixed, scores
-from aigc_models.text import Sampling, TextModel, TextRequest
-from aigc_models.training import TrainingSettings, build_text_network, build_tokenizer, text_task, train_text_model
+from aigc_models.text.corpus import build_corpus
+from aigc_models.text.model import Sampling, TextModel, TextRequest
+from aigc_models.text.networks.row_attention import mixed, scores
+from aigc_models.text.training import TrainingSettings, build_text_network, build_tokenizer, text_task, train_text_model
+from aigc_models.training.loop import build_step
 from tests.unit.workers.kettle_texts import examples
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

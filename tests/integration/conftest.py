@@ -16,8 +16,8 @@ from infra.local.ports import LOOPBACK, PortBook, is_open
 from infra.local.seaweedfs import BUCKET, PORTS, endpoint_url, seaweedfs_spec
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
-from tests import ports
-from tests.integration.night import Night, running_night
+from tests.support import ports
+from tests.support.night import Night, running_night
 
 if TYPE_CHECKING:
     import playwright.sync_api

@@ -8,7 +8,14 @@ import pytest
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 COMPUTES = {"torch", "matplotlib", "sacrebleu", "pandas", "duckdb"}
-DRIVER = ("flows.generate", "flows.nightly", "flows.backfill", "flows.train", "flows.deployments", "workers.pool")
+DRIVER = (
+    "flows.generate",
+    "flows.nightly",
+    "flows.backfill",
+    "flows.train",
+    "flows.server.deployments",
+    "workers.generation.pool",
+)
 
 
 @pytest.mark.parametrize(

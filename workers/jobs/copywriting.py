@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from workers.job import Job
-from workers.text_quality import TEXT_GATES, TextMeter
+from workers.quality.texts import TEXT_GATES, TextMeter
 from workers.text_rows import TEXT_OUTPUT, TextSettings, text_columns, text_requests
 
 if TYPE_CHECKING:
-    from aigc_models.text import TextModel
+    from aigc_models.text.model import TextModel
 
 
 def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings) -> pa.Table:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from aigc_models.composition import Composition, compose
+from aigc_models.text.composition import Composition, compose
 from workers.job import Job
-from workers.text_quality import TEXT_GATES, TextMeter
+from workers.quality.texts import TEXT_GATES, TextMeter
 from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
 
 if TYPE_CHECKING:
-    from aigc_models.text import TextModel
+    from aigc_models.text.model import TextModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

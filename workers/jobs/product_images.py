@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from aigc_models.image_checks import Checks
+from aigc_models.images.checks import Checks
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.classes import check_amount, orders
-from workers.image_quality import IMAGE_GATES, ImageMeter
+from workers.inputs.classes import check_amount, orders
+from workers.inputs.pictures import encode_png
+from workers.inputs.tables import HUGGING_FACE_IMAGE, IMAGE
 from workers.job import Job, JobSettings
-from workers.pictures import encode_png
-from workers.plan import Order, Snapshot
-from workers.tables import HUGGING_FACE_IMAGE, IMAGE
+from workers.pins import Order, Snapshot
+from workers.quality.images import IMAGE_GATES, ImageMeter
 
 if TYPE_CHECKING:
-    from aigc_models.checked_images import CheckedImageModel, CheckedImages
+    from aigc_models.images.checked import CheckedImageModel, CheckedImages
 
 DIGITS = 5
 """After the point, of errors and ratios: their last bits depend on how many pictures were judged at once."""

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from aigc_models.acts import TextRequest
-from aigc_models.composition import Composition, compose
-from aigc_models.fact_choice import choose_facts
 from aigc_models.seeds import derive_seed
+from aigc_models.text.composition import Composition, compose
+from aigc_models.text.fact_choice import choose_facts
+from aigc_models.text.language.acts import TextRequest
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.job import Job, Preparation, Preparer
-from workers.plan import Plan
-from workers.quality import Gate, Quality
-from workers.ranked_rows import RANKED
-from workers.text_quality import TextMeter
+from workers.plans.plan import Plan
+from workers.quality.gates import Gate, Quality
+from workers.quality.texts import TextMeter
+from workers.recommendations.ranked_rows import RANKED
 from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
 
 if TYPE_CHECKING:
-    from aigc_models.text import TextModel
+    from aigc_models.text.model import TextModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def generate(
 def rank(
     open_store: Callable[[], Storage], plan: Plan, model: Any, settings: Any, on_progress: Callable[[float, str], None]
 ) -> Preparer:
-    from workers.recommendations import RankedItems
+    from workers.recommendations.ranking import RankedItems
 
     return RankedItems(open_store, plan, model, settings, on_progress)
 

@@ -5,17 +5,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_models.acts import TextExample, TextRequest
-from aigc_models.text_settings import QUICK, TrainingSettings, default_settings
+from aigc_models.text.language.acts import TextExample, TextRequest
+from aigc_models.text.settings import QUICK, TrainingSettings, default_settings
 from infra.errors import InputError
 from infra.storage import Storage
+from workers.inputs.reading import event_time_column, iter_rows
 from workers.model import ModelDeclaration
-from workers.plan import Snapshot
-from workers.reading import event_time_column, iter_rows
+from workers.pins import Snapshot
 from workers.text_rows import has_attributes, text_requests, with_name_and_type
 
 if TYPE_CHECKING:
-    from aigc_models.text import TextModel
+    from aigc_models.text.model import TextModel
 
 MAX_EXAMPLES = 50_000
 """Read for one training, spread evenly over each table; plenty for models of this size, and memory stays bounded."""
@@ -29,19 +29,19 @@ def score(metrics: Mapping[str, float]) -> float:
 
 
 def train(examples: list[TextExample], folder: Path, **arguments: Any) -> dict[str, float]:
-    from aigc_models.training import train_text_model
+    from aigc_models.text.training import train_text_model
 
     return train_text_model(examples, folder, **arguments)
 
 
 def evaluate(model: "TextModel", examples: list[TextExample], settings: TrainingSettings) -> dict[str, float]:
-    from aigc_models.evaluation import evaluate_text_model
+    from aigc_models.text.evaluation import evaluate_text_model
 
     return evaluate_text_model(model, examples, settings)
 
 
 def load(folder: Path, device: str) -> "TextModel":
-    from aigc_models.text import TextModel
+    from aigc_models.text.model import TextModel
 
     return TextModel.load(folder, device=device)
 

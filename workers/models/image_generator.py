@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_models.image_settings import FAMILIES, FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
-from aigc_models.loop_settings import TrainingProgress
+from aigc_models.images.settings import FAMILIES, FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
 from aigc_models.seeds import derive_seed
+from aigc_models.training.settings import TrainingProgress
 from infra.errors import InputError
-from infra.parquet import iter_batches, open_parquet
 from infra.storage import Storage
-from workers.classes import LabelName, count_classes
+from infra.storage.parquet import iter_batches, open_parquet
+from workers.inputs.classes import LabelName, count_classes
+from workers.inputs.pictures import COLOUR, GREY, PictureError, open_picture, sheet, to_square
 from workers.model import ModelDeclaration
-from workers.pictures import COLOUR, GREY, PictureError, open_picture, sheet, to_square
-from workers.plan import Snapshot
+from workers.pins import Snapshot
 
 if TYPE_CHECKING:
-    from aigc_models.checked_images import CheckedImageModel
-    from aigc_models.image_data import LabelledImages
-    from aigc_models.images import ImageModel
+    from aigc_models.images.checked import CheckedImageModel
+    from aigc_models.images.data import LabelledImages
+    from aigc_models.images.model import ImageModel
 
 MAX_IMAGES = 50_000
 """Read for one training, spread evenly over each class; memory stays bounded."""
@@ -45,7 +45,7 @@ def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTr
     """All pictures in one size, in RGB if any of them is; raises InputError naming file and row of one that is none."""
     import torch
 
-    from aigc_models.image_data import LabelledImages
+    from aigc_models.images.data import LabelledImages
 
     (snapshot,) = snapshots
     counts = count_classes(storage, snapshot)
@@ -126,9 +126,9 @@ def train(
     on_progress: Callable[[TrainingProgress], None],
     on_checkpoint: Callable[[Path], None],
 ) -> dict[str, float]:
-    from aigc_models.checked_images import train_checked_image_model
-    from aigc_models.image_data import ImageDataError
-    from aigc_models.images import ImageModel
+    from aigc_models.images.checked import train_checked_image_model
+    from aigc_models.images.data import ImageDataError
+    from aigc_models.images.model import ImageModel
 
     try:
         metrics = train_checked_image_model(
@@ -161,7 +161,7 @@ def evaluate(
     model: "CheckedImageModel", pictures: LabelledPictures, settings: ImageTrainingSettings
 ) -> dict[str, float]:
     """Metrics on what a training with `settings` holds out; none for a model of other classes or another size."""
-    from aigc_models.image_training import evaluate_image_model
+    from aigc_models.images.training import evaluate_image_model
 
     if model.label_names != pictures.label_names or model.model.shape != tuple(pictures.data.images_BHWC.shape[1:]):
         return {}
@@ -169,7 +169,7 @@ def evaluate(
 
 
 def load(folder: Path, device: str) -> "CheckedImageModel":
-    from aigc_models.checked_images import CheckedImageModel
+    from aigc_models.images.checked import CheckedImageModel
 
     return CheckedImageModel.load(folder, device=device)
 

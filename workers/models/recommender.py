@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_models.recommender_settings import FAMILIES, QUICK, RecommenderSettings, default_recommender_settings
+from aigc_models.recommenders.settings import FAMILIES, QUICK, RecommenderSettings, default_recommender_settings
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.model import ModelDeclaration
-from workers.plan import Snapshot
+from workers.pins import Snapshot
 
 if TYPE_CHECKING:
-    from aigc_models.recommender import Recommender
+    from aigc_models.recommenders.model import Recommender
 
 MAX_EVENTS = 1000
 """The newest of each user that are learned from."""
@@ -20,7 +20,7 @@ History = list[str]
 
 def read_histories(storage: Storage, snapshots: list[Snapshot], _: RecommenderSettings) -> list[History]:
     """What each user took before the cut, the oldest first, users in the order of their ids."""
-    from workers.histories import build_histories
+    from workers.inputs.histories import build_histories
 
     (snapshot,) = snapshots
     found: list[History] = build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS).table["items"].to_pylist()
@@ -36,8 +36,8 @@ def survey(_: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
 
 
 def train(histories: list[History], folder: Path, **arguments: Any) -> dict[str, float]:
-    from aigc_models.item_data import ItemDataError
-    from aigc_models.recommender_training import train_recommender
+    from aigc_models.recommenders.data import ItemDataError
+    from aigc_models.recommenders.training import train_recommender
 
     try:
         return train_recommender(histories, folder, **arguments)
@@ -46,13 +46,13 @@ def train(histories: list[History], folder: Path, **arguments: Any) -> dict[str,
 
 
 def evaluate(model: "Recommender", histories: list[History], settings: RecommenderSettings) -> dict[str, float]:
-    from aigc_models.recommender_training import evaluate_recommender
+    from aigc_models.recommenders.training import evaluate_recommender
 
     return evaluate_recommender(model, histories, settings)
 
 
 def load(folder: Path, device: str) -> "Recommender":
-    from aigc_models.recommender import Recommender
+    from aigc_models.recommenders.model import Recommender
 
     return Recommender.load(folder, device=device)
 

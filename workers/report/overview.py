@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.storage import Storage
 from workers.jobs import JOBS
-from workers.partition import PartitionState, list_partitions
+from workers.partitions.states import PartitionState, list_partitions
 from workers.report.page import report_key, template
 from workers.report.trend import actor_hours, draw_trend, rows_per_second, share_set_aside
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
-from infra.parquet import read_rows
 from infra.storage import Storage
-from workers.manifest import model_pins, snapshots
+from infra.storage.parquet import read_rows
 from workers.models import MODELS
-from workers.plan import partition_work_prefix
-from workers.registry import ModelVersion, find_version
+from workers.partitions.manifest import model_pins, snapshots
+from workers.plans.plan import partition_work_prefix
+from workers.registry.versions import ModelVersion, find_version
 from workers.report.people import example_people
 from workers.report.pictures import class_samples
 from workers.report.trend import draw_trend, last_nights

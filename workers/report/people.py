@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import ObjectNotFound
-from infra.parquet import read_metadata
 from infra.storage import Storage
-from workers.outputs import sample_rows
-from workers.prepared_rows import EXAMPLES_KEY
+from infra.storage.parquet import read_metadata
+from workers.partitions.outputs import sample_rows
+from workers.plans.prepared_rows import EXAMPLES_KEY
 
 
 @dataclass(frozen=True, slots=True)

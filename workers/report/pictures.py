@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from infra.parquet import iter_batches, open_parquet
 from infra.storage import Storage
-from workers.pictures import PictureError, open_picture, to_square
+from infra.storage.parquet import iter_batches, open_parquet
+from workers.inputs.pictures import PictureError, open_picture, to_square
 
 EACH = 10
 """Pictures of a class that are shown, of either kind."""

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from infra.storage import Storage
-from workers.manifest import read_published
-from workers.quality import FIGURES
+from workers.partitions.manifest import read_published
+from workers.quality.gates import FIGURES
 
 NIGHTS = 30
 READS_AT_ONCE = 16

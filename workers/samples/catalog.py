@@ -8,10 +8,10 @@ from itertools import islice
 
 import pyarrow as pa
 
+from workers.inputs.tables import ATTRIBUTES, TIMESTAMP
 from workers.samples.features import Kind, phrases
 from workers.samples.grammar import describe
 from workers.samples.kinds import KINDS
-from workers.tables import ATTRIBUTES, TIMESTAMP
 
 CHUNK_ROWS = 4096
 """Products that share a random stream and come as one table."""

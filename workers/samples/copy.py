@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from workers.inputs.tables import ATTRIBUTES
 from workers.samples.catalog import Product
 from workers.samples.grammar import ASK, DELIVERY, GOODBYE, GREETING, SOLD_OUT, nothing_with, tell
-from workers.tables import ATTRIBUTES
 
 INTENT_WEIGHTS = {
     "inform": 55,

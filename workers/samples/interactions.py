@@ -8,8 +8,8 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from workers.inputs.tables import TIMESTAMP
 from workers.samples.catalog import Product
-from workers.tables import TIMESTAMP
 
 LAST_DAY = date(2026, 10, 30)
 NUM_DAYS = 60

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+from workers.inputs.tables import HUGGING_FACE_IMAGE, IMAGE
 from workers.samples.kinds import BACKPACK, BICYCLE, HEADSET, KETTLE, LAMP, TENT, WATCH
-from workers.tables import HUGGING_FACE_IMAGE, IMAGE
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]

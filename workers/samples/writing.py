@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from infra.parquet import write_file
+from infra.storage.parquet import write_file
+from workers.inputs.tables import CATALOG, COPY_EXAMPLES, COPY_REQUESTS, IMAGES, INTERACTIONS
 from workers.samples.catalog import CATALOG_SCHEMA, iter_catalog_tables, iter_products
 from workers.samples.copy import EXAMPLES_SCHEMA, REQUESTS_SCHEMA, iter_example_tables, iter_request_tables
 from workers.samples.interactions import INTERACTIONS_SCHEMA, LAST_DAY, iter_interaction_tables
 from workers.samples.pictures import IMAGES_SCHEMA, iter_image_tables
-from workers.tables import CATALOG, COPY_EXAMPLES, COPY_REQUESTS, IMAGES, INTERACTIONS
 
 MAX_KNOWN_PRODUCTS = 5000
 """Texts and purchases are about the first products of the catalogue, at most so many."""

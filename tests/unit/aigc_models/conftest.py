@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from aigc_models.acts import TextExample, TextRequest
-from aigc_models.text import TextModel
-from aigc_models.training import TrainingSettings, train_text_model
+from aigc_models.text.language.acts import TextExample, TextRequest
+from aigc_models.text.model import TextModel
+from aigc_models.text.training import TrainingSettings, train_text_model
 
 NAMES = ("Aurora", "Borealis", "Cumulus", "Drift", "Ember & Ash", "Fjord", "Gale", "Harbour")
 MATERIALS = ("steel", "glass", "brushed aluminium", "ceramic")

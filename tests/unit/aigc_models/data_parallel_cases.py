@@ -10,30 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import kettle
-from image_cases import LABEL_NAMES, TINY, squares
 from torch import Tensor, distributed, nn
 
-from aigc_models.autoencoder import Autoencoder, AutoencoderConfig
 from aigc_models.checkpoint import write_tensors
-from aigc_models.corpus import build_corpus
-from aigc_models.data_parallel import SharedLoss, as_of_all_rows, is_first
-from aigc_models.image_classifier import train_classifier
-from aigc_models.image_data import to_network
-from aigc_models.image_settings import default_image_settings
-from aigc_models.image_training import train_image_model
-from aigc_models.item_data import Items, as_sequences, hold_out, split_keys
-from aigc_models.item_knn import ItemKNN
-from aigc_models.item_networks import build_item_network
-from aigc_models.loop import GradientStep, Task, TrainingLoop, build_step
-from aigc_models.loop_settings import LoopSettings, TrainingProgress
-from aigc_models.perceptual import perceptual_loss
-from aigc_models.recommender import Recommender
-from aigc_models.recommender_settings import RecommenderSettings
-from aigc_models.recommender_training import recommender_task
-from aigc_models.text_settings import TrainingSettings
-from aigc_models.training import build_text_network, build_tokenizer, text_task
-from aigc_models.vae import vae_loss
+from aigc_models.images.classifier import train_classifier
+from aigc_models.images.data import to_network
+from aigc_models.images.networks.autoencoder import Autoencoder, AutoencoderConfig
+from aigc_models.images.networks.vae import vae_loss
+from aigc_models.images.perceptual import perceptual_loss
+from aigc_models.images.settings import default_image_settings
+from aigc_models.images.training import train_image_model
+from aigc_models.recommenders.data import Items, as_sequences, hold_out, split_keys
+from aigc_models.recommenders.knn import ItemKNN
+from aigc_models.recommenders.model import Recommender
+from aigc_models.recommenders.networks import build_item_network
+from aigc_models.recommenders.settings import RecommenderSettings
+from aigc_models.recommenders.training import recommender_task
+from aigc_models.text.corpus import build_corpus
+from aigc_models.text.settings import TrainingSettings
+from aigc_models.text.training import build_text_network, build_tokenizer, text_task
+from aigc_models.training.data_parallel import SharedLoss, as_of_all_rows, is_first
+from aigc_models.training.loop import GradientStep, Task, TrainingLoop, build_step
+from aigc_models.training.settings import LoopSettings, TrainingProgress
+from tests.unit.aigc_models.conftest import kettle
+from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 STEPS = 30
 SETTINGS = LoopSettings(max_steps=STEPS, cpu_budget_s=None, num_validations=3, warmup_steps=5, device="cpu")

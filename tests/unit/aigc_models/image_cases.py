@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aigc_models.image_data import LabelledImages
+from aigc_models.images.data import LabelledImages
 
 LABEL_NAMES = ("upper left", "lower right")
 SHAPES = [(28, 1), (32, 3), (64, 1), (64, 3)]

@@ -1,14 +1,13 @@
 """The first steps of every training there is, on a few examples."""
 
-from data_parallel_cases import CPU, Case, recommender, text
-from image_cases import LABEL_NAMES, TINY, squares
-
-from aigc_models.flow import LatentFlow
-from aigc_models.image_classifier import train_classifier
-from aigc_models.image_families import ImageNetwork, build_image_network
-from aigc_models.image_settings import default_image_settings
-from aigc_models.image_tasks import ImageCorpus, autoencoder_task, generator_task
-from aigc_models.image_training import autoencoder_settings, what_is_trained
+from aigc_models.images.classifier import train_classifier
+from aigc_models.images.families import ImageNetwork, build_image_network
+from aigc_models.images.networks.flow import LatentFlow
+from aigc_models.images.settings import default_image_settings
+from aigc_models.images.tasks import ImageCorpus, autoencoder_task, generator_task
+from aigc_models.images.training import autoencoder_settings, what_is_trained
+from tests.unit.aigc_models.data_parallel_cases import CPU, Case, recommender, text
+from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 COMPILED = [
     "text gpt", "recommender gpt", "recommender bert", "picture vae", "picture gan", "picture flow", "autoencoder",

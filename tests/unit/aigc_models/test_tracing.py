@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from aigc_models.loop import TrainingLoop
-from aigc_models.loop_settings import LoopSettings
 from aigc_models.tracing import TRACE_SUFFIX, tracing
-from tests.unit.aigc_models.test_loop import TASK, network
+from aigc_models.training.loop import TrainingLoop
+from aigc_models.training.settings import LoopSettings
+from tests.unit.aigc_models.training.test_loop import TASK, network
 
 
 def names(path: Path) -> list[str]:

@@ -7,17 +7,18 @@ import pytest
 
 from flows.dates import DateStatus, Mode, examine_dates, newest_manifests, parse_range, table_rows, totals
 from infra.errors import InputError
-from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from tests.unit.workers.test_publish import run, write_shard
-from tests.unit.workers.test_registry import add_version
+from infra.storage.parquet import encode
+from tests.unit.workers.partitions.test_publish import run, write_shard
+from tests.unit.workers.registry.test_versions import add_version
+from workers.inputs.snapshot import read_inputs
+from workers.inputs.tables import ATTRIBUTES
 from workers.jobs import JOBS
-from workers.partition import list_partitions, record_outcome
-from workers.plan import Plan, make_plan
-from workers.registry import promote, read_versions
-from workers.snapshot import read_inputs
-from workers.tables import ATTRIBUTES
+from workers.partitions.states import list_partitions, record_outcome
+from workers.plans.plan import Plan
+from workers.plans.planning import make_plan
+from workers.registry.versions import promote, read_versions
 
 JOB = JOBS["product_descriptions"]
 DAYS = ["2026-11-20", "2026-11-21", "2026-11-22"]

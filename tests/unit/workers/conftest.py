@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aigc_models.checked_images import CheckedImageModel
+from aigc_models.images.checked import CheckedImageModel
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.picture_files import drawings
+from workers.inputs.snapshot import take_snapshot
 from workers.models import MODELS
 from workers.models.image_generator import LabelledPictures, read_pictures
-from workers.snapshot import take_snapshot
 
 DAY = date(2026, 11, 22)
 DISC, CROSS = (0, "disc"), (1, "cross")

@@ -1,6 +1,6 @@
 """Easy texts that a tiny model learns in seconds, for tests of what is around models."""
 
-from aigc_models.text import TextExample, TextRequest
+from aigc_models.text.model import TextExample, TextRequest
 
 COLOURS = ("red", "green", "blue", "black", "white")
 

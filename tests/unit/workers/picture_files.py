@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from workers.tables import HUGGING_FACE_IMAGE, IMAGE
+from workers.inputs.tables import HUGGING_FACE_IMAGE, IMAGE
 
 SCHEMA = pa.schema([("image", IMAGE), ("label", pa.int64()), ("label_name", pa.string())], metadata=HUGGING_FACE_IMAGE)
 

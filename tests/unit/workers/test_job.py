@@ -1,10 +1,10 @@
 import pytest
 
 from infra.errors import InputError
+from workers.inputs.tables import INPUT_TABLES
 from workers.job import OUTPUT_COLUMNS
 from workers.jobs import JOBS, find_job, models_of
 from workers.models import MODELS
-from workers.tables import INPUT_TABLES
 
 
 @pytest.mark.parametrize("name", JOBS)

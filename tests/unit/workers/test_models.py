@@ -5,15 +5,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from aigc_models.text import TextExample
+from aigc_models.text.model import TextExample
 from infra.errors import InputError
-from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
+from infra.storage.parquet import encode
+from workers.inputs.snapshot import take_snapshot
+from workers.inputs.tables import ATTRIBUTES, TIMESTAMP
 from workers.models import MODELS, copywriter
 from workers.models.copywriter import read_examples
-from workers.snapshot import take_snapshot
-from workers.tables import ATTRIBUTES, TIMESTAMP
 
 DAY = date(2026, 11, 22)
 COPY = pa.schema([("intent", pa.string()), ("attributes", ATTRIBUTES), ("reference", pa.string())])

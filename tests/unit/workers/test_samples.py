@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from infra.storage.files import FileStorage
-from workers.inputs import put_table
+from workers.inputs.store import put_table
 from workers.samples import iter_catalog_tables, write_samples
 from workers.samples.catalog import CHUNK_ROWS, iter_products
 from workers.samples.copy import INTENT_WEIGHTS, Saying, iter_sayings

@@ -14,7 +14,7 @@ from infra.settings import load_settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.report.test_overview import publish
 from tests.unit.workers.report.test_people import prepared_plan
-from workers.partition import record_outcome
+from workers.partitions.states import record_outcome
 from workers.report import report_key
 
 JOB = "recommendation_texts"

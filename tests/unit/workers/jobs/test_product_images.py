@@ -4,12 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aigc_models.checked_images import CheckedImageModel
+from aigc_models.images.checked import CheckedImageModel
 from infra.errors import InputError
-from infra.parquet import encode
+from infra.storage.parquet import encode
+from workers.generation.rows import RowGenerator, ShardRows
+from workers.inputs.pictures import open_picture
 from workers.jobs import JOBS
-from workers.pictures import open_picture
-from workers.rows import RowGenerator, ShardRows
 
 JOB = JOBS["product_images"]
 FILTERS_OFF = {"reject_odd": False, "reject_copies": False, "reject_misread": False}

@@ -4,14 +4,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from aigc_models.text import TextModel
-from aigc_models.training import TrainingSettings, train_text_model
+from aigc_models.text.model import TextModel
+from aigc_models.text.training import TrainingSettings, train_text_model
 from infra.errors import InputError
 from tests.unit.workers.kettle_texts import examples
+from workers.generation.rows import RowGenerator, ShardRows
 from workers.jobs.recommendation_texts import JOB
-from workers.plan import ModelPin, Plan, Prepared, Snapshot
-from workers.ranked_rows import RANKED
-from workers.rows import RowGenerator, ShardRows
+from workers.pins import ModelPin, Snapshot
+from workers.plans.plan import Plan, Prepared
+from workers.recommendations.ranked_rows import RANKED
 
 PIN = ModelPin("recommender", "v1", "0" * 64, "2026-11-22")
 QUALITY = {"ndcg_10": 0.1, "hr_10": 0.2, "coverage": 0.5, "popularity_lift": 0.3}

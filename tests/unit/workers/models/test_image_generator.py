@@ -4,12 +4,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from aigc_models.checked_images import CheckedImageModel
+from aigc_models.images.checked import CheckedImageModel
 from infra.errors import InputError
 from tests.unit.workers.conftest import CROSS, DAY, DISC, MODEL, TINY, read, store_of
 from tests.unit.workers.picture_files import SCHEMA, drawings
+from workers.inputs.snapshot import take_snapshot
 from workers.models import image_generator as generator
-from workers.snapshot import take_snapshot
 
 
 def test_a_version_has_a_sheet_of_samples_and_figures_for_people(tiny_folder: Path) -> None:

@@ -5,14 +5,14 @@ import pyarrow as pa
 import pytest
 
 from infra.errors import InputError
-from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from workers.histories import EVENTS
+from infra.storage.parquet import encode
+from workers.inputs.histories import EVENTS
+from workers.inputs.snapshot import take_snapshot
 from workers.models import MODELS
-from workers.plan import Snapshot
-from workers.snapshot import take_snapshot
-from workers.training import plan_training
+from workers.pins import Snapshot
+from workers.training.train import plan_training
 
 MODEL, DAY = MODELS["recommender"], date(2026, 11, 22)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.report.test_people import prepared_plan, published
-from workers.partition import record_outcome
+from workers.partitions.states import record_outcome
 from workers.report import OVERVIEW, report_key, write_overview
 
 SCRIPT = "<script>alert(1)</script>"

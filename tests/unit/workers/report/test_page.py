@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from infra.parquet import encode
 from infra.storage import Storage
+from infra.storage.parquet import encode
 from tests.unit.workers.conftest import DISC, store_of
 from tests.unit.workers.picture_files import drawings
-from workers.part import QUARANTINE
-from workers.registry import ModelVersion, publish_version
+from workers.partitions.parts import QUARANTINE
+from workers.registry.versions import ModelVersion, publish_version
 from workers.report import has_report, report_key, write_grid, write_report
 
 DAY = "2026-11-22"

@@ -4,13 +4,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from infra.parquet import encode
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from workers.manifest import make_manifest, model_pins, output_key
-from workers.part import Receipt
-from workers.plan import InputObject, ModelPin, Plan, Prepared, Snapshot
-from workers.prepared_rows import EXAMPLES_KEY, SUMMARY_KEY, find_prepared
+from infra.storage.parquet import encode
+from workers.partitions.manifest import make_manifest, model_pins, output_key
+from workers.partitions.parts import Receipt
+from workers.pins import InputObject, ModelPin, Snapshot
+from workers.plans.plan import Plan, Prepared
+from workers.plans.prepared_rows import EXAMPLES_KEY, SUMMARY_KEY, find_prepared
 from workers.report.people import Person, Recommended, example_people
 from workers.report.trend import draw_trend, last_nights
 

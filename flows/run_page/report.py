@@ -1,0 +1,102 @@
+"""What a run tells of its partition: a page and an outcome in the store, artifacts on the run's page in the UI."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.run_page.overview import LINK_EXPIRES_S
+from flows.run_page.summary import (
+    describe_row,
+    figures,
+    how_to_publish,
+    markdown_held,
+    markdown_links,
+    markdown_summary,
+)
+from flows.server.health import show_in_ui
+from infra.errors import NightshiftError, ObjectNotFound
+from infra.storage import Storage
+from workers.partitions.outputs import sample_rows
+from workers.partitions.states import OUTCOME, record_outcome
+from workers.plans.plan import Plan
+from workers.report import has_report, write_grid, write_report
+
+SAMPLES = 10
+
+
+def tell_held(plan: Plan, reasons: list[str]) -> None:
+    """Why nothing was published, and what can be done, on the run's page and in its log."""
+    text, advice = markdown_held(plan, reasons), how_to_publish(plan.job, plan.date, plan.fingerprint)
+    get_run_logger().warning(f"held back: {'; '.join(reasons)}. {advice}")
+    show_in_ui(
+        lambda: create_markdown_artifact(text, key=f"{plan.job.replace('_', '-')}-held", description="held back")
+    )
+
+
+def tell_published(storage: Storage, plan: Plan, manifest: dict[str, Any]) -> None:
+    """Records that the plan is published and reports it; what of this is done already is not done again."""
+    record_published(storage, plan)
+    report_partition(storage, manifest)
+
+
+@contextmanager
+def told_if_lost(loss: str) -> Iterator[None]:
+    """Around what a run does once its rows are published: they are, whatever becomes of it."""
+    try:
+        yield
+    except NightshiftError as exc:
+        get_run_logger().warning(f"the rows are published, but {loss}: {exc}")
+
+
+@told_if_lost("that is not recorded")
+def record_published(storage: Storage, plan: Plan) -> None:
+    """The run that published may have been killed before it did."""
+    try:
+        state = json.loads(storage.get(f"{plan.prefix}{OUTCOME}"))["state"]
+    except ObjectNotFound:
+        state = ""
+    if state != "published":
+        record_outcome(storage, plan, "published", [])
+
+
+@told_if_lost("their report is missing")
+def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
+    """The partition's page in the store, and figures, samples and a link to the page on the run's page.
+
+    Does nothing where the page is there already.
+    """
+    if has_report(storage, manifest):
+        return
+    key, title = manifest["job"].replace("_", "-"), f"{manifest['job']} · {manifest['date']}"
+    samples = sample_rows(storage, manifest, SAMPLES)
+    rows, text = figures(manifest), markdown_summary(manifest, samples)
+    show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
+    show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
+    keys = store_report(storage, manifest, rows, samples)
+    links = [storage.presign(each, LINK_EXPIRES_S) for each in keys]
+    show_in_ui(lambda: create_link_artifact(links[0], "report", key=f"{key}-report", description=f"{title}: {keys[0]}"))
+    if len(links) > 1:
+        show_in_ui(lambda: create_image_artifact(links[1], key=f"{key}-pictures", description=title))
+    rows_text = markdown_links(manifest, lambda each: storage.presign(each, LINK_EXPIRES_S))
+    show_in_ui(lambda: create_markdown_artifact(rows_text, key=f"{key}-rows", description=title))
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def store_report(
+    storage: Storage, manifest: dict[str, Any], figures: list[dict[str, str]], samples: list[dict[str, Any]]
+) -> list[str]:
+    """Writes the page, and a grid of pictures where they are the rows; returns their keys."""
+    words = [(str(next(iter(row.values()))), describe_row(row)) for row in samples]
+    page = write_report(storage, manifest, [(row["figure"], row["value"]) for row in figures], words)
+    return [page, write_grid(storage, manifest)] if manifest["orders"] else [page]

@@ -1,0 +1,166 @@
+"""Machines of their own on this one: network, processes, host name and /tmp (Linux namespaces), joined by a bridge.
+
+What several Ray nodes on one machine cannot show: addresses that are not loopback's, files that are not there, and a
+machine that falls silent without closing a connection. Needs root and util-linux's and iproute2's commands.
+"""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import REPO_ROOT
+from tests.support.night import Night, wait_until
+from tests.support.processes import is_actor
+from tests.support.victims import kill_all
+
+CLONE_NEWNET = 0x40000000
+HEAD = "10.77.0.1"
+BRIDGE = "lan"
+BEGIN = f"""
+set -e
+mount --bind {REPO_ROOT} /mnt
+mount -t tmpfs tmpfs /tmp
+mkdir -p {REPO_ROOT}
+mount --bind /mnt {REPO_ROOT}
+umount /mnt
+exec sleep infinity
+"""
+"""What a machine's first process does: no file of another one's /tmp is here, only what is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    address: str
+    first: psutil.Process
+    """Its process 1, with which all others of it end."""
+
+    def command(self, *words: str) -> list[str]:
+        """What runs the words there."""
+        return ["nsenter", f"--target={self.first.pid}", "--net", "--mount", "--pid", "--uts", *words]
+
+    @contextmanager
+    def joined(self, night: Night) -> Iterator[None]:
+        """A node of the night's Ray cluster, which takes its leave at the end if it is on.
+
+        It has two CPUs and two of the resource "machine", of which the head has none.
+        """
+        address, port = HEAD, night.variables["NIGHTSHIFT_RAY_ADDRESS"].rpartition(":")[2]
+        token = Path(night.variables["RAY_AUTH_TOKEN_PATH"]).read_text()
+        log = night.folder / f"{self.address}.log"
+        ray = [str(Path(sys.executable).parent / "ray"), "start", "--block", f"--address={address}:{port}"]
+        has = ["--num-cpus=2", """--resources={"machine": 2}"""]
+        bounds = ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
+        with log.open("wb") as file:
+            node = psutil.Popen(
+                self.command(*ray, *has, *bounds, "--disable-usage-stats"),
+                env=night.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        try:
+            wait_until(lambda: "Ray runtime started" in log.read_text(), f"the node on {self.address}")
+            yield
+        finally:
+            for process in node.children():  # `nsenter` waits for it
+                process.terminate()
+            node.wait()
+
+    def runs(self, actor: str) -> bool:
+        """Whether there is a process of such an actor."""
+        here = _network_of(self.first)
+        for process in psutil.process_iter():
+            with suppress(OSError):  # it has just ended
+                if is_actor(process, actor) and _network_of(process) == here:
+                    return True
+        return False
+
+    def power_off(self) -> None:
+        """Everything on it ends, and nobody is told: its cable is pulled first, so no connection is closed."""
+        _in_network_of(self.first, "ip", "link", "set", "eth0", "down")
+        kill_all([self.first])
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`head` has the bridge and no files of its own: the tests run there."""
+
+    head: psutil.Process
+
+    @contextmanager
+    def machine(self, number: int) -> Iterator[Machine]:
+        """A machine with the address 10.77.0.NUMBER and a host name that, as on many, is loopback's."""
+        address, cable = f"10.77.0.{number}", f"cable{number}"
+        with _namespaces("--net", "--mount", "--pid", "--mount-proc", "--uts", "--", "sh", "-c", BEGIN) as first:
+            ends = ("type", "veth", "peer", "name", "eth0", "netns", str(first.pid))
+            _in_network_of(self.head, "ip", "link", "add", cable, *ends)
+            _in_network_of(self.head, "ip", "link", "set", cable, "master", BRIDGE, "up")
+            _give_address(first, "eth0", address)
+            yield Machine(address, first)
+
+
+@contextmanager
+def running_network() -> Iterator[Network]:
+    """This thread, and what it starts, is on the network's head until the end. Skips where that is not allowed."""
+    if sys.platform != "linux" or shutil.which("unshare") is None or not _may_make_machines():
+        pytest.skip("needs Linux, root, iproute2 and the right to make namespaces, bridges and mounts")
+    with (
+        Path("/proc/thread-self/ns/net").open() as here,
+        _namespaces("--net", "--", "sleep", "infinity") as head,
+        Path(f"/proc/{head.pid}/ns/net").open() as there,
+    ):
+        _in_network_of(head, "ip", "link", "add", BRIDGE, "type", "bridge")
+        _give_address(head, BRIDGE, HEAD)
+        _enter(there.fileno())
+        try:
+            yield Network(head)
+        finally:
+            _enter(here.fileno())
+
+
+def _may_make_machines() -> bool:
+    parts = "ip link add lan type bridge && ip link add cable type veth peer name eth0 && mount -t tmpfs tmpfs /tmp"
+    made = subprocess.run(
+        ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-c", parts], capture_output=True, check=False
+    )
+    return made.returncode == 0
+
+
+@contextmanager
+def _namespaces(*options: str) -> Iterator[psutil.Process]:
+    """The first process in namespaces of its own, which are gone with it."""
+    leader = psutil.Popen(["unshare", "--fork", "--kill-child", *options], stdin=subprocess.DEVNULL)
+    try:
+        yield wait_until(lambda: next(iter(leader.children()), None), "the first process")
+    finally:
+        leader.kill()
+        leader.wait()
+
+
+def _give_address(process: psutil.Process, device: str, address: str) -> None:
+    _in_network_of(process, "ip", "link", "set", "lo", "up")
+    _in_network_of(process, "ip", "address", "add", f"{address}/24", "dev", device)
+    _in_network_of(process, "ip", "link", "set", device, "up")
+    _in_network_of(process, "ip", "route", "add", "default", "via", HEAD)  # Ray asks for its address by a route
+
+
+def _network_of(process: psutil.Process) -> Path:
+    return Path(f"/proc/{process.pid}/ns/net").readlink()
+
+
+def _in_network_of(process: psutil.Process, *words: str) -> None:
+    subprocess.run(["nsenter", f"--net=/proc/{process.pid}/ns/net", *words], check=True)
+
+
+def _enter(namespace: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")

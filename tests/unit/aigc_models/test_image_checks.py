@@ -1,8 +1,0 @@
-import pytest
-
-from aigc_models.image_checks import Checks
-
-
-def test_a_picture_has_at_least_one_candidate() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        Checks(num_candidates=0)

@@ -1,0 +1,60 @@
+"""Published rows for people: a few samples, or all of a partition in a local folder."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from infra.errors import InputError, ObjectNotFound, StorageError
+from infra.storage import Storage
+from infra.storage.parquet import read_rows
+from workers.partitions.manifest import MANIFEST, read_published
+
+
+def sample_rows(storage: Storage, manifest: dict[str, Any], num_rows: int) -> list[dict[str, Any]]:
+    """The first rows of the published partition."""
+    rows: list[dict[str, Any]] = []
+    for part in manifest["parts"]:
+        if len(rows) >= num_rows:
+            break
+        if part["rows"]:
+            rows += read_rows(storage, part["key"]).slice(0, num_rows - len(rows)).to_pylist()
+    return rows
+
+
+def export_partition(storage: Storage, job: str, day: str, folder: Path) -> Path:
+    """Downloads the parts and the manifest to `folder/JOB/dt=…`; returns that folder.
+
+    Raises InputError when nothing is published for the date or the folder holds something already.
+    """
+    target = folder / job / f"dt={day}"
+    if target.exists() and any(target.iterdir()):
+        raise InputError(f"{target} is not empty; choose another folder or remove it first")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while not _is_exported(storage, job, day, target):
+            continue  # another manifest was published, and the parts of this one removed
+    except OSError as exc:
+        raise StorageError(f"{target} cannot be written: {exc.strerror}") from exc
+    return target
+
+
+def _is_exported(storage: Storage, job: str, day: str, target: Path) -> bool:
+    """Makes `target` whole or not at all; False where what was read first was superseded meanwhile."""
+    published = read_published(storage, job, day)
+    if published is None:
+        raise InputError(f"{job} has nothing published for {day}; `nightshift show {job}` lists what there is")
+    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        draft = Path(scratch, target.name)
+        draft.mkdir()
+        try:
+            for part in published.manifest["parts"]:
+                (draft / part["key"].rsplit("/", 1)[1]).write_bytes(storage.get(part["key"]))
+        except ObjectNotFound:
+            now = read_published(storage, job, day)
+            if now is None or now.etag == published.etag:
+                raise
+            return False
+        (draft / MANIFEST).write_text(json.dumps(published.manifest, indent=1))
+        draft.rename(target)
+    return True

@@ -1,0 +1,61 @@
+"""Quality of a partition of pictures. Keeps 8 bytes for each picture and the pixels of some."""
+
+import hashlib
+import io
+from array import array
+from collections import Counter, defaultdict
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from workers.plans.plan import Plan
+from workers.quality.gates import Gate, Quality
+
+PICTURES_FOR_DIVERSITY = 64
+"""Of each class, the first ones."""
+IMAGE_GATES = (
+    Gate("passed_share", "min", 0.8),
+    Gate("lowest_class_share", "min", 0.5),
+    Gate("duplicate_share", "max", 0.01),
+    Gate("lowest_diversity", "min", 0.02),
+    Gate("diversity", "drift", 0.5),
+)
+
+
+class ImageMeter:
+    """lowest_class_share: accepted over ordered pictures of the class that has the fewest. duplicate_share. diversity:
+    standard deviation between the pictures of a class, as a share of the whole range, mean over pixels; the mean over
+    classes, and the lowest; left out where no class has two pictures."""
+
+    columns = ("image", "label")
+
+    def __init__(self) -> None:
+        self._hashes = array("Q")
+        self._accepted: Counter[int] = Counter()
+        self._pixels: dict[int, list[np.ndarray]] = defaultdict(list)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        labels, contents = batch["label"].to_pylist(), batch["image"].field("bytes").to_pylist()
+        self._accepted.update(labels)
+        for each in contents:
+            self._hashes.frombytes(hashlib.blake2b(each, digest_size=8).digest())
+        for label, content in zip(labels, contents, strict=True):
+            if len(self._pixels[label]) < PICTURES_FOR_DIVERSITY:
+                self._pixels[label].append(np.asarray(Image.open(io.BytesIO(content))))
+
+    def quality(self, plan: Plan) -> Quality:
+        shares = [self._accepted[order.label] / order.num_rows for order in plan.orders]
+        deviations = [_deviation(pixels) for pixels in self._pixels.values() if len(pixels) > 1]
+        num_images = len(self._hashes)
+        found = {
+            "lowest_class_share": min(shares, default=0.0),
+            "duplicate_share": 1 - len(np.unique(self._hashes)) / num_images if num_images else 0.0,
+        }
+        if deviations:
+            found |= {"diversity": float(np.mean(deviations)), "lowest_diversity": min(deviations)}
+        return found
+
+
+def _deviation(pixels: list[np.ndarray]) -> float:
+    return float(np.std(np.stack(pixels).astype(np.float32) / 255, axis=0).mean())
