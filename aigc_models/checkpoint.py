@@ -1,4 +1,5 @@
-"""Checkpoint folders: weights.safetensors, config.json, tokenizer.json and whatever else describes a model.
+"""Checkpoint folders: weights.safetensors, config.json, tokenizer.json and whatever else describes
+a model.
 
 Nothing is pickled. A file appears under its name only when it is complete.
 """
@@ -14,7 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-WEIGHTS, CONFIG, TOKENIZER, METRICS = "weights.safetensors", "config.json", "tokenizer.json", "metrics.json"
+WEIGHTS, CONFIG, TOKENIZER, METRICS = (
+    "weights.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "metrics.json",
+)
 
 
 class CheckpointError(Exception):
@@ -46,7 +52,9 @@ def read_weights(folder: Path, *others: str) -> tuple[dict[str, Any], dict[str, 
         raise CheckpointError(f"{folder}: damaged checkpoint: {error}") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     part = path.with_name(path.name + ".part")
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -68,5 +76,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def write_json(path: Path, data: Any) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    part.write_text(
+        json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
     os.replace(part, path)

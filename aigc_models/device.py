@@ -1,5 +1,5 @@
-"""Devices: where a network is, in which precision it computes there, and how memory is given back. Nothing else asks
-whether there is a GPU."""
+"""Devices: where a network is, in which precision it computes there, and how memory is given back.
+Nothing else asks whether there is a GPU."""
 
 import logging
 from typing import Literal
@@ -18,21 +18,30 @@ def resolve_device(device: str) -> torch.device:
 
 
 def granted_device(num_gpus: float) -> torch.device:
-    """Where whoever was given so many GPUs, or a share of one, computes. Warns where torch cannot use them."""
+    """Where whoever was given so many GPUs, or a share of one, computes. Warns where torch cannot
+    use them."""
     if num_gpus and not torch.cuda.is_available():
-        log.warning("%g GPUs were given, but torch %s sees none: it computes on the CPU", num_gpus, torch.__version__)
+        log.warning(
+            "%g GPUs were given, but torch %s sees none: it computes on the CPU",
+            num_gpus,
+            torch.__version__,
+        )
     return resolve_device("auto" if num_gpus else "cpu")
 
 
 def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """The tensor on that device. To a GPU it goes from pinned memory, and nobody waits until it is there."""
+    """The tensor on that device. To a GPU it goes from pinned memory, and nobody waits until it is
+    there."""
     if torch.device(device).type == "cuda" and not tensor.is_cuda:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
-def autocast(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.autocast:
-    """bfloat16 where the device has it. auto: on CUDA only; on CPUs it slowed models of this size down.
+def autocast(
+    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
+) -> torch.autocast:
+    """bfloat16 where the device has it. auto: on CUDA only; on CPUs it slowed models of this size
+    down.
 
     CUDA devices older than Ampere only emulate it, which is slower than float32.
     """

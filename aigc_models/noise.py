@@ -1,4 +1,5 @@
-"""Random numbers from a counter-based hash: the same row, candidate and step give the same number in every batch.
+"""Random numbers from a counter-based hash: the same row, candidate and step give the same number
+in every batch.
 
 The hash is that of `seeds`, on tensors.
 """
@@ -32,7 +33,10 @@ def uniforms(seeds: Tensor, counter: int) -> Tensor:
 
 
 def normals(seeds_B: Tensor, width: int) -> Tensor:
-    """`width` float32 standard normal numbers per int64 seed, by inversion of the distribution function."""
+    """`width` float32 standard normal numbers per int64 seed, by inversion of the distribution
+    function."""
     counters_W = torch.arange(width, device=seeds_B.device)
-    uniform_BW = shift_right(derive_seeds(seeds_B[:, None], counters_W), 11).to(torch.float64) * 2.0**-53
+    uniform_BW = (
+        shift_right(derive_seeds(seeds_B[:, None], counters_W), 11).to(torch.float64) * 2.0**-53
+    )
     return torch.special.ndtri(uniform_BW.clamp_min(2.0**-53)).float()

@@ -1,6 +1,8 @@
-"""Seeds below seeds, by a counter-based hash on Python integers; `noise` has the same on tensors. Needs no torch.
+"""Seeds below seeds, by a counter-based hash on Python integers; `noise` has the same on tensors.
+Needs no torch.
 
-The mixer is splitmix64's (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+The mixer is splitmix64's (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
+OOPSLA 2014).
 """
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15

@@ -47,21 +47,24 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     settings: SettingsText = "",
     num_actors: ActorCount = 0,
 ) -> State[list[RunOutcome]]:
-    """Makes the partitions of a range of dates, in the background: its actors step aside while a night needs the
-    cluster. A date that fails does not stop the others.
+    """Makes the partitions of a range of dates, in the background: its actors step aside while a
+    night needs the cluster. A date that fails does not stop the others.
 
     Args:
         job: What to generate.
         start: First date, YYYY-MM-DD.
         end: Last date, YYYY-MM-DD, included.
-        mode: missing: dates without a whole published partition; failed: failed, held back, unfinished or damaged ones;
+        mode: missing: dates without a whole published partition; failed: failed, held back,
+            unfinished or damaged ones;
             stale: published, but would come out differently today; all: every date.
         order: Which date to make first.
         max_parallel: How many dates are made at once; each gets its share of the actors.
         dry_run: Only tell what would be done about each date, and how long it would take.
-        model_policy: champion, as-of (the newest model trained on data up to the date), or the name of a version.
+        model_policy: champion, as-of (the newest model trained on data up to the date), or the name
+            of a version.
         settings: Job settings to change, as key=value separated by blanks or lines.
-        num_actors: How many actors generate at once, those of all dates together. 0: as many as there is room for.
+        num_actors: How many actors generate at once, those of all dates together. 0: as many as
+            there is room for.
     """
     declared, days = find_job(job), parse_range(start, end, order)
     tag_run("backfill", declared.name)
@@ -73,7 +76,12 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     if dry_run:
         return _show_dry_run(found)
     parallel, share = _share_actors(min(max_parallel, len(due)), num_actors, parsed)
-    parameters = {"model_policy": model_policy, "settings": settings, "num_actors": share, "background": True}
+    parameters = {
+        "model_policy": model_policy,
+        "settings": settings,
+        "num_actors": share,
+        "background": True,
+    }
     made = _make_dates(job, due, parallel, parameters)
     renew_overview(storage)
     outcomes = [made.get(item.date) or _left_alone(job, item) for item in found]
@@ -82,12 +90,16 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
 
 @task(name="date", task_run_name="{day}", cache_policy=NO_CACHE)
 def make_date(job: str, day: str, parameters: dict[str, object]) -> RunOutcome:
-    """One date; as a task, so that several may be at work in threads, each with a subflow run of its own."""
+    """One date; as a task, so that several may be at work in threads, each with a subflow run of
+    its own."""
     return run_partition(job, day, **parameters)
 
 
-def _make_dates(job: str, days: list[str], parallel: int, parameters: dict[str, object]) -> dict[str, RunOutcome]:
-    """What became of each date. Returns when all have ended; so does cancelling, with all of them."""
+def _make_dates(
+    job: str, days: list[str], parallel: int, parameters: dict[str, object]
+) -> dict[str, RunOutcome]:
+    """What became of each date. Returns when all have ended; so does cancelling, with all of
+    them."""
     outcomes: dict[str, RunOutcome] = {}
     if not days:
         return outcomes
@@ -99,7 +111,8 @@ def _make_dates(job: str, days: list[str], parallel: int, parameters: dict[str, 
         interrupting_threads(),
     ):
         futures: list[PrefectFuture[RunOutcome]] = [
-            runner.submit(make_date, {"job": job, "day": day, "parameters": parameters}) for day in days
+            runner.submit(make_date, {"job": job, "day": day, "parameters": parameters})
+            for day in days
         ]
         for future in as_completed(futures):
             outcome = future.result()
@@ -126,5 +139,9 @@ def _left_alone(job: str, item: DateStatus) -> RunOutcome:
 
 def _show_dry_run(found: list[DateStatus]) -> State[list[RunOutcome]]:
     message = totals(found)
-    show_in_ui(lambda: create_table_artifact(table_rows(found), key="backfill-dry-run", description=message))
+    show_in_ui(
+        lambda: create_table_artifact(
+            table_rows(found), key="backfill-dry-run", description=message
+        )
+    )
     return Completed(name="DryRun", message=message, data=[])

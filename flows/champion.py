@@ -19,7 +19,9 @@ def _name() -> str:
 
 
 @flow(name="promote", flow_run_name=_name)
-def promote(model: Annotated[ModelName, titled("Model")], version: Annotated[str, titled("Version")]) -> Champion:
+def promote(
+    model: Annotated[ModelName, titled("Model")], version: Annotated[str, titled("Version")]
+) -> Champion:
     """Makes a version the champion that nights use.
 
     Args:
@@ -27,7 +29,9 @@ def promote(model: Annotated[ModelName, titled("Model")], version: Annotated[str
         version: Its name, as `nightshift models` lists it, such as 2026-11-22-gpt-1a2b3c4d.
     """
     champion = promote_version(open_storage(load_settings()), model, version, "promoted by hand")
-    get_run_logger().info(f"{champion.version} is the champion of {model} now (before: {champion.previous})")
+    get_run_logger().info(
+        f"{champion.version} is the champion of {model} now (before: {champion.previous})"
+    )
     return champion
 
 
@@ -39,5 +43,7 @@ def rollback(model: Annotated[ModelName, titled("Model")]) -> Champion:
         model: Whose champion to move.
     """
     champion = roll_back(open_storage(load_settings()), model)
-    get_run_logger().info(f"{champion.version} is the champion of {model} again (before: {champion.previous})")
+    get_run_logger().info(
+        f"{champion.version} is the champion of {model} again (before: {champion.previous})"
+    )
     return champion

@@ -1,4 +1,5 @@
-"""What a backfill would do about each date of a range and why, from storage alone: neither Prefect nor Ray is asked."""
+"""What a backfill would do about each date of a range and why, from storage alone: neither Prefect
+nor Ray is asked."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ class DateStatus:
     is_due: bool
     why: str
     rows: int | None
-    """Rows to generate, those from the future included where a file has both; None where only preparing them tells."""
+    """Rows to generate, those from the future included where a file has both; None where only
+    preparing them tells."""
     shards: int
     shards_done: int
     """Shards of just this plan that are already written."""
@@ -47,15 +49,20 @@ class DateStatus:
 
 
 def parse_range(start: str, end: str, order: Order = "oldest") -> list[str]:
-    """All dates from `start` to `end`, both included; raises InputError for an empty or absurd range."""
+    """All dates from `start` to `end`, both included; raises InputError for an empty or absurd
+    range."""
     if not start or not end:
-        raise InputError("a backfill needs a first and a last date, such as 2026-11-01 and 2026-11-07")
+        raise InputError(
+            "a backfill needs a first and a last date, such as 2026-11-01 and 2026-11-07"
+        )
     first, last = parse_date(start), parse_date(end)
     if last < first:
         raise InputError(f"the range ends ({end}) before it starts ({start})")
     if (last - first).days >= MAX_DAYS:
         raise InputError(f"the range {start} to {end} is longer than ten years")
-    days = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+    days = [
+        (first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)
+    ]
     return days if order == "oldest" else days[::-1]
 
 
@@ -64,8 +71,8 @@ def examine_dates(
 ) -> list[DateStatus]:
     """The status of each of `days`, in their order. `settings` are the job's, parsed.
 
-    Reads the inputs' footers, the versions of the model and the job's manifests once. Raises InputError where the
-    inputs are not loaded or the policy names a version that does not exist.
+    Reads the inputs' footers, the versions of the model and the job's manifests once. Raises
+    InputError where the inputs are not loaded or the policy names a version that does not exist.
     """
     partitions: dict[str, list[PartitionState]] = defaultdict(list)
     for item in list_partitions(storage, job.name):
@@ -87,7 +94,11 @@ def examine_dates(
 
 def newest_manifests(partitions: Sequence[PartitionState]) -> list[dict[str, Any]]:
     """Those of the newest published partitions that have rows."""
-    manifests = [item.manifest for item in partitions if item.manifest and item.manifest["counts"]["input_rows"]]
+    manifests = [
+        item.manifest
+        for item in partitions
+        if item.manifest and item.manifest["counts"]["input_rows"]
+    ]
     return sorted(manifests, key=lambda manifest: manifest["published_at"])[-PARTITIONS_TIMED:]
 
 
@@ -104,7 +115,9 @@ def table_rows(found: Sequence[DateStatus]) -> list[dict[str, str]]:
             "to do": "make" if item.is_due else "leave alone",
             "why": item.why,
             "rows": "unknown yet" if item.rows is None else f"{item.rows:,}",
-            "shards": f"{item.shards_done:,} of {item.shards:,} are there" if item.shards_done else f"{item.shards:,}",
+            "shards": f"{item.shards_done:,} of {item.shards:,} are there"
+            if item.shards_done
+            else f"{item.shards:,}",
             "estimate": _readable(item.seconds) if item.is_due else "",
         }
         for item in found
@@ -115,13 +128,14 @@ def totals(found: Sequence[DateStatus]) -> str:
     """What all dates come to, in a sentence."""
     due = [item for item in found if item.is_due]
     known = [item.seconds for item in due if item.seconds is not None]
-    rows, shards = sum(item.rows or 0 for item in due), sum(item.shards - item.shards_done for item in due)
+    rows, shards = (
+        sum(item.rows or 0 for item in due),
+        sum(item.shards - item.shards_done for item in due),
+    )
     estimate = _readable(sum(known) if len(known) == len(due) else None)
     unknown = sum(item.rows is None for item in due)
     rest = f" and those of {unknown} dates that are not prepared yet" if unknown else ""
-    return (
-        f"{len(due)} of {len(found)} dates to make: {rows:,} rows, {shards:,} shards{rest}, estimated time {estimate}"
-    )
+    return f"{len(due)} of {len(found)} dates to make: {rows:,} rows, {shards:,} shards{rest}, estimated time {estimate}"
 
 
 def _readable(seconds: float | None) -> str:
@@ -157,7 +171,9 @@ class _Examination:
         seconds = None
         if self.seconds_per_row is not None:
             left = 1 - done / plan.num_shards if plan.num_shards else 0.0
-            seconds = self.seconds_per_row * plan.num_rows * left if prepared else self.typical_seconds
+            seconds = (
+                self.seconds_per_row * plan.num_rows * left if prepared else self.typical_seconds
+            )
         is_due = found.is_due(self.mode)
         return DateStatus(
             date=date,
@@ -203,12 +219,15 @@ def _find(partitions: Sequence[PartitionState], plan: Plan, *, trains: bool) -> 
         why = f"{reason}; the rows published before are there"
         return _Found(newest.state, why, is_readable=True, is_stale=bool(changes))
     if changes:
-        return _Found("stale", f"{' and '.join(changes)} changed since", is_readable=True, is_stale=True)
+        return _Found(
+            "stale", f"{' and '.join(changes)} changed since", is_readable=True, is_stale=True
+        )
     return _Found("published", "is up to date", is_readable=True)
 
 
 def _changes(plan: Plan, manifest: dict[str, Any]) -> list[str]:
-    """Which ingredients of the published fingerprint are others today, in words; none: it would come out the same."""
+    """Which ingredients of the published fingerprint are others today, in words; none: it would
+    come out the same."""
     if is_current(plan, Published(manifest, "")):
         return []
     today = asdict(plan)
@@ -227,7 +246,10 @@ def _changed_models(plan: Plan, manifest: dict[str, Any]) -> dict[str, bool]:
     pairs = [(manifest["model"], plan.model)]
     if plan.prepared:
         pairs.append((manifest["prepared"]["model"], plan.prepared.model))
-    return {f"the model ({before['version']} to {now.version})": before != asdict(now) for before, now in pairs}
+    return {
+        f"the model ({before['version']} to {now.version})": before != asdict(now)
+        for before, now in pairs
+    }
 
 
 def _is_begun(item: PartitionState, plan: Plan) -> bool:

@@ -52,7 +52,13 @@ from workers.inputs.snapshot import read_inputs, while_files_change
 from workers.job import Job
 from workers.jobs import find_job
 from workers.partitions.leftovers import clean_up, clean_up_after
-from workers.partitions.manifest import Published, is_current, is_whole, make_manifest, read_published
+from workers.partitions.manifest import (
+    Published,
+    is_current,
+    is_whole,
+    make_manifest,
+    read_published,
+)
 from workers.partitions.parts import Receipt, told_if_removed
 from workers.partitions.publish import publish
 from workers.partitions.quality import measure_quality
@@ -60,11 +66,19 @@ from workers.partitions.states import next_attempt, record_outcome
 from workers.plans.plan import Plan
 from workers.plans.planning import plan_date
 from workers.quality.gates import find_breaches
-from workers.registry.versions import ModelVersion, Versions, choose_version, needs_training, policies, read_versions
+from workers.registry.versions import (
+    ModelVersion,
+    Versions,
+    choose_version,
+    needs_training,
+    policies,
+    read_versions,
+)
 
 DAYS_LOOKED_BACK = 14
 """How far back the last published partition may lie to be compared with."""
-_TRAINING = threading.Lock()  # dates that a backfill makes side by side need the same model: one of them trains it
+# dates that a backfill makes side by side need the same model: one of them trains it
+_TRAINING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,51 +107,74 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     num_actors: ActorCount = 0,
     background: Annotated[bool, titled("In the background")] = False,
 ) -> State[PartitionResult]:
-    """Makes and publishes one partition. A partition that is published and would come out the same is left alone.
+    """Makes and publishes one partition. A partition that is published and would come out the same
+    is left alone.
 
     Args:
         job: What to generate.
-        date: YYYY-MM-DD, the day whose partition to make. Empty: the day before the scheduled start (UTC).
-        model_policy: champion, as-of (the newest model trained on data up to the date), or the name of a version.
+        date: YYYY-MM-DD, the day whose partition to make. Empty: the day before the scheduled start
+            (UTC).
+        model_policy: champion, as-of (the newest model trained on data up to the date), or the name
+            of a version.
         settings: Job settings to change, as key=value separated by blanks or lines.
         force: Generate anew even where the partition is published and nothing changed.
-        retry_quarantined: Try the rows that were rejected or raised once more, with new seeds; keep all others.
-        ignore_gates: Publish even if a gate holds the partition back; the manifest then names the gate.
+        retry_quarantined: Try the rows that were rejected or raised once more, with new seeds; keep
+            all others.
+        ignore_gates: Publish even if a gate holds the partition back; the manifest then names the
+            gate.
         num_actors: How many actors generate at once. 0: as many as there is room for.
         background: Step aside as long as another run needs the cluster.
     """
     started = time.monotonic()
     if force and retry_quarantined:
-        raise InputError("force makes all rows anew, retry_quarantined only those set aside: choose one of the two")
+        raise InputError(
+            "force makes all rows anew, retry_quarantined only those set aside: choose one of the two"
+        )
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
     day, declared = resolve_date(date), find_job(job)
     tag_run(declared.name, day.isoformat())
     parsed = job_settings(declared, settings)
     swaps = _has_conditional_writes(storage)
-    published = read_published(storage, declared.name, day.isoformat())  # first: who publishes later knows more than we
+    # first: who publishes later knows more than we
+    published = read_published(storage, declared.name, day.isoformat())
     with _TRAINING:
         models = ensure_models(storage, declared, model_policy, day)
     plan = plan_partition(storage, declared, day, models, parsed)
-    published = _published_meanwhile(storage, plan, published) or published  # a training may have taken hours
+    # a training may have taken hours
+    published = _published_meanwhile(storage, plan, published) or published
     if published and is_current(plan, published) and not force and is_whole(storage, published):
-        set_aside = published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
+        set_aside = (
+            published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
+        )
         if not retry_quarantined or not set_aside:
             tidy_up(storage, plan)
             tell_published(storage, replace(plan, attempts=published.attempts), published.manifest)
-            why = "has no rows set aside" if retry_quarantined else "was already published and nothing changed since"
+            why = (
+                "has no rows set aside"
+                if retry_quarantined
+                else "was already published and nothing changed since"
+            )
             return _settled("unchanged", plan, published.manifest, why)
     plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
     if force:
-        made = [item.key for kind in ("part-", "quarantine-") for item in storage.list(f"{plan.prefix}{kind}")]
+        made = [
+            item.key
+            for kind in ("part-", "quarantine-")
+            for item in storage.list(f"{plan.prefix}{kind}")
+        ]
         storage.delete([*made, plan.prepared_key] if plan.prepared else made)
     try:
         plan = prepare_partition(storage, plan, background=background) if plan.prepared else plan
         with told_if_removed(plan):
             receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
             show_traces(storage, plan.trace_prefix, f"{plan.job.replace('_', '-')}-traces")
-            quality, breaches = check_partition(storage, declared, plan, receipts, ignore_gates=ignore_gates)
+            quality, breaches = check_partition(
+                storage, declared, plan, receipts, ignore_gates=ignore_gates
+            )
         seconds = time.monotonic() - started
-        manifest = make_manifest(plan, receipts, quality, seconds, str(flow_run.id), published, breaches)
+        manifest = make_manifest(
+            plan, receipts, quality, seconds, str(flow_run.id), published, breaches
+        )
         with nullcontext() if swaps else publishing_alone(plan.job, plan.date):
             is_ours = publish_partition(storage, plan, receipts, manifest, published)
     except PartitionHeld as exc:
@@ -148,9 +185,12 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         renew_overview(storage)
         return Failed(name="Held", message=str(exc), data=exc)
     except NightshiftError as exc:
-        if isinstance(exc, StorageError) and not isinstance(exc, ObjectNotFound | PreconditionFailed):
+        if isinstance(exc, StorageError) and not isinstance(
+            exc, ObjectNotFound | PreconditionFailed
+        ):
             raise  # the store could not be told how it ended
-        if rival := _published_meanwhile(storage, plan, published):  # it has also moved what we stumbled over
+        # it has also moved what we stumbled over
+        if rival := _published_meanwhile(storage, plan, published):
             return _overtaken(storage, plan, rival)
         record_outcome(storage, plan, "failed", [str(exc)])
         renew_overview(storage)
@@ -178,16 +218,24 @@ def _has_conditional_writes(storage: Storage) -> bool:
     return False
 
 
-def _with_attempts(storage: Storage, plan: Plan, published: Published | None, *, retry_quarantined: bool) -> Plan:
+def _with_attempts(
+    storage: Storage, plan: Plan, published: Published | None, *, retry_quarantined: bool
+) -> Plan:
     """The plan with as many attempts as its rows have had, or with one more."""
     if retry_quarantined:
         return next_attempt(storage, plan, published)
-    return replace(plan, attempts=published.attempts) if published and is_current(plan, published) else plan
+    return (
+        replace(plan, attempts=published.attempts)
+        if published and is_current(plan, published)
+        else plan
+    )
 
 
-def _published_meanwhile(storage: Storage, plan: Plan, before: Published | None) -> Published | None:
-    """What another run has published since `before` was, if it is just what the plan would give, or that with rows that
-    were set aside tried once more."""
+def _published_meanwhile(
+    storage: Storage, plan: Plan, before: Published | None
+) -> Published | None:
+    """What another run has published since `before` was, if it is just what the plan would give, or
+    that with rows that were set aside tried once more."""
     now = read_published(storage, plan.job, plan.date)
     if now is None or (before and now.etag == before.etag):
         return None
@@ -197,37 +245,49 @@ def _published_meanwhile(storage: Storage, plan: Plan, before: Published | None)
 def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
     with told_if_lost("what this run has made in vain is still there"):
         clean_up_after(storage, plan)
-    return _settled("unchanged", plan, rival.manifest, "was published by another run in the meantime")
+    return _settled(
+        "unchanged", plan, rival.manifest, "was published by another run in the meantime"
+    )
 
 
 def _settled(state: str, plan: Plan, manifest: dict[str, Any], why: str) -> State[PartitionResult]:
     counts = manifest["counts"]
-    message = f"{plan.job} {plan.date}: {counts['accepted']:,} rows" + (f"; it {why}" if why else " published")
+    message = f"{plan.job} {plan.date}: {counts['accepted']:,} rows" + (
+        f"; it {why}" if why else " published"
+    )
     set_aside = counts["rejected"] + counts["quarantined"]
     if set_aside and not why:
         message += f", {counts['rejected']:,} rejected and {counts['quarantined']:,} quarantined"
     get_run_logger().info(message)
     result = PartitionResult(
-        job=plan.job, date=plan.date, state=state, message=message, manifest=manifest, flow_run_id=str(flow_run.id)
+        job=plan.job,
+        date=plan.date,
+        state=state,
+        message=message,
+        manifest=manifest,
+        flow_run_id=str(flow_run.id),
     )
     return Completed(name=state.capitalize(), message=message, data=result)
 
 
 def ensure_models(storage: Storage, job: Job, policy: str, day: Day) -> list[ModelVersion]:
-    """The versions of the job's models that the policy names; trained first where there is none, or it is too old for
-    tonight."""
+    """The versions of the job's models that the policy names; trained first where there is none, or
+    it is too old for tonight."""
     versions = [read_versions(storage, name) for name in job.models]
     chosen = zip(versions, policies(versions, policy), strict=True)
     return [_ensure_model(storage, job, each, its_policy, day) for each, its_policy in chosen]
 
 
-def _ensure_model(storage: Storage, job: Job, versions: Versions, policy: str, day: Day) -> ModelVersion:
+def _ensure_model(
+    storage: Storage, job: Job, versions: Versions, policy: str, day: Day
+) -> ModelVersion:
     name, version = versions.name, versions.choose(policy, day.isoformat())
     if version is not None and not needs_training(versions, job, policy, day):
         return version
     wait_for_server()
     state = train(model=ModelName(name), date=day.isoformat(), return_state=True)
-    chosen = choose_version(storage, name, policy, day.isoformat())  # if ours failed, another run's may not have
+    # if ours failed, another run's may not have
+    chosen = choose_version(storage, name, policy, day.isoformat())
     if chosen is None:
         raise _cause(state, f"training {name} failed")
     if not state.is_completed():
@@ -238,15 +298,23 @@ def _ensure_model(storage: Storage, job: Job, versions: Versions, policy: str, d
 
 def _cause(state: State[Any], what: str) -> NightshiftError:
     result = state.result(raise_on_failure=False)
-    return result if isinstance(result, NightshiftError) else GenerationError(f"{what}: {state.message}")
+    return (
+        result
+        if isinstance(result, NightshiftError)
+        else GenerationError(f"{what}: {state.message}")
+    )
 
 
 @task(name="plan", cache_policy=NO_CACHE)
-def plan_partition(storage: Storage, job: Job, day: Day, models: list[ModelVersion], settings: Any) -> Plan:
+def plan_partition(
+    storage: Storage, job: Job, day: Day, models: list[ModelVersion], settings: Any
+) -> Plan:
     """Pins inputs, models and settings; reads footers only."""
     pins = [model.pin for model in models]
     plan = while_files_change(
-        lambda: plan_date(storage, job, day, [read_inputs(storage, table) for table in job.tables], pins, settings)
+        lambda: plan_date(
+            storage, job, day, [read_inputs(storage, table) for table in job.tables], pins, settings
+        )
     )
     if not plan.prepared:
         what = "rows" if plan.orders else f"rows of {job.table}"
@@ -268,14 +336,26 @@ def prepare_partition(storage: Storage, plan: Plan, *, background: bool) -> Plan
 
 
 @task(name="generate shards", cache_policy=NO_CACHE)
-def generate_parts(storage: Storage, plan: Plan, *, num_actors: int, background: bool) -> list[Receipt]:
-    with Stage(f"{plan.job} {plan.date}", plan.num_rows, f"{plan.job.replace('_', '-')}-progress") as stage:
+def generate_parts(
+    storage: Storage, plan: Plan, *, num_actors: int, background: bool
+) -> list[Receipt]:
+    with Stage(
+        f"{plan.job} {plan.date}", plan.num_rows, f"{plan.job.replace('_', '-')}-progress"
+    ) as stage:
 
         def tell(progress: Progress) -> None:
-            stage.update(progress.done_rows, f"shard {progress.done_shards}/{progress.total_shards}")
+            stage.update(
+                progress.done_rows, f"shard {progress.done_shards}/{progress.total_shards}"
+            )
 
         return generate_shards(
-            load_settings(), storage, plan, stage.line, tell, num_actors=num_actors, background=background
+            load_settings(),
+            storage,
+            plan,
+            stage.line,
+            tell,
+            num_actors=num_actors,
+            background=background,
         )
 
 
@@ -283,12 +363,16 @@ def generate_parts(storage: Storage, plan: Plan, *, num_actors: int, background:
 def check_partition(
     storage: Storage, job: Job, plan: Plan, receipts: list[Receipt], *, ignore_gates: bool
 ) -> tuple[dict[str, float], list[str]]:
-    """The partition's quality, and the gates that it does not keep; raises PartitionHeld naming each one of these,
-    unless they are to be ignored."""
+    """The partition's quality, and the gates that it does not keep; raises PartitionHeld naming
+    each one of these, unless they are to be ignored."""
     if not any(receipt.input_rows for receipt in receipts):
-        raise PartitionHeld(f"every row of {job.table} is from after {plan.date}: there is nothing to generate")
+        raise PartitionHeld(
+            f"every row of {job.table} is from after {plan.date}: there is nothing to generate"
+        )
     quality = measure_quality(storage, plan, receipts, job.meter())
-    breaches = [str(breach) for breach in find_breaches(job.gates, quality, _last_quality(storage, plan))]
+    breaches = [
+        str(breach) for breach in find_breaches(job.gates, quality, _last_quality(storage, plan))
+    ]
     if breaches and not ignore_gates:
         raise PartitionHeld("; ".join(breaches))
     for breach in breaches:
@@ -307,7 +391,11 @@ def _last_quality(storage: Storage, plan: Plan) -> dict[str, Any] | None:
 
 @task(name="publish", cache_policy=NO_CACHE)
 def publish_partition(
-    storage: Storage, plan: Plan, receipts: list[Receipt], manifest: dict[str, Any], published: Published | None
+    storage: Storage,
+    plan: Plan,
+    receipts: list[Receipt],
+    manifest: dict[str, Any],
+    published: Published | None,
 ) -> bool:
     """False where another run was first with the same rows."""
     return publish(storage, plan, receipts, manifest, published)

@@ -43,7 +43,8 @@ def nightly(date: DateText = "") -> State[list[RunOutcome]]:
     """Runs every job whose input tables have rows; a job that fails does not stop the others.
 
     Args:
-        date: YYYY-MM-DD, the day whose partitions to make. Empty: the day before the scheduled start (UTC).
+        date: YYYY-MM-DD, the day whose partitions to make. Empty: the day before the scheduled
+            start (UTC).
     """
     storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
     tag_run("nightly", day)
@@ -54,7 +55,8 @@ def nightly(date: DateText = "") -> State[list[RunOutcome]]:
 
 
 def run_job(storage: Storage, job: Job, day: str) -> RunOutcome:
-    """One job of the night, skipped where a table of its is empty; what went wrong is in the outcome, never raised."""
+    """One job of the night, skipped where a table of its is empty; what went wrong is in the
+    outcome, never raised."""
     try:
         empty = [table for table in job.tables if not has_rows(storage, table)]
     except NightshiftError as exc:
@@ -94,10 +96,15 @@ def summarise(outcomes: list[RunOutcome], key: str) -> State[list[RunOutcome]]:
     log = get_run_logger()
     for item in outcomes:
         log.info(f"{item.job} {item.date}: {item.outcome}. {item.message}")
-    rows = [{"job": o.job, "date": o.date, "outcome": o.outcome, "message": o.message} for o in outcomes]
+    rows = [
+        {"job": o.job, "date": o.date, "outcome": o.outcome, "message": o.message} for o in outcomes
+    ]
     show_in_ui(lambda: create_table_artifact(rows, key=key))
     counts = Counter(item.outcome for item in outcomes)
-    message = ", ".join(f"{counts[name]} {name}" for name in get_args(Outcome) if counts[name]) or "nothing to do"
+    message = (
+        ", ".join(f"{counts[name]} {name}" for name in get_args(Outcome) if counts[name])
+        or "nothing to do"
+    )
     if counts["failed"]:
         return Failed(message=message, data=outcomes)
     if counts["held"]:

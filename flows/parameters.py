@@ -1,4 +1,5 @@
-"""What flows make of their parameters. The choices are enums: the forms in the Prefect UI offer just these."""
+"""What flows make of their parameters. The choices are enums: the forms in the Prefect UI offer
+just these."""
 
 from datetime import date, timedelta
 from enum import StrEnum
@@ -19,7 +20,8 @@ ModelName = StrEnum("ModelName", {name: name for name in MODELS})  # type: ignor
 
 
 def titled(title: str, **constraints: Any) -> Any:
-    """What a field of a form is called: Prefect gives it the parameter's name otherwise, whatever pydantic is told."""
+    """What a field of a form is called: Prefect gives it the parameter's name otherwise, whatever
+    pydantic is told."""
     return Field(json_schema_extra={"title": title}, **constraints)
 
 
@@ -30,7 +32,8 @@ ActorCount = Annotated[int, titled("Actors at once", ge=0)]
 
 
 def resolve_date(text: str) -> date:
-    """The date a run is for: the one given, else the day before the run's scheduled start, also of a late run."""
+    """The date a run is for: the one given, else the day before the run's scheduled start, also of
+    a late run."""
     if text:
         return parse_date(text)
     scheduled = flow_run.scheduled_start_time
@@ -43,7 +46,8 @@ def split_assignments(text: str) -> dict[str, str]:
 
 
 def job_settings(job: Job, text: str) -> JobSettings:
-    """The job's settings for a run with "key=value key=value"; raises InputError that names the setting."""
+    """The job's settings for a run with "key=value key=value"; raises InputError that names the
+    setting."""
     return job.parse_settings({"num_gpus": load_settings().num_gpus} | split_assignments(text))
 
 

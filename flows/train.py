@@ -8,7 +8,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.parameters import DateText, ModelName, SettingsText, resolve_date, run_name, split_assignments, titled
+from flows.parameters import (
+    DateText,
+    ModelName,
+    SettingsText,
+    resolve_date,
+    run_name,
+    split_assignments,
+    titled,
+)
 from flows.run_page.progress import Stage
 from flows.run_page.traces import show_traces
 from flows.server.health import ending_with_server, show_in_ui, tag_run
@@ -51,15 +59,18 @@ def train(
     quick: Annotated[bool, titled("Quick and small")] = False,
     force: Annotated[bool, titled("Train once more")] = False,
 ) -> ModelVersion:
-    """Trains on the data up to the end of a date; promotes what beats the champion on held-out data.
+    """Trains on the data up to the end of a date; promotes what beats the champion on held-out
+    data.
 
     Returns the version that is champion now, or the first one trained if none of them is.
 
     Args:
         model: What to train.
-        date: YYYY-MM-DD, the last day of the training data. Empty: the day before the scheduled start (UTC).
-        family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; gpt, gru or bert for recommenders.
-            Several, with commas between them, are trained one after the other and compete. Empty: the model's default.
+        date: YYYY-MM-DD, the last day of the training data. Empty: the day before the scheduled
+            start (UTC).
+        family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; gpt, gru or bert for
+            recommenders. Several, with commas between them, are trained one after the other and
+            compete. Empty: the model's default.
         settings: Training settings to change, as key=value separated by blanks or lines.
         quick: Small, and half a minute: for a first look at plain, regular examples.
         force: Train once more even if a version was trained on just these data and settings.
@@ -69,7 +80,10 @@ def train(
     tag_run("train", model, day.isoformat())
     families = [name.strip() for name in family.split(",")]
     trainings = while_files_change(
-        lambda: [plan_training(storage, model, name, day, changes, quick=quick, again=force) for name in families]
+        lambda: [
+            plan_training(storage, model, name, day, changes, quick=quick, again=force)
+            for name in families
+        ]
     )
     best = None
     for training in trainings:
@@ -85,7 +99,9 @@ def train(
 
 def show_version(version: ModelVersion, *, is_champion: bool) -> None:
     """The version's metrics on the run's page."""
-    rows = [{"figure": name, "value": f"{value:.4g}"} for name, value in sorted(version.metrics.items())]
+    rows = [
+        {"figure": name, "value": f"{value:.4g}"} for name, value in sorted(version.metrics.items())
+    ]
     title = f"{version.version}: {'champion' if is_champion else 'challenger'}"
     show_in_ui(lambda: create_table_artifact(rows, key="model-metrics", description=title))
     get_run_logger().info(title)

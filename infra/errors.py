@@ -1,8 +1,8 @@
 """The errors that a user can meet, and the exit status each one ends the command line with.
 
     NightshiftError                1  something went wrong while working
-    ├── InputError                 2  bad input or usage: names the file, column and row, and what was expected
-    ├── SettingsError              2  a setting is missing or makes no sense
+    ├── InputError                 2  bad input or usage: names the file, column and row, and what
+    was expected ├── SettingsError              2  a setting is missing or makes no sense
     ├── StorageError               2  the store cannot be used: endpoint, keys, bucket, disk full
     │   ├── ObjectNotFound         2  the store works, the key is not there
     │   ├── StorageAway            1  it does not answer, or only that it cannot: later it may
@@ -41,7 +41,8 @@ class ObjectNotFound(StorageError):
 
 
 class StorageAway(StorageError):
-    """The store did not answer for as long as that is borne, or said to the end that it cannot just now."""
+    """The store did not answer for as long as that is borne, or said to the end that it cannot just
+    now."""
 
     exit_code = 1
 
@@ -61,7 +62,8 @@ class GenerationError(NightshiftError):
 
 
 class OutOfMemory(GenerationError):
-    """A single row does not fit into an actor's memory; another node, or settings that take less, may do."""
+    """A single row does not fit into an actor's memory; another node, or settings that take less,
+    may do."""
 
 
 class PartitionHeld(NightshiftError):

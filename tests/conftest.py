@@ -14,7 +14,8 @@ ENDED_WITHIN_S = 60
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where processes share the files, those whose tests may take longest are handed out first: all end together."""
+    """Where processes share the files, those whose tests may take longest are handed out first: all
+    end together."""
     if not hasattr(config, "workerinput"):
         return
     bounds_s: dict[Path, float] = {}
@@ -26,7 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """After Ctrl-C, waits for the processes that share the files: xdist gives them too little time to end servers."""
+    """After Ctrl-C, waits for the processes that share the files: xdist gives them too little time
+    to end servers."""
     shared = session.config.pluginmanager.getplugin("dsession")
     if shared is None or exitstatus != pytest.ExitCode.INTERRUPTED:
         return
@@ -41,7 +43,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real data sets that may lie beside a checkout; tests that use them skip where they are absent."""
+    """The real data sets that may lie beside a checkout; tests that use them skip where they are
+    absent."""
     folder = REPO_ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the real data sets do not lie beside this checkout")

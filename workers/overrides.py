@@ -12,15 +12,21 @@ Kind = TypeVar("Kind")
 
 
 def override(base: Kind, overrides: Mapping[str, Any], what: str) -> Kind:
-    """`base`, a settings dataclass, with `overrides` in its fields' types; raises InputError naming what is wrong."""
+    """`base`, a settings dataclass, with `overrides` in its fields' types; raises InputError naming
+    what is wrong."""
     known = [field.name for field in fields(base)]  # type: ignore[arg-type]  # Kind is a dataclass
     unknown = [key for key in overrides if key not in known]
     if unknown:
-        raise InputError(f"{what}: there is no setting {unknown[0]!r}; there are {', '.join(known)}")
+        raise InputError(
+            f"{what}: there is no setting {unknown[0]!r}; there are {', '.join(known)}"
+        )
     try:
         return TypeAdapter(type(base)).validate_python(asdict(base) | dict(overrides))  # type: ignore[call-overload]
     except ValidationError as exc:
-        problems = (f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ") for error in exc.errors())
+        problems = (
+            f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ")
+            for error in exc.errors()
+        )
         raise InputError(f"{what}: {'; '.join(problems)}") from exc
 
 

@@ -1,4 +1,5 @@
-"""What a plan pins: input objects, snapshots of tables, orders, a version of a model; and the days they belong to."""
+"""What a plan pins: input objects, snapshots of tables, orders, a version of a model; and the days
+they belong to."""
 
 import hashlib
 import json
@@ -24,7 +25,8 @@ class InputObject:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The input objects as they were when planned, and the time from which on their rows count as the future."""
+    """The input objects as they were when planned, and the time from which on their rows count as
+    the future."""
 
     table: str
     cut: str
@@ -56,7 +58,9 @@ class ModelPin:
 
 def digest(value: Any) -> str:
     """SHA-256 of the value's canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def end_of_day(day: date) -> datetime:
@@ -71,4 +75,6 @@ def parse_date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise InputError(f"{text!r} is not a date; expected YYYY-MM-DD, such as 2026-11-22") from exc
+        raise InputError(
+            f"{text!r} is not a date; expected YYYY-MM-DD, such as 2026-11-22"
+        ) from exc

@@ -42,7 +42,8 @@ AttributeList = Sequence[Mapping[str, Any]]
 
 
 def has_attributes(row: Mapping[str, Any]) -> bool:
-    """Whether the row's attributes can be read, as those of every row can that `nightshift inputs put` has checked."""
+    """Whether the row's attributes can be read, as those of every row can that `nightshift inputs
+    put` has checked."""
     return row["attributes"] is not None and all(pair and pair["key"] for pair in row["attributes"])
 
 
@@ -54,16 +55,22 @@ def text_requests(intents: Iterable[str], attributes: Iterable[AttributeList]) -
 
 
 def product_attributes(batch: pa.Table) -> list[AttributeList]:
-    """Each product's attributes; its title and category stand in for `name` and `type` where it has none."""
+    """Each product's attributes; its title and category stand in for `name` and `type` where it has
+    none."""
     return [
         with_name_and_type(title, category, pairs)
         for title, category, pairs in zip(
-            batch["title"].to_pylist(), batch["category"].to_pylist(), batch["attributes"].to_pylist(), strict=True
+            batch["title"].to_pylist(),
+            batch["category"].to_pylist(),
+            batch["attributes"].to_pylist(),
+            strict=True,
         )
     ]
 
 
-def with_name_and_type(title: str | None, category: str | None, attributes: AttributeList) -> AttributeList:
+def with_name_and_type(
+    title: str | None, category: str | None, attributes: AttributeList
+) -> AttributeList:
     given = {pair["key"] for pair in attributes}
     lead = [
         {"key": key, "value": value}

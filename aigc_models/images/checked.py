@@ -1,7 +1,8 @@
-"""Pictures with checks: several candidates are drawn for each, the first that passes the filters is kept.
+"""Pictures with checks: several candidates are drawn for each, the first that passes the filters is
+kept.
 
-Filtering goes on in a second thread while the next pictures are generated. What it rejects joins a later batch, always
-the same one: which pictures share a batch depends on no clock.
+Filtering goes on in a second thread while the next pictures are generated. What it rejects joins a
+later batch, always the same one: which pictures share a batch depends on no clock.
 
 B batch, N training pictures, H height, W width, C colours.
 """
@@ -31,7 +32,8 @@ CHECKED_AT_ONCE = 256
 MAX_UNCHECKED = 2
 """Batches that are generated before the first of them must have been filtered."""
 FILTER_SHARE = 0.1
-"""What the filter's autoencoder is trained for, as a share of the generator's budget and on top of it."""
+"""What the filter's autoencoder is trained for, as a share of the generator's budget and on top of
+it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,23 @@ class CheckedImageModel:
     """What jobs know of image models."""
 
     def __init__(
-        self, model: ImageModel, oddities: OddityFilter, copies: NearCopyFilter, classifier: Classifier
+        self,
+        model: ImageModel,
+        oddities: OddityFilter,
+        copies: NearCopyFilter,
+        classifier: Classifier,
     ) -> None:
-        self.model, self.oddities, self.copies, self.classifier = model, oddities, copies, classifier
+        self.model, self.oddities, self.copies, self.classifier = (
+            model,
+            oddities,
+            copies,
+            classifier,
+        )
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "CheckedImageModel":
-        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or unreadable."""
+        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or
+        unreadable."""
         return cls(
             ImageModel.load(folder, device=device),
             OddityFilter.load(folder / ODDITIES, device=device),
@@ -92,7 +104,9 @@ class CheckedImageModel:
     def label_names(self) -> tuple[str, ...]:
         return self.model.label_names
 
-    def generate(self, labels: Sequence[int], row_seeds: Sequence[int], checks: Checks) -> Iterator[CheckedImages]:
+    def generate(
+        self, labels: Sequence[int], row_seeds: Sequence[int], checks: Checks
+    ) -> Iterator[CheckedImages]:
         """Yields every row once, in groups as they are finished.
 
         Depends on each row's label and seed alone, but for the last bits of errors and ratios.
@@ -105,10 +119,15 @@ class CheckedImageModel:
             while pending or unchecked:
                 if pending and len(unchecked) < MAX_UNCHECKED:
                     drawn = [pending.popleft() for _ in range(min(CHECKED_AT_ONCE, len(pending)))]
-                    drawn += islice(_further(tuple(drawn), checks.num_candidates), max(0, BATCH_IMAGES - len(drawn)))
+                    drawn += islice(
+                        _further(tuple(drawn), checks.num_candidates),
+                        max(0, BATCH_IMAGES - len(drawn)),
+                    )
                     images_BHWC = self._draw(drawn, labels, row_seeds)
                     of_drawn = [labels[row] for row, _ in drawn]
-                    unchecked.append(thread.submit(self._check, drawn, images_BHWC, of_drawn, checks))
+                    unchecked.append(
+                        thread.submit(self._check, drawn, images_BHWC, of_drawn, checks)
+                    )
                     continue
                 found = unchecked.popleft().result()
                 best = list(found.best_places())
@@ -121,7 +140,9 @@ class CheckedImageModel:
                 if len(again) < len(best):
                     yield found.select([place for place in best if place not in again])
 
-    def _draw(self, drawn: list[tuple[int, int]], labels: Sequence[int], row_seeds: Sequence[int]) -> Tensor:
+    def _draw(
+        self, drawn: list[tuple[int, int]], labels: Sequence[int], row_seeds: Sequence[int]
+    ) -> Tensor:
         """Pictures of candidates, which are given by row and number."""
         seeds = [derive_seed(row_seeds[row], candidate) for row, candidate in drawn]
         return self.model.sample([labels[row] for row, _ in drawn], seeds)
@@ -136,7 +157,9 @@ class CheckedImageModel:
         rows, candidates = (list(numbers) for numbers in zip(*drawn, strict=True))
         return CheckedImages(rows, images_BHWC, errors_B, ratios_B, candidates, problems)
 
-    def _problems(self, error: float, ratio: float, read: int, label: int, checks: Checks) -> Iterator[str]:
+    def _problems(
+        self, error: float, ratio: float, read: int, label: int, checks: Checks
+    ) -> Iterator[str]:
         if checks.reject_odd and error > self.oddities.limit:
             yield f"odd: reconstruction error {error:.4f}, the limit is {self.oddities.limit:.4f}"
         if checks.reject_copies and ratio < self.copies.limit:
@@ -146,9 +169,12 @@ class CheckedImageModel:
 
 
 def _further(drawn: Sequence[tuple[int, int]], num_candidates: int) -> Iterator[tuple[int, int]]:
-    """Later candidates of the same rows, the next ones first: in a batch that is not full they cost nothing."""
+    """Later candidates of the same rows, the next ones first: in a batch that is not full they cost
+    nothing."""
     for ahead in range(1, num_candidates):
-        yield from ((row, number + ahead) for row, number in drawn if number + ahead <= num_candidates)
+        yield from (
+            (row, number + ahead) for row, number in drawn if number + ahead <= num_candidates
+        )
 
 
 def train_checked_image_model(

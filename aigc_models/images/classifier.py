@@ -1,6 +1,8 @@
-"""A small convolutional classifier: its features are what pictures are compared by, its accuracy what data are worth.
+"""A small convolutional classifier: its features are what pictures are compared by, its accuracy
+what data are worth.
 
-Always the same recipe and number of steps, so that only the data make a difference; nothing is chosen on test pictures.
+Always the same recipe and number of steps, so that only the data make a difference; nothing is
+chosen on test pictures.
 
 B batch, C colours, H height, W width, F features, K classes.
 """
@@ -12,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
+from aigc_models.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    read_weights,
+    write_json,
+    write_tensors,
+)
 from aigc_models.device import sent
 from aigc_models.images.data import EpochSchedule, LabelledImages, mirrored, shifted, to_network
 
@@ -29,8 +38,16 @@ class Classifier(nn.Module):
         super().__init__()
         self.num_colours = num_colours
         layers: list[nn.Module] = []
-        for before, after, size, stride in ((num_colours, 32, 5, 2), (32, 64, 3, 1), (64, 96, 3, 2)):
-            layers += [nn.Conv2d(before, after, size, stride, size // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        for before, after, size, stride in (
+            (num_colours, 32, 5, 2),
+            (32, 64, 3, 1),
+            (64, 96, 3, 2),
+        ):
+            layers += [
+                nn.Conv2d(before, after, size, stride, size // 2, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
         pooled = [nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * 96, NUM_FEATURES)]
         self.features = nn.Sequential(*layers, *pooled)
         self.head = nn.Linear(NUM_FEATURES, num_classes)
@@ -50,16 +67,21 @@ def train_classifier(
     seed: int = 0,
     device: str = "cpu",
 ) -> Classifier:
-    """A classifier after `steps` batches, drawn in equal shares from each of the parts, but for parts that are smaller
-    than their share; AdamW with one cycle of the learning rate (Smith and Topin 2019). `augment` moves pictures by up
-    to two pixels and, with `flip`, mirrors them."""
+    """A classifier after `steps` batches, drawn in equal shares from each of the parts, but for
+    parts that are smaller than their share; AdamW with one cycle of the learning rate (Smith and
+    Topin 2019). `augment` moves pictures by up to two pixels and, with `flip`, mirrors them."""
     torch.manual_seed(seed)
     network = Classifier(parts[0].images_BHWC.shape[3], num_classes).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.2
+    )
     schedules = [EpochSchedule(len(part), BATCH_SIZE // len(parts), seed) for part in parts]
     for step in range(steps):
-        drawn = [part.select(schedule.rows_at(step)) for part, schedule in zip(parts, schedules, strict=True)]
+        drawn = [
+            part.select(schedule.rows_at(step))
+            for part, schedule in zip(parts, schedules, strict=True)
+        ]
         images_BCHW = to_network(torch.cat([part.images_BHWC for part in drawn]))
         if augment:
             images_BCHW = shifted(mirrored(images_BCHW) if flip else images_BCHW, MAX_SHIFT_PX)
@@ -83,7 +105,9 @@ def image_features(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
 @torch.no_grad()
 def read_labels(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
     """The class [B] that the classifier takes each picture for."""
-    features_BF = image_features(classifier, images_BHWC).float().to(next(classifier.parameters()).device)
+    features_BF = (
+        image_features(classifier, images_BHWC).float().to(next(classifier.parameters()).device)
+    )
     guesses_B: Tensor = classifier.head(F.relu(features_BF)).argmax(dim=1).cpu()
     return guesses_B
 
@@ -107,5 +131,7 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
         classifier = Classifier(**config)
         classifier.load_state_dict(tensors)
     except (TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: this is no checkpoint of a classifier: {error}") from error
+        raise CheckpointError(
+            f"{folder}: this is no checkpoint of a classifier: {error}"
+        ) from error
     return classifier.to(device).eval()

@@ -1,4 +1,5 @@
-"""Labelled pictures: checks, pixels to numbers and back, the split for validation, and which rows a step trains on.
+"""Labelled pictures: checks, pixels to numbers and back, the split for validation, and which rows a
+step trains on.
 
 B batch, H height, W width, C colours.
 """
@@ -26,12 +27,19 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         shape = tuple(self.images_BHWC.shape)
-        if self.images_BHWC.dtype != torch.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
+        if (
+            self.images_BHWC.dtype != torch.uint8
+            or len(shape) != 4
+            or shape[1] != shape[2]
+            or shape[3] not in (1, 3)
+        ):
             raise ImageDataError(
                 f"pictures must be uint8 [number, side, side, 1 or 3], not {self.images_BHWC.dtype} {list(shape)}"
             )
         if self.labels_B.dtype != torch.int64 or self.labels_B.shape != shape[:1]:
-            raise ImageDataError(f"{shape[0]} pictures need as many int64 labels, not {list(self.labels_B.shape)}")
+            raise ImageDataError(
+                f"{shape[0]} pictures need as many int64 labels, not {list(self.labels_B.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels_B)
@@ -50,14 +58,20 @@ class Batch:
 def check_labels(labels_B: Tensor, label_names: Sequence[str]) -> None:
     """Every class needs two pictures, one of them to validate with."""
     if len(labels_B) == 0 or int(labels_B.min()) < 0 or int(labels_B.max()) >= len(label_names):
-        raise ImageDataError(f"labels must lie between 0 and {len(label_names) - 1}, the places of the class names")
+        raise ImageDataError(
+            f"labels must lie between 0 and {len(label_names) - 1}, the places of the class names"
+        )
     counts = torch.bincount(labels_B, minlength=len(label_names)).tolist()
     few = [name for name, count in zip(label_names, counts, strict=True) if count < 2]
     if few:
-        raise ImageDataError(f"too few pictures to learn from: add some or leave the class out: {', '.join(few[:5])}")
+        raise ImageDataError(
+            f"too few pictures to learn from: add some or leave the class out: {', '.join(few[:5])}"
+        )
 
 
-def split(data: LabelledImages, validation_share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+def split(
+    data: LabelledImages, validation_share: float, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
     """Training and validation pictures; of every class at least one validates and one trains."""
     generator = torch.Generator().manual_seed(seed)
     held_out: list[Tensor] = []
@@ -71,11 +85,16 @@ def split(data: LabelledImages, validation_share: float, seed: int) -> tuple[Lab
 
 
 def check_split(training: LabelledImages, held_out: LabelledImages) -> None:
-    """A Fréchet distance needs two held-out pictures; a near copy is nearer to one training picture than to another."""
+    """A Fréchet distance needs two held-out pictures; a near copy is nearer to one training picture
+    than to another."""
     if len(held_out) < 2:
-        raise ImageDataError("too few pictures to validate with: add some, so that at least two are held out")
+        raise ImageDataError(
+            "too few pictures to validate with: add some, so that at least two are held out"
+        )
     if torch.equal(training.images_BHWC, training.images_BHWC[:1].expand_as(training.images_BHWC)):
-        raise ImageDataError("all training pictures are the same: at least two different ones are needed")
+        raise ImageDataError(
+            "all training pictures are the same: at least two different ones are needed"
+        )
 
 
 def to_network(images_BHWC: Tensor) -> Tensor:
@@ -86,14 +105,23 @@ def to_network(images_BHWC: Tensor) -> Tensor:
 def to_pixels(images_BCHW: Tensor) -> Tensor:
     """The inverse of `to_network`, rounded."""
     return (
-        images_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        images_BCHW.float()
+        .add(1.0)
+        .mul(127.5)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)
+        .contiguous()
     )
 
 
 def mirrored(images_BCHW: Tensor) -> Tensor:
     """Every other picture at random, left and right exchanged."""
     is_mirrored_B = torch.rand(len(images_BCHW)) < 0.5
-    return torch.where(is_mirrored_B.to(images_BCHW.device)[:, None, None, None], images_BCHW.flip(3), images_BCHW)
+    return torch.where(
+        is_mirrored_B.to(images_BCHW.device)[:, None, None, None], images_BCHW.flip(3), images_BCHW
+    )
 
 
 def shifted(images_BCHW: Tensor, max_px: int) -> Tensor:
@@ -104,12 +132,14 @@ def shifted(images_BCHW: Tensor, max_px: int) -> Tensor:
     rows_BH = torch.randint(0, 2 * max_px + 1, (num_images, 1)) + torch.arange(height)
     columns_BW = torch.randint(0, 2 * max_px + 1, (num_images, 1)) + torch.arange(width)
     image_B11 = torch.arange(num_images)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[image_B11, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
+    return padded.permute(0, 2, 3, 1)[
+        image_B11, rows_BH[:, :, None], columns_BW[:, None, :]
+    ].permute(0, 3, 1, 2)
 
 
 class EpochSchedule:
-    """Which rows each step trains on: every epoch has an order of its own, of which the last rows are left out where
-    they fill no batch."""
+    """Which rows each step trains on: every epoch has an order of its own, of which the last rows
+    are left out where they fill no batch."""
 
     def __init__(self, num_rows: int, batch_size: int, seed: int) -> None:
         self.num_rows, self.seed = num_rows, seed

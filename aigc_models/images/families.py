@@ -27,21 +27,28 @@ class ImageGenerator(Protocol):
         ...
 
 
-def build_image_network(family: str, shape: dict[str, Any], options: dict[str, Any]) -> ImageNetwork:
-    """A network with fresh weights; `shape` has image_px, num_colours and num_classes, `options` further fields of the
-    family's configuration."""
+def build_image_network(
+    family: str, shape: dict[str, Any], options: dict[str, Any]
+) -> ImageNetwork:
+    """A network with fresh weights; `shape` has image_px, num_colours and num_classes, `options`
+    further fields of the family's configuration."""
     if family == "gan":
         return Generator(GANConfig(**shape, **options))
     latents = {"latent_width": default_latent_width(shape["image_px"], shape["num_colours"])}
     if family == "flow":
-        return LatentFlow(FlowConfig(**{**options, "vae": VAEConfig(**shape, **{**latents, **options.get("vae", {})})}))
+        return LatentFlow(
+            FlowConfig(
+                **{**options, "vae": VAEConfig(**shape, **{**latents, **options.get("vae", {})})}
+            )
+        )
     if family == "vae":
         return VAE(VAEConfig(**shape, **{**latents, **options}))
     raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
 
 
 def default_latent_width(image_px: int, num_colours: int) -> int:
-    """32 for a grey picture of 28 pixels, 128 for a coloured one of 32: 32 would show its colours without a shape."""
+    """32 for a grey picture of 28 pixels, 128 for a coloured one of 32: 32 would show its colours
+    without a shape."""
     return min(MAX_LATENTS, max(1, round(image_px**2 * num_colours / VALUES_PER_LATENT / 32)) * 32)
 
 

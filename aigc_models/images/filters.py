@@ -12,11 +12,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aigc_models.checkpoint import CONFIG, WEIGHTS, CheckpointError, read_weights, write_json, write_tensors
+from aigc_models.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    read_weights,
+    write_json,
+    write_tensors,
+)
 from aigc_models.device import resolve_device, sent
 from aigc_models.images.data import EpochSchedule, LabelledImages, split, to_network
 from aigc_models.images.metrics import Neighbours
-from aigc_models.images.networks.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_errors
+from aigc_models.images.networks.autoencoder import (
+    Autoencoder,
+    AutoencoderConfig,
+    reconstruction_errors,
+)
 from aigc_models.training.loop import Task, TrainingLoop
 from aigc_models.training.settings import LoopSettings, TrainingProgress
 
@@ -42,7 +53,9 @@ class OddityFilter:
             network.load_state_dict(tensors)
             return cls(network.to(device), config["limit"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder}: this is no checkpoint of an oddity filter: {error}") from error
+            raise CheckpointError(
+                f"{folder}: this is no checkpoint of an oddity filter: {error}"
+            ) from error
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,8 +66,12 @@ class OddityFilter:
     def errors(self, images_BHWC: Tensor) -> Tensor:
         """Reconstruction error [B] of each picture."""
         device = next(self.network.parameters()).device
-        batches = (to_network(images).to(device) for images in images_BHWC.split(RECONSTRUCTED_AT_ONCE))
-        return torch.cat([reconstruction_errors(images, self.network(images)).cpu() for images in batches])
+        batches = (
+            to_network(images).to(device) for images in images_BHWC.split(RECONSTRUCTED_AT_ONCE)
+        )
+        return torch.cat(
+            [reconstruction_errors(images, self.network(images)).cpu() for images in batches]
+        )
 
 
 def train_oddity_filter(
@@ -65,13 +82,16 @@ def train_oddity_filter(
     real_share: float = 0.99,
     on_progress: Callable[[TrainingProgress], None] | None = None,
 ) -> OddityFilter:
-    """`real_share` of held-out real pictures lie below the limit. Goes on from `work_dir` as every training does."""
+    """`real_share` of held-out real pictures lie below the limit. Goes on from `work_dir` as every
+    training does."""
     torch.set_num_threads(settings.num_threads)
     torch.manual_seed(settings.seed)
     training, held_out = split(data, VALIDATION_SHARE, settings.seed)
     device = resolve_device(settings.device)
     _, image_px, _, num_colours = data.images_BHWC.shape
-    network = Autoencoder(AutoencoderConfig(image_px=image_px, num_colours=num_colours, width=WIDTH)).to(device)
+    network = Autoencoder(
+        AutoencoderConfig(image_px=image_px, num_colours=num_colours, width=WIDTH)
+    ).to(device)
     schedule = EpochSchedule(len(training), BATCH_SIZE, settings.seed)
     oddities = OddityFilter(network, 0.0)
 
@@ -94,19 +114,27 @@ class NearCopyFilter:
     """Finds pictures that are much nearer to one training picture than to all others."""
 
     def __init__(self, training_NHWC: Tensor, limit: float) -> None:
-        """`training_NHWC`: the different training pictures, uint8. `limit`: of the ratio of distances."""
+        """`training_NHWC`: the different training pictures, uint8. `limit`: of the ratio of
+        distances."""
         self.training_NHWC, self.limit = training_NHWC, limit
         self._neighbours = Neighbours(training_NHWC.flatten(1) / 255.0)
 
     @classmethod
-    def fit(cls, training_NHWC: Tensor, held_out_BHWC: Tensor, *, real_share: float = 0.99) -> "NearCopyFilter":
+    def fit(
+        cls, training_NHWC: Tensor, held_out_BHWC: Tensor, *, real_share: float = 0.99
+    ) -> "NearCopyFilter":
         """`real_share` of the held-out real pictures are no near copies by the limit.
 
-        Of training pictures that are alike one is kept: what is near to both would be near to no single one.
+        Of training pictures that are alike one is kept: what is near to both would be near to no
+        single one.
         """
-        different_NHWC = training_NHWC.flatten(1).unique(dim=0).unflatten(1, training_NHWC.shape[1:])
+        different_NHWC = (
+            training_NHWC.flatten(1).unique(dim=0).unflatten(1, training_NHWC.shape[1:])
+        )
         found = cls(different_NHWC, 0.0)
-        return cls(different_NHWC, float(found.ratios(held_out_BHWC).double().quantile(1 - real_share)))
+        return cls(
+            different_NHWC, float(found.ratios(held_out_BHWC).double().quantile(1 - real_share))
+        )
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "NearCopyFilter":
@@ -115,7 +143,9 @@ class NearCopyFilter:
         try:
             return cls(tensors["training_NHWC"].to(device), config["limit"])
         except KeyError as error:
-            raise CheckpointError(f"{folder}: this is no checkpoint of a near-copy filter: no {error}") from error
+            raise CheckpointError(
+                f"{folder}: this is no checkpoint of a near-copy filter: no {error}"
+            ) from error
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""One training step of a GAN: the discriminator first, then the generator, each with its own loss and optimiser.
+"""One training step of a GAN: the discriminator first, then the generator, each with its own loss
+and optimiser.
 
 B batch, C colours, H height, W width, Z noise width.
 """
@@ -19,10 +20,16 @@ class GANStep:
     def __init__(self, network: GAN, settings: ImageTrainingSettings) -> None:
         self.network, self.settings = network, settings
         self.device = next(network.parameters()).device
-        self.optimisers = tuple(build_optimiser(part, settings) for part in (network.discriminator, network.generator))
+        self.optimisers = tuple(
+            build_optimiser(part, settings) for part in (network.discriminator, network.generator)
+        )
 
     def __call__(self, batch: Batch) -> tuple[dict[str, Tensor], int]:
-        generator, discriminator, loss = self.network.generator, self.network.discriminator, self.settings.loss
+        generator, discriminator, loss = (
+            self.network.generator,
+            self.network.discriminator,
+            self.settings.loss,
+        )
         of_discriminator, of_generator = self.optimisers
         clip, labels_B = self.settings.max_gradient_norm, batch.labels_B
         with autocast(self.settings.precision, self.device):
@@ -45,14 +52,14 @@ class GANStep:
 
 
 def discriminator_loss(real_B: Tensor, made_B: Tensor, loss: Loss) -> Tensor:
-    """Of logits of real and of made pictures: -log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1), or
-    max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16)."""
+    """Of logits of real and of made pictures: -log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014,
+    eq. 1), or max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16)."""
     if loss == "hinge":
         return F.relu(1 - real_B).mean() + F.relu(1 + made_B).mean()
     return F.softplus(-real_B).mean() + F.softplus(made_B).mean()
 
 
 def generator_loss(made_B: Tensor, loss: Loss) -> Tensor:
-    """Of logits of made pictures: -log D(G(z)), which does not saturate (Goodfellow et al. 2014, section 3), or
-    -D(G(z)) (Miyato et al. 2018, eq. 17)."""
+    """Of logits of made pictures: -log D(G(z)), which does not saturate (Goodfellow et al. 2014,
+    section 3), or -D(G(z)) (Miyato et al. 2018, eq. 17)."""
     return -made_B.mean() if loss == "hinge" else F.softplus(-made_B).mean()

@@ -23,13 +23,15 @@ class ImageTrainingSettings(LoopSettings):
     flip: bool = False
     """A picture's mirror image is as good as itself: true of cats, not of digits."""
     shift_px: int = 0
-    """Training pictures are moved at random by up to so many pixels each way: against copies where there are few."""
+    """Training pictures are moved at random by up to so many pixels each way: against copies where
+    there are few."""
     autoencoder_share: float = 0.5
     """Of the budget, for the autoencoder below a flow."""
     loss: Loss = "hinge"
     """Of a GAN: "original" or "hinge"; the former is good sooner, the latter ends better."""
     augment: bool = False
-    """A GAN's discriminator sees pictures moved, cut out and recoloured: against learning few ones by heart."""
+    """A GAN's discriminator sees pictures moved, cut out and recoloured: against learning few ones
+    by heart."""
     validation_share: float = 0.1
     num_scored: int = 2000
     """Synthetic pictures that a validation compares with the held-out real ones."""
@@ -47,8 +49,13 @@ class ImageTrainingSettings(LoopSettings):
             )
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
-        if min(self.batch_size, self.num_scored) < 2 or self.classifier_steps < MIN_CLASSIFIER_STEPS:
-            raise ValueError(f"batch_size and num_scored must be at least 2, classifier_steps {MIN_CLASSIFIER_STEPS}")
+        if (
+            min(self.batch_size, self.num_scored) < 2
+            or self.classifier_steps < MIN_CLASSIFIER_STEPS
+        ):
+            raise ValueError(
+                f"batch_size and num_scored must be at least 2, classifier_steps {MIN_CLASSIFIER_STEPS}"
+            )
         if self.shift_px < 0:
             raise ValueError(f"shift_px must not be negative: {self.shift_px}")
         if not 0.0 < self.validation_share < 1.0 or not 0.0 < self.autoencoder_share < 1.0:
@@ -56,7 +63,8 @@ class ImageTrainingSettings(LoopSettings):
 
 
 MIXED = {"precision": "bfloat16"}
-"""1.3 to 2.8 times as many pictures a second as float32 on CPUs that compute in it; others want "float32"."""
+"""1.3 to 2.8 times as many pictures a second as float32 on CPUs that compute in it; others want
+"float32"."""
 PRESETS: dict[str, dict[str, Any]] = {
     "flow": {
         **MIXED,
@@ -90,11 +98,13 @@ QUICK: dict[str, Any] = {
     "num_scored": 300,
     "num_validations": 4,
 }
-"""Simple pictures within a minute: with so little time a VAE makes better ones than a flow or a GAN."""
+"""Simple pictures within a minute: with so little time a VAE makes better ones than a flow or a
+GAN."""
 
 
 FEW_IMAGES = 100
-"""Of a class; with fewer, families learn pictures by heart unless `FEW_SHOT` changes their presets."""
+"""Of a class; with fewer, families learn pictures by heart unless `FEW_SHOT` changes their
+presets."""
 FEW_SHOT: dict[str, dict[str, Any]] = {
     "flow": {"shift_px": 2, "network": {"dropout": 0.2}},
     "gan": {"shift_px": 2, "augment": True},
@@ -105,8 +115,8 @@ FEW_SHOT: dict[str, dict[str, Any]] = {
 def default_image_settings(
     family: str, *, images_per_class: int | None = None, **changes: Any
 ) -> ImageTrainingSettings:
-    """Settings that suit a family, with changes. `images_per_class`: how many there are to train on, at least in the
-    smallest class; None: some hundred or more."""
+    """Settings that suit a family, with changes. `images_per_class`: how many there are to train
+    on, at least in the smallest class; None: some hundred or more."""
     if family not in PRESETS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     are_few = images_per_class is not None and images_per_class < FEW_IMAGES

@@ -1,7 +1,9 @@
-"""What the training loop is given for each image family: batches, loss, and the figure that the best weights have.
+"""What the training loop is given for each image family: batches, loss, and the figure that the
+best weights have.
 
-Weights are chosen by the Fréchet distance of held-out pictures, since losses say little of what pictures are like; only
-the autoencoder below a flow, which makes none by itself, is chosen by its loss.
+Weights are chosen by the Fréchet distance of held-out pictures, since losses say little of what
+pictures are like; only the autoencoder below a flow, which makes none by itself, is chosen by its
+loss.
 
 B batch, N all training pictures, C colours, H height, W width, Z latent width.
 """
@@ -13,7 +15,15 @@ from torch import Tensor, nn
 
 from aigc_models.device import sent
 from aigc_models.images.classifier import Classifier, image_features
-from aigc_models.images.data import Batch, EpochSchedule, LabelledImages, mirrored, shifted, to_network, to_pixels
+from aigc_models.images.data import (
+    Batch,
+    EpochSchedule,
+    LabelledImages,
+    mirrored,
+    shifted,
+    to_network,
+    to_pixels,
+)
 from aigc_models.images.families import ImageNetwork
 from aigc_models.images.gan_step import GANStep
 from aigc_models.images.metrics import frechet_distance
@@ -73,13 +83,19 @@ def autoencoder_task(corpus: ImageCorpus, settings: ImageTrainingSettings) -> Ta
         torch.manual_seed(settings.seed)
         images_BCHW = to_network(corpus.held_out.images_BHWC).to(corpus.device)
         labels_B = corpus.held_out.labels_B.to(corpus.device)
-        parts = zip(images_BCHW.split(ENCODED_AT_ONCE), labels_B.split(ENCODED_AT_ONCE), strict=True)
-        losses = [(loss(network, Batch(images, labels))[0], len(labels)) for images, labels in parts]
+        parts = zip(
+            images_BCHW.split(ENCODED_AT_ONCE), labels_B.split(ENCODED_AT_ONCE), strict=True
+        )
+        losses = [
+            (loss(network, Batch(images, labels))[0], len(labels)) for images, labels in parts
+        ]
         return sum(float(value) * count for value, count in losses) / len(labels_B)
 
     def samples(network: nn.Module) -> Tensor:
         images_BCHW = to_network(corpus.held_out.images_BHWC[: GRID_ROWS**2]).to(corpus.device)
-        reconstructed_BCHW = network(images_BCHW, corpus.held_out.labels_B[: GRID_ROWS**2].to(corpus.device))[0]
+        reconstructed_BCHW = network(
+            images_BCHW, corpus.held_out.labels_B[: GRID_ROWS**2].to(corpus.device)
+        )[0]
         return grid(to_pixels(reconstructed_BCHW).cpu(), GRID_ROWS)
 
     def batch_at(step: int) -> Batch:
@@ -95,8 +111,11 @@ def loss_of_vae(network: nn.Module, batch: Batch, classifier: Classifier) -> Ten
     return vae_loss(batch.inputs, reconstructed_BCHW, *posterior) + seen
 
 
-def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTrainingSettings) -> Task:
-    """Trains what is left to train of a network: a VAE, a GAN, or a flow above its finished autoencoder."""
+def generator_task(
+    corpus: ImageCorpus, network: ImageNetwork, settings: ImageTrainingSettings
+) -> Task:
+    """Trains what is left to train of a network: a VAE, a GAN, or a flow above its finished
+    autoencoder."""
     labels = corpus.labels_like_real(settings.num_scored)
     model = ImageModel(settings.family, network, corpus.label_names)
 
@@ -113,7 +132,9 @@ def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTr
 
     if isinstance(network, LatentFlow):
         latents = WhitenedLatents(network.vae, corpus, settings)
-        return Task(batch_at=latents.batch_at, loss=latents.loss, validate=validate, samples=samples)
+        return Task(
+            batch_at=latents.batch_at, loss=latents.loss, validate=validate, samples=samples
+        )
     schedule = EpochSchedule(len(corpus.training), settings.batch_size, settings.seed)
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -123,7 +144,12 @@ def generator_task(corpus: ImageCorpus, network: ImageNetwork, settings: ImageTr
         return corpus.batch(schedule.rows_at(step), settings)
 
     if isinstance(network, Generator):
-        return Task(batch_at=batch_at, step=lambda gan: GANStep(gan, settings), validate=validate, samples=samples)
+        return Task(
+            batch_at=batch_at,
+            step=lambda gan: GANStep(gan, settings),
+            validate=validate,
+            samples=samples,
+        )
     return Task(batch_at=batch_at, loss=loss, validate=validate, samples=samples)
 
 
@@ -133,10 +159,14 @@ def finish(network: ImageNetwork, corpus: ImageCorpus, settings: ImageTrainingSe
     if isinstance(network, VAE):
         network.fit_prior(*posteriors(network, corpus, settings))
     if isinstance(network, Generator):
-        network.calibrate([calibration_batch(network, corpus, number) for number in range(CALIBRATION_BATCHES)])
+        network.calibrate(
+            [calibration_batch(network, corpus, number) for number in range(CALIBRATION_BATCHES)]
+        )
 
 
-def calibration_batch(network: Generator, corpus: ImageCorpus, number: int) -> tuple[Tensor, Tensor]:
+def calibration_batch(
+    network: Generator, corpus: ImageCorpus, number: int
+) -> tuple[Tensor, Tensor]:
     """Noise and labels with the shares that the training pictures have, always the same ones."""
     labels_B = torch.tensor(corpus.labels_like_real(CALIBRATION_IMAGES), device=corpus.device)
     seeds_B = torch.arange(CALIBRATION_IMAGES, device=corpus.device) + number * CALIBRATION_IMAGES
@@ -144,9 +174,11 @@ def calibration_batch(network: Generator, corpus: ImageCorpus, number: int) -> t
 
 
 @torch.no_grad()
-def posteriors(network: VAE, corpus: ImageCorpus, settings: ImageTrainingSettings) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and logarithms of variances [N, Z] of all training pictures, and their labels; of several views of each
-    where training moves or mirrors them."""
+def posteriors(
+    network: VAE, corpus: ImageCorpus, settings: ImageTrainingSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and logarithms of variances [N, Z] of all training pictures, and their labels; of
+    several views of each where training moves or mirrors them."""
     torch.manual_seed(settings.seed)
     num_views = NUM_VIEWS if settings.shift_px else 1 + settings.flip
     rows_N = torch.arange(len(corpus.training)).repeat(num_views)
@@ -157,7 +189,8 @@ def posteriors(network: VAE, corpus: ImageCorpus, settings: ImageTrainingSetting
 
 
 class WhitenedLatents:
-    """Training pictures as a flow sees them: encoded once, drawn from their posteriors at every step, whitened."""
+    """Training pictures as a flow sees them: encoded once, drawn from their posteriors at every
+    step, whitened."""
 
     def __init__(self, vae: VAE, corpus: ImageCorpus, settings: ImageTrainingSettings) -> None:
         self.vae = vae
@@ -175,7 +208,8 @@ class WhitenedLatents:
 
 
 def grid(images_BHWC: Tensor, num_columns: int) -> Tensor:
-    """One picture [C, H, W] of many, row by row; what does not fill a row is left out, unless there is only that."""
+    """One picture [C, H, W] of many, row by row; what does not fill a row is left out, unless there
+    is only that."""
     width = min(num_columns, len(images_BHWC))
     rows = [torch.cat(list(row), dim=1) for row in images_BHWC.split(width) if len(row) == width]
     return torch.cat(rows, dim=0).permute(2, 0, 1)

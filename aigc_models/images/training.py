@@ -46,17 +46,21 @@ def train_image_model(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics, measured on held-out pictures; of several processes
-    only the first one does, the others return none.
+    """Writes a complete checkpoint folder and returns its metrics, measured on held-out pictures;
+    of several processes only the first one does, the others return none.
 
-    Goes on from `work_dir` if it holds the state of an interrupted training of the same pictures and settings.
-    `on_checkpoint` gets each state file once it is written. Raises `ImageDataError`.
+    Goes on from `work_dir` if it holds the state of an interrupted training of the same pictures
+    and settings. `on_checkpoint` gets each state file once it is written. Raises `ImageDataError`.
     """
     torch.set_num_threads(settings.num_threads)
     corpus = build_image_corpus(LabelledImages(images_BHWC, labels_B), label_names, settings)
     torch.manual_seed(settings.seed)
     num_colours = images_BHWC.shape[3]
-    shape = {"image_px": images_BHWC.shape[1], "num_colours": num_colours, "num_classes": len(label_names)}
+    shape = {
+        "image_px": images_BHWC.shape[1],
+        "num_colours": num_colours,
+        "num_classes": len(label_names),
+    }
     network = build_image_network(settings.family, shape, settings.network).to(corpus.device)
     stages = Stages(work_dir, on_progress, on_checkpoint)
     results = train_stages(network, corpus, settings, stages)
@@ -78,11 +82,15 @@ def train_image_model(
     save_classifier(corpus.classifier, folder / CLASSIFIER)
     write_json(folder / METRICS, metrics)
     for stage in stages.names:
-        shutil.copytree(work_dir / stage / "tensorboard", folder / "tensorboard" / stage, dirs_exist_ok=True)
+        shutil.copytree(
+            work_dir / stage / "tensorboard", folder / "tensorboard" / stage, dirs_exist_ok=True
+        )
     return metrics
 
 
-def judged(synthetic: LabelledImages, corpus: ImageCorpus, settings: ImageTrainingSettings) -> dict[str, float]:
+def judged(
+    synthetic: LabelledImages, corpus: ImageCorpus, settings: ImageTrainingSettings
+) -> dict[str, float]:
     real = (corpus.training, corpus.held_out, corpus.classifier)
     return image_metrics(synthetic, *real, steps=settings.classifier_steps, flip=settings.flip)
 
@@ -95,8 +103,12 @@ def build_image_corpus(
     check_split(training, held_out)
     device = resolve_device(settings.device)
     steps = settings.classifier_steps
-    classifier = train_classifier([training], len(label_names), steps=steps, flip=settings.flip, device=str(device))
-    return ImageCorpus(training, held_out, classifier.requires_grad_(False), tuple(label_names), device)
+    classifier = train_classifier(
+        [training], len(label_names), steps=steps, flip=settings.flip, device=str(device)
+    )
+    return ImageCorpus(
+        training, held_out, classifier.requires_grad_(False), tuple(label_names), device
+    )
 
 
 class Stages:
@@ -112,18 +124,27 @@ class Stages:
         self.names: list[str] = []
 
     def run(
-        self, name: str, network: nn.Module, task: Task, settings: ImageTrainingSettings, share: tuple[float, float]
+        self,
+        name: str,
+        network: nn.Module,
+        task: Task,
+        settings: ImageTrainingSettings,
+        share: tuple[float, float],
     ) -> LoopResult:
         """`share`: where in the whole training this stage begins, and where it ends."""
         begin, end = share
 
         def report(progress: TrainingProgress) -> None:
             if self.on_progress:
-                self.on_progress(replace(progress, fraction=begin + (end - begin) * progress.fraction))
+                self.on_progress(
+                    replace(progress, fraction=begin + (end - begin) * progress.fraction)
+                )
 
         self.names.append(name)
         stage = scaled(settings, end - begin)
-        return TrainingLoop(network, task, stage, self.work_dir / name, report, self.on_checkpoint).run()
+        return TrainingLoop(
+            network, task, stage, self.work_dir / name, report, self.on_checkpoint
+        ).run()
 
 
 def scaled(settings: ImageTrainingSettings, share: float) -> ImageTrainingSettings:
@@ -147,17 +168,24 @@ def train_stages(
         results.append(stages.run(AUTOENCODER, network.vae, task, below, (0.0, begin)))
         finish(network.vae, corpus, settings)
     trained = what_is_trained(network, settings)
-    results.append(stages.run(GENERATOR, trained, generator_task(corpus, network, settings), settings, (begin, 1.0)))
+    results.append(
+        stages.run(
+            GENERATOR, trained, generator_task(corpus, network, settings), settings, (begin, 1.0)
+        )
+    )
     finish(network, corpus, settings)
     return results
 
 
 def what_is_trained(network: ImageNetwork, settings: ImageTrainingSettings) -> nn.Module:
-    """Less than a flow, whose autoencoder is finished; more than a generator, which needs an opponent."""
+    """Less than a flow, whose autoencoder is finished; more than a generator, which needs an
+    opponent."""
     if isinstance(network, LatentFlow):
         return network.velocity
     if isinstance(network, Generator):
-        return GAN(network, is_spectral=settings.loss == "hinge").to(next(network.parameters()).device)
+        return GAN(network, is_spectral=settings.loss == "hinge").to(
+            next(network.parameters()).device
+        )
     return network
 
 
@@ -168,14 +196,19 @@ def autoencoder_settings(settings: ImageTrainingSettings) -> ImageTrainingSettin
     return replace(settings, **{name: getattr(preset, name) for name in names})
 
 
-def synthetic_like_real(model: ImageModel, corpus: ImageCorpus, settings: ImageTrainingSettings) -> LabelledImages:
-    """As many pictures of each class as training has, but for rounding, from seeds that validation did not use."""
+def synthetic_like_real(
+    model: ImageModel, corpus: ImageCorpus, settings: ImageTrainingSettings
+) -> LabelledImages:
+    """As many pictures of each class as training has, but for rounding, from seeds that validation
+    did not use."""
     labels = corpus.labels_like_real(max(settings.num_scored, len(corpus.training)))
     seeds = [derive_seed(settings.seed + 1, i) for i in range(len(labels))]
     return LabelledImages(model.sample(labels, seeds), torch.tensor(labels))
 
 
-def evaluate_image_model(model: ImageModel, data: LabelledImages, settings: ImageTrainingSettings) -> dict[str, float]:
+def evaluate_image_model(
+    model: ImageModel, data: LabelledImages, settings: ImageTrainingSettings
+) -> dict[str, float]:
     """Metrics on just the pictures that a training with `settings` on `data` holds out."""
     corpus = build_image_corpus(data, model.label_names, settings)
     return judged(synthetic_like_real(model, corpus, settings), corpus, settings)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 
 class Cell(nn.Module):
-    """Common parts: the input's share of the gates is computed for all steps at once, the state's step by step."""
+    """Common parts: the input's share of the gates is computed for all steps at once, the state's
+    step by step."""
 
     num_gates: int
     num_states: int = 1
@@ -37,7 +38,8 @@ class ElmanCell(Cell):
 
 
 class LSTMCell(Cell):
-    """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c') (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
+    """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c') (Hochreiter and Schmidhuber 1997; Gers et al.
+    2000)."""
 
     num_gates = 4
     num_states = 2
@@ -50,7 +52,8 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """r, z = σ(gates); n = tanh(W x + r (U h)); h' = (1 - z) n + z h (Cho et al. 2014, the variant of cuDNN)."""
+    """r, z = σ(gates); n = tanh(W x + r (U h)); h' = (1 - z) n + z h (Cho et al. 2014, the variant
+    of cuDNN)."""
 
     num_gates = 3
 
@@ -63,12 +66,19 @@ class GRUCell(Cell):
         return ((1 - z) * n + z * h)[:, None]
 
 
-def run(cell: Cell, x_BTE: Tensor, state_BNE: Tensor, visible_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Outputs [B, T, E] and the last state; where a position is not visible the state stays as it was."""
+def run(
+    cell: Cell, x_BTE: Tensor, state_BNE: Tensor, visible_BT: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Outputs [B, T, E] and the last state; where a position is not visible the state stays as it
+    was."""
     gates_BTG = cell.of_input(x_BTE)
     outputs = []
     for t in range(x_BTE.shape[1]):
         after = cell.advance(gates_BTG[:, t], state_BNE)
-        state_BNE = after if visible_BT is None else torch.where(visible_BT[:, t, None, None], after, state_BNE)
+        state_BNE = (
+            after
+            if visible_BT is None
+            else torch.where(visible_BT[:, t, None, None], after, state_BNE)
+        )
         outputs.append(state_BNE[:, 0])
     return torch.stack(outputs, dim=1), state_BNE

@@ -1,7 +1,7 @@
 """What transformers share: blocks of attention and a gated MLP, with relative positions.
 
-Pre-normalisation by RMSNorm (Zhang and Sennrich 2019), rotary positions (Su et al. 2021), SwiGLU (Shazeer 2020), no
-biases.
+Pre-normalisation by RMSNorm (Zhang and Sennrich 2019), rotary positions (Su et al. 2021), SwiGLU
+(Shazeer 2020), no biases.
 
 B batch, T positions, S positions so far, E model width, H heads, D head width.
 """
@@ -27,10 +27,15 @@ class TransformerConfig:
     rotary_base: float = 10_000.0
 
     def __post_init__(self) -> None:
-        if min(self.width, self.num_layers, self.num_heads, self.mlp_width) < 1 or not 0 <= self.dropout < 1:
+        if (
+            min(self.width, self.num_layers, self.num_heads, self.mlp_width) < 1
+            or not 0 <= self.dropout < 1
+        ):
             raise ValueError("sizes must be positive and dropout in [0, 1)")
         if self.width % self.num_heads or (self.width // self.num_heads) % 2:
-            raise ValueError(f"width {self.width} must split into {self.num_heads} heads of an even width")
+            raise ValueError(
+                f"width {self.width} must split into {self.num_heads} heads of an even width"
+            )
 
 
 class RMSNorm(nn.Module):
@@ -55,13 +60,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def project(self, x_BTE: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, x_BTE: Tensor, rotary: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         qkv_B3HTD = self.qkv(x_BTE).unflatten(2, (3, self.num_heads, -1)).permute(0, 2, 3, 1, 4)
         q, k, v = qkv_B3HTD.unbind(1)
         return rotate(q, rotary), rotate(k, rotary), v
 
     def turned(self, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """Weights [3E, E] that make of states at one position what `project` does, queries divided by √d besides."""
+        """Weights [3E, E] that make of states at one position what `project` does, queries divided
+        by √d besides."""
         qkv_E3HD = self.qkv.weight.t().unflatten(1, (3, self.num_heads, -1))
         turned_E2HD = rotate(qkv_E3HD[:, :2], rotary)
         turned_E2HD[:, 0] *= turned_E2HD.shape[-1] ** -0.5
@@ -69,7 +77,9 @@ class Attention(nn.Module):
 
     def attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        mixed_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, dropout_p=dropout)
+        mixed_BHTD = F.scaled_dot_product_attention(
+            q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, dropout_p=dropout
+        )
         mixed_BTE: Tensor = self.out(mixed_BHTD.transpose(1, 2).flatten(2))
         return mixed_BTE
 
@@ -88,7 +98,9 @@ class Block(nn.Module):
         gate, up = self.gate_up(x_BTE).chunk(2, dim=-1)
         return self.drop(self.down(F.silu(gate) * up))
 
-    def forward(self, x_BTE: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x_BTE: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Also returns the keys and values, for a cache."""
         q, k, v = self.attention.project(self.attention_norm(x_BTE), rotary)
         x_BTE = x_BTE + self.drop(self.attention.attend(q, k, v, mask))
@@ -108,21 +120,25 @@ class Transformer(nn.Module):
         for name, weight in self.named_parameters():
             if weight.dim() > 1 and not name.startswith("coverage."):
                 is_residual = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(weight, std=STD / (2 * config.num_layers) ** 0.5 if is_residual else STD)
+                nn.init.normal_(
+                    weight, std=STD / (2 * config.num_layers) ** 0.5 if is_residual else STD
+                )
 
     def embed(self, config: Any) -> None:
-        """Makes what a subclass has before its blocks; called first, so that it comes first in the random numbers."""
+        """Makes what a subclass has before its blocks; called first, so that it comes first in the
+        random numbers."""
 
     def compile(self, **options: Any) -> None:
-        """Compiles the blocks, which share one graph for all lengths: seconds instead of minutes."""
+        """Compiles the blocks, which share one graph for all lengths: seconds instead of
+        minutes."""
         for block in self.blocks:
             block.compile(dynamic=True, **options)
 
     def trunk(
         self, x_BSE: Tensor, visible_BS: Tensor, *, is_causal: bool
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """States [B, S, E], and the keys and values of each block. Each position sees the visible ones, if causal those
-        up to itself."""
+        """States [B, S, E], and the keys and values of each block. Each position sees the visible
+        ones, if causal those up to itself."""
         num_positions = x_BSE.shape[1]
         seen_SS = torch.ones(num_positions, num_positions, dtype=torch.bool, device=x_BSE.device)
         seen_SS = seen_SS.tril() if is_causal else seen_SS
@@ -138,7 +154,9 @@ class Transformer(nn.Module):
         return self.norm(x_BSE), cache
 
     def rotary(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
-        rates = self.rotary_base ** (-torch.arange(0, self.head_width, 2, device=positions_T.device) / self.head_width)
+        rates = self.rotary_base ** (
+            -torch.arange(0, self.head_width, 2, device=positions_T.device) / self.head_width
+        )
         angles_TD = torch.outer(positions_T.float(), rates).repeat(1, 2)
         return angles_TD.cos(), angles_TD.sin()
 

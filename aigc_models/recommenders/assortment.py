@@ -1,10 +1,11 @@
 """Items that a recommender has not met, found by what they have in common with items that it has.
 
-A new item is worth the mean of the known ones whose attributes are most like its own, by the cosine of their weights;
-an attribute's weight is log(V / number of items that have it) (the mapping by neighbours of Gantner et al. 2010).
+A new item is worth the mean of the known ones whose attributes are most like its own, by the cosine
+of their weights; an attribute's weight is log(V / number of items that have it) (the mapping by
+neighbours of Gantner et al. 2010).
 
-C new items, S known ones that are not sold, V known items and special tokens, A attributes, N neighbours, B batch,
-E width.
+C new items, S known ones that are not sold, V known items and special tokens, A attributes, N
+neighbours, B batch, E width.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,8 @@ class Assortment:
     neighbours_CN: Tensor
     """Tokens of known items, the most similar first."""
     weights_CN: Tensor
-    """Their shares in the score; 0 where there are no more, and everywhere for an item that is like none."""
+    """Their shares in the score; 0 where there are no more, and everywhere for an item that is like
+    none."""
     not_sold_S: Tensor
     """Tokens."""
 
@@ -45,14 +47,18 @@ class Assortment:
 
     def _means(self, rows_VX: Tensor) -> Tensor:
         num_new, num_neighbours = self.neighbours_CN.shape
-        places = torch.stack([torch.arange(num_new).repeat_interleave(num_neighbours), self.neighbours_CN.flatten()])
+        places = torch.stack(
+            [torch.arange(num_new).repeat_interleave(num_neighbours), self.neighbours_CN.flatten()]
+        )
         weights_CV = torch.sparse_coo_tensor(
             places, self.weights_CN.flatten(), (num_new, len(rows_VX)), check_invariants=True
         )
         return weights_CV.to(rows_VX.device) @ rows_VX
 
 
-KNOWN_ITEMS = Assortment((), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
+KNOWN_ITEMS = Assortment(
+    (), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64)
+)
 """Just what is known."""
 
 
@@ -66,9 +72,14 @@ def compare(known: Items, attributes: Attributes) -> Assortment:
     idf_A = (len(known) / counts_A.clamp_min(1)).log()
     num_neighbours = min(NUM_NEIGHBOURS, len(known))
     known_norms_V = (known_VA @ idf_A.square()[:, None])[:, 0].sqrt().clamp_min(1e-12)
-    tokens, weights = [torch.zeros(0, num_neighbours, dtype=torch.int64)], [torch.zeros(0, num_neighbours)]
+    tokens, weights = (
+        [torch.zeros(0, num_neighbours, dtype=torch.int64)],
+        [torch.zeros(0, num_neighbours)],
+    )
     for start in range(0, len(ids), COMPARED_AT_ONCE):
-        new_CA = _membership([attributes[item] for item in ids[start : start + COMPARED_AT_ONCE]], column_of).to_dense()
+        new_CA = _membership(
+            [attributes[item] for item in ids[start : start + COMPARED_AT_ONCE]], column_of
+        ).to_dense()
         new_norms_C = (new_CA * idf_A).norm(dim=1).clamp_min(1e-12)
         cosines_VC = known_VA @ (new_CA * idf_A.square()).T / known_norms_V[:, None] / new_norms_C
         nearest = cosines_VC.T.topk(num_neighbours, dim=1)
@@ -76,12 +87,19 @@ def compare(known: Items, attributes: Attributes) -> Assortment:
         tokens.append(nearest.indices + NUM_SPECIAL)
         weights.append(nearest.values / totals_C1.clamp_min(1e-12))
     not_sold = [token for item, token in known.token_of.items() if item not in attributes]
-    return Assortment(ids, torch.cat(tokens), torch.cat(weights), torch.tensor(not_sold, dtype=torch.int64))
+    return Assortment(
+        ids, torch.cat(tokens), torch.cat(weights), torch.tensor(not_sold, dtype=torch.int64)
+    )
 
 
 def _membership(rows: list[frozenset[str]], column_of: Mapping[str, int]) -> Tensor:
     """Sparse, 1 where an item has an attribute."""
-    pairs = [(row, column_of[name]) for row, names in enumerate(rows) for name in sorted(names) if name in column_of]
+    pairs = [
+        (row, column_of[name])
+        for row, names in enumerate(rows)
+        for name in sorted(names)
+        if name in column_of
+    ]
     places = torch.tensor(pairs, dtype=torch.int64).view(-1, 2).T
     return torch.sparse_coo_tensor(
         places, torch.ones(len(pairs)), (len(rows), len(column_of)), check_invariants=True

@@ -64,7 +64,9 @@ class Sequences:
 
 
 def as_sequences(histories: Sequence[Sequence[int]]) -> Sequences:
-    starts = np.concatenate([[0], np.cumsum([len(history) for history in histories])]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum([len(history) for history in histories])]).astype(
+        np.int64
+    )
     flat = [token for history in histories for token in history]
     return Sequences(np.asarray(flat, dtype=np.int64), starts)
 
@@ -79,20 +81,25 @@ class HeldOut:
 
 def split_keys(histories: Sequence[Sequence[str]]) -> np.ndarray:
     """A number for each history that stays the same while it grows: a hash of its first items."""
-    digests = (blake2b("\x1f".join(history[: MIN_ITEMS - 1]).encode(), digest_size=8) for history in histories)
+    digests = (
+        blake2b("\x1f".join(history[: MIN_ITEMS - 1]).encode(), digest_size=8)
+        for history in histories
+    )
     return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], dtype=np.uint64)
 
 
 def hold_out(sequences: Sequences, keys: np.ndarray, most: int) -> tuple[Sequences, HeldOut]:
-    """Takes the last item from at most `most` histories, at most a tenth of those that are long enough for it: those
-    with the lowest keys.
+    """Takes the last item from at most `most` histories, at most a tenth of those that are long
+    enough for it: those with the lowest keys.
 
-    With keys that stay, as long as `most` and the users with long enough histories do, whoever was trained earlier held
-    out the same users: none of their last items is known to it.
+    With keys that stay, as long as `most` and the users with long enough histories do, whoever was
+    trained earlier held out the same users: none of their last items is known to it.
     """
     able = np.flatnonzero(sequences.lengths >= MIN_ITEMS)
     if len(able) < 2:
-        raise ItemDataError(f"{len(able)} histories have {MIN_ITEMS} or more items; at least two are needed")
+        raise ItemDataError(
+            f"{len(able)} histories have {MIN_ITEMS} or more items; at least two are needed"
+        )
     chosen = able[np.argsort(keys[able], kind="stable")][: max(1, min(most, len(able) // 10))]
     histories = [sequences.of(user)[:-1] for user in chosen]
     answers = [int(sequences.of(user)[-1]) for user in chosen]
@@ -100,15 +107,20 @@ def hold_out(sequences: Sequences, keys: np.ndarray, most: int) -> tuple[Sequenc
     lengths = sequences.lengths.copy()
     lengths[chosen] -= 1
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Sequences(np.delete(sequences.tokens_N, last), starts), HeldOut(histories, torch.tensor(answers))
+    return Sequences(np.delete(sequences.tokens_N, last), starts), HeldOut(
+        histories, torch.tensor(answers)
+    )
 
 
 def windows(sequences: Sequences, max_items: int) -> list[np.ndarray]:
-    """Histories cut from their end into pieces of at most `max_items`; pieces of one item teach nothing."""
+    """Histories cut from their end into pieces of at most `max_items`; pieces of one item teach
+    nothing."""
     pieces = []
     for user in range(len(sequences)):
         history = sequences.of(user)
-        pieces += [history[max(0, end - max_items) : end] for end in range(len(history), 0, 1 - max_items)]
+        pieces += [
+            history[max(0, end - max_items) : end] for end in range(len(history), 0, 1 - max_items)
+        ]
     return [piece for piece in pieces if len(piece) > 1]
 
 

@@ -1,8 +1,9 @@
 """Networks that read the items of a history and say which item comes next, by family.
 
-`gpt` sees the past only and learns every next item (SASRec, Kang and McAuley 2018), `gru` does the same with a
-recurrent cell (GRU4Rec, Hidasi et al. 2016), `bert` sees both sides and learns items that are masked (BERT4Rec, Sun et
-al. 2019). Scores are products with the items' embeddings, which input and output share.
+`gpt` sees the past only and learns every next item (SASRec, Kang and McAuley 2018), `gru` does the
+same with a recurrent cell (GRU4Rec, Hidasi et al. 2016), `bert` sees both sides and learns items
+that are masked (BERT4Rec, Sun et al. 2019). Scores are products with the items' embeddings, which
+input and output share.
 
 B batch, T positions, E width, V items and special tokens.
 """
@@ -53,7 +54,9 @@ class ItemGRU(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = item_embedding(config.vocab_size, config.width)
-        self.cells = nn.ModuleList(GRUCell(config.width, config.width) for _ in range(config.num_layers))
+        self.cells = nn.ModuleList(
+            GRUCell(config.width, config.width) for _ in range(config.num_layers)
+        )
         self.norm = nn.LayerNorm(config.width)
         self.drop = nn.Dropout(config.dropout)
 
@@ -62,7 +65,9 @@ class ItemGRU(nn.Module):
         x_BTE = self.drop(self.embedding(tokens_BT))
         for cell in self.cells:
             assert isinstance(cell, GRUCell)
-            x_BTE, _ = run(cell, x_BTE, x_BTE.new_zeros(len(x_BTE), 1, self.config.width), tokens_BT != PAD)
+            x_BTE, _ = run(
+                cell, x_BTE, x_BTE.new_zeros(len(x_BTE), 1, self.config.width), tokens_BT != PAD
+            )
             x_BTE = self.drop(x_BTE)
         states_BTE: Tensor = self.norm(x_BTE)
         return states_BTE

@@ -25,7 +25,8 @@ class RecommenderSettings(LoopSettings):
     mask_share: float = 0.2
     """Of the items, for BERT."""
     knn_share: float | None = None
-    """Of the score, what item-kNN says; the network says the rest. None: what ranks held-out items best."""
+    """Of the score, what item-kNN says; the network says the rest. None: what ranks held-out items
+    best."""
     num_scored: int = 3000
     """Histories whose last item is held out, at most a tenth of all."""
 
@@ -34,9 +35,18 @@ class RecommenderSettings(LoopSettings):
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.torch_compile and self.family == "gru":
-            raise ValueError("torch_compile is for the families gpt and bert, not for the recurrent gru")
-        if self.max_items < 2 or self.batch_tokens < 2 or self.num_negatives < 0 or self.num_scored < 1:
-            raise ValueError("max_items and batch_tokens must be at least 2, num_negatives 0, num_scored 1")
+            raise ValueError(
+                "torch_compile is for the families gpt and bert, not for the recurrent gru"
+            )
+        if (
+            self.max_items < 2
+            or self.batch_tokens < 2
+            or self.num_negatives < 0
+            or self.num_scored < 1
+        ):
+            raise ValueError(
+                "max_items and batch_tokens must be at least 2, num_negatives 0, num_scored 1"
+            )
         if self.knn_share is not None and not 0.0 <= self.knn_share <= 1.0:
             raise ValueError(f"knn_share must be between 0 and 1, not {self.knn_share}")
         if not 0.0 < self.mask_share < 1.0:

@@ -28,7 +28,14 @@ from aigc_models.recommenders.data import (
 )
 from aigc_models.recommenders.knn import ItemKNN
 from aigc_models.recommenders.loss import item_loss
-from aigc_models.recommenders.metrics import coverage, hit_rate, ndcg, popularity_lift, ranks, ranks_among
+from aigc_models.recommenders.metrics import (
+    coverage,
+    hit_rate,
+    ndcg,
+    popularity_lift,
+    ranks,
+    ranks_among,
+)
 from aigc_models.recommenders.model import Recommender, batches_by_length
 from aigc_models.recommenders.networks import MASK, NUM_SPECIAL, PAD, build_item_network
 from aigc_models.recommenders.settings import RecommenderSettings, default_recommender_settings
@@ -55,14 +62,14 @@ def train_recommender(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics, measured on held-out last items; of several
-    processes only the first one does, the others return none.
+    """Writes a complete checkpoint folder and returns its metrics, measured on held-out last items;
+    of several processes only the first one does, the others return none.
 
-    What is held out is learned from by nobody, item-kNN included: a later training measures this model by the same
-    users.
+    What is held out is learned from by nobody, item-kNN included: a later training measures this
+    model by the same users.
 
-    `histories`: each user's items, the oldest first. Goes on from `work_dir` if it holds the state of an interrupted
-    training of the same histories and settings. Raises `ItemDataError`.
+    `histories`: each user's items, the oldest first. Goes on from `work_dir` if it holds the state
+    of an interrupted training of the same histories and settings. Raises `ItemDataError`.
     """
     torch.set_num_threads(settings.num_threads)
     items = Items(tuple(sorted({item for history in histories for item in history})))
@@ -74,7 +81,9 @@ def train_recommender(
     knn = ItemKNN.fit(training, items.vocab_size, device=device)
     counts_V = torch.from_numpy(np.bincount(training.tokens_N, minlength=items.vocab_size)).float()
     popularity_V = (counts_V / counts_V.sum()).to(device)
-    model = Recommender(settings.family, network, knn, items, popularity_V, max_items=settings.max_items)
+    model = Recommender(
+        settings.family, network, knn, items, popularity_V, max_items=settings.max_items
+    )
     task = recommender_task(model, training, held_out, settings)
     result = TrainingLoop(network, task, settings, work_dir, on_progress, on_checkpoint).run()
     if not is_first():
@@ -103,14 +112,17 @@ def train_recommender(
 def evaluate_recommender(
     model: Recommender, histories: Sequence[Sequence[str]], settings: RecommenderSettings
 ) -> dict[str, float]:
-    """Metrics of a trained model on what a training on `histories` with `settings` holds out; a held-out item that the
-    model does not know counts as missed."""
+    """Metrics of a trained model on what a training on `histories` with `settings` holds out; a
+    held-out item that the model does not know counts as missed."""
     items = Items(tuple(sorted({item for history in histories for item in history})))
     sequences = as_sequences([items.tokens(history) for history in histories])
     training, held_out = hold_out(sequences, split_keys(histories), settings.num_scored)
-    token_V = np.array([PAD] * NUM_SPECIAL + [model.items.token_of.get(item, PAD) for item in items.ids])
+    token_V = np.array(
+        [PAD] * NUM_SPECIAL + [model.items.token_of.get(item, PAD) for item in items.ids]
+    )
     known = HeldOut(
-        [_known(token_V[history]) for history in held_out.histories], torch.from_numpy(token_V)[held_out.answers_B]
+        [_known(token_V[history]) for history in held_out.histories],
+        torch.from_numpy(token_V)[held_out.answers_B],
     )
     past = Sequences(_known(token_V[training.tokens_N]), np.zeros(1, np.int64))
     return rank_metrics(model, known, past, settings.seed)
@@ -120,27 +132,38 @@ def _known(tokens_N: np.ndarray) -> np.ndarray:
     return tokens_N[tokens_N != PAD]
 
 
-def recommender_task(model: Recommender, training: Sequences, held_out: HeldOut, settings: RecommenderSettings) -> Task:
+def recommender_task(
+    model: Recommender, training: Sequences, held_out: HeldOut, settings: RecommenderSettings
+) -> Task:
     pieces = windows(training, settings.max_items)
-    schedule = BatchSchedule([(len(piece),) for piece in pieces], settings.batch_tokens, settings.seed)
+    schedule = BatchSchedule(
+        [(len(piece),) for piece in pieces], settings.batch_tokens, settings.seed
+    )
     device = model.network.embedding.weight.device
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
         """Tokens [B, T] on the device, and on the CPU which positions are learned from."""
         tokens_BT = left_padded([pieces[row] for row in schedule.rows_at(step)])
         is_bert = isinstance(model.network, BERT)
-        learned_BT = choose(tokens_BT, settings.mask_share, PAD) if is_bert else tokens_BT[:, :-1] != PAD
+        learned_BT = (
+            choose(tokens_BT, settings.mask_share, PAD) if is_bert else tokens_BT[:, :-1] != PAD
+        )
         return sent(tokens_BT, device), learned_BT
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
         tokens_BT, learned_BT = batch
         if isinstance(network, BERT):
-            states_BTE, targets_BT = network(tokens_BT.masked_fill(sent(learned_BT, device), MASK)), tokens_BT
+            states_BTE, targets_BT = (
+                network(tokens_BT.masked_fill(sent(learned_BT, device), MASK)),
+                tokens_BT,
+            )
         else:
             states_BTE, targets_BT = network(tokens_BT[:, :-1]), tokens_BT[:, 1:]
         places_M = sent(torch.from_numpy(np.flatnonzero(learned_BT)), device)
         states_ME, targets_M = states_BTE.flatten(0, 1)[places_M], targets_BT.flatten()[places_M]
-        return item_loss(states_ME, targets_M, model.network.embedding.weight, settings.num_negatives), len(places_M)
+        return item_loss(
+            states_ME, targets_M, model.network.embedding.weight, settings.num_negatives
+        ), len(places_M)
 
     def validate(_: nn.Module) -> float:
         return -ndcg(ranks_of(model, held_out, knn_share=0.0), TOP)
@@ -160,14 +183,16 @@ def best_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
 
 
 def ranks_of(model: Recommender, held_out: HeldOut, knn_share: float) -> Tensor:
-    """Places [B] of the held-out items among all that a history does not have yet; 0 beyond the first `TOP`."""
+    """Places [B] of the held-out items among all that a history does not have yet; 0 beyond the
+    first `TOP`."""
     return ranks(best_of(model, held_out, knn_share), held_out.answers_B)
 
 
 @torch.no_grad()
 def sampled_ranks(model: Recommender, held_out: HeldOut, seed: int) -> Tensor:
-    """Places [B] of the held-out items among `NUM_SAMPLED` others, drawn from those that a history does not have: what
-    older papers report, and easier the fewer are drawn (Krichene and Rendle 2020)."""
+    """Places [B] of the held-out items among `NUM_SAMPLED` others, drawn from those that a history
+    does not have: what older papers report, and easier the fewer are drawn (Krichene and Rendle
+    2020)."""
     random = np.random.default_rng(seed)
     ranks_B = torch.zeros(len(held_out.histories), dtype=torch.int64)
     for rows in batches_by_length(held_out.histories):
@@ -178,12 +203,15 @@ def sampled_ranks(model: Recommender, held_out: HeldOut, seed: int) -> Tensor:
             for history, a in zip(histories, answers_B, strict=True)
         ]
         places_BN = torch.from_numpy(np.stack(drawn))
-        ranks_B[rows] = ranks_among(scores_BV.gather(1, answers_B[:, None])[:, 0], scores_BV.gather(1, places_BN))
+        ranks_B[rows] = ranks_among(
+            scores_BV.gather(1, answers_B[:, None])[:, 0], scores_BV.gather(1, places_BN)
+        )
     return ranks_B
 
 
 def _others(random: np.random.Generator, num_items: int, had: set[int]) -> np.ndarray:
-    """Different tokens of items that are not among those; PAD, which is never scored, where a draw finds too few."""
+    """Different tokens of items that are not among those; PAD, which is never scored, where a draw
+    finds too few."""
     drawn = random.integers(NUM_SPECIAL, NUM_SPECIAL + num_items, 2 * NUM_SAMPLED)
     _, first = np.unique(drawn, return_index=True)
     kept = drawn[np.sort(first)]
@@ -191,9 +219,12 @@ def _others(random: np.random.Generator, num_items: int, had: set[int]) -> np.nd
     return np.pad(kept, (0, NUM_SAMPLED - len(kept)), constant_values=PAD)
 
 
-def rank_metrics(model: Recommender, held_out: HeldOut, training: Sequences, seed: int) -> dict[str, float]:
-    """HR@10 and NDCG@10 by full ranking, of the blend and of either part alone, and of the blend among a hundred
-    others; coverage and popularity lift of what held-out histories are recommended."""
+def rank_metrics(
+    model: Recommender, held_out: HeldOut, training: Sequences, seed: int
+) -> dict[str, float]:
+    """HR@10 and NDCG@10 by full ranking, of the blend and of either part alone, and of the blend
+    among a hundred others; coverage and popularity lift of what held-out histories are
+    recommended."""
     metrics = {"knn_share": model.knn_share}
     for prefix, share in (("network_", 0.0), ("knn_", 1.0)):
         metrics |= _hits(prefix, ranks_of(model, held_out, share))

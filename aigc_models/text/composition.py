@@ -1,8 +1,8 @@
 """Descriptions of products that have more facts than one sentence can hold.
 
-Facts are chosen and grouped from the row seed; each group becomes one act. The first sentence names the product, later
-ones go on about it where the training texts do such a thing. All sentences of all products are generated together.
-Needs no torch: jobs have a `Composition` among their settings.
+Facts are chosen and grouped from the row seed; each group becomes one act. The first sentence names
+the product, later ones go on about it where the training texts do such a thing. All sentences of
+all products are generated together. Needs no torch: jobs have a `Composition` among their settings.
 """
 
 import random
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from aigc_models.text.model import GeneratedText, TextModel
 
 MIN_CONTINUED = 50
-"""Training sentences from which on the model can be trusted to go on about a subject without naming it."""
+"""Training sentences from which on the model can be trusted to go on about a subject without naming
+it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,9 @@ class Composition:
         if self.num_facts < 0:
             raise ValueError(f"num_facts must not be negative, it is {self.num_facts}")
         if self.facts_per_sentence < 1:
-            raise ValueError(f"facts_per_sentence must be at least 1, not {self.facts_per_sentence}")
+            raise ValueError(
+                f"facts_per_sentence must be at least 1, not {self.facts_per_sentence}"
+            )
 
 
 def compose(
@@ -44,7 +47,8 @@ def compose(
     sampling: Sampling,
     composition: Composition,
 ) -> "list[GeneratedText]":
-    """One description per product. Facts of keys or values that training never saw are left out, never demanded."""
+    """One description per product. Facts of keys or values that training never saw are left out,
+    never demanded."""
     if len(products) != len(row_seeds):
         raise ValueError(f"{len(products)} products but {len(row_seeds)} row seeds")
     plans = [
@@ -52,16 +56,27 @@ def compose(
         for product, seed in zip(products, row_seeds, strict=True)
     ]
     requests = [request for plan in plans for request in plan]
-    seeds = [derive_seed(seed, i) for seed, plan in zip(row_seeds, plans, strict=True) for i in range(len(plan))]
+    seeds = [
+        derive_seed(seed, i)
+        for seed, plan in zip(row_seeds, plans, strict=True)
+        for i in range(len(plan))
+    ]
     sentences = iter(model.generate(requests, seeds, sampling))
     return [joined([next(sentences) for _ in plan]) for plan in plans]
 
 
-def plan_sentences(schema: Schema, product: TextRequest, row_seed: int, composition: Composition) -> list[TextRequest]:
-    """The acts of a product's description, at least one; attributes that speak of several products stay together."""
+def plan_sentences(
+    schema: Schema, product: TextRequest, row_seed: int, composition: Composition
+) -> list[TextRequest]:
+    """The acts of a product's description, at least one; attributes that speak of several products
+    stay together."""
     use = schema.intents.get(product.intent)
     head_keys = use.head_keys if use else ()
-    stateable = [(key, value) for key, value in product.attributes if schema.can_state(product.intent, key, value)]
+    stateable = [
+        (key, value)
+        for key, value in product.attributes
+        if schema.can_state(product.intent, key, value)
+    ]
     if len({key for key, _ in stateable}) < len(stateable):
         return [TextRequest(product.intent, tuple(stateable))]
     head = tuple(pair for pair in stateable if pair[0] in head_keys)
@@ -82,8 +97,11 @@ def plan_sentences(schema: Schema, product: TextRequest, row_seed: int, composit
     return [first, *later]
 
 
-def grouped(facts: Sequence[tuple[str, str | None]], most_first: int, most_later: int) -> list[Attributes]:
-    """As few groups as the limits allow, of about equal size, so that no sentence is left with a lone fact."""
+def grouped(
+    facts: Sequence[tuple[str, str | None]], most_first: int, most_later: int
+) -> list[Attributes]:
+    """As few groups as the limits allow, of about equal size, so that no sentence is left with a
+    lone fact."""
     num_later = -(-max(0, len(facts) - most_first) // most_later)
     first = max(-(-len(facts) // (num_later + 1)), len(facts) - most_later * num_later)
     rest = len(facts) - first
@@ -93,7 +111,9 @@ def grouped(facts: Sequence[tuple[str, str | None]], most_first: int, most_later
 
 
 def joined(sentences: "Sequence[GeneratedText]") -> "GeneratedText":
-    problems = tuple(dict.fromkeys(problem for sentence in sentences for problem in sentence.problems))
+    problems = tuple(
+        dict.fromkeys(problem for sentence in sentences for problem in sentence.problems)
+    )
     return replace(
         sentences[0],
         text=" ".join(sentence.text for sentence in sentences),

@@ -1,7 +1,9 @@
-"""From examples to what a text model learns from: delexicalised texts beside their acts, split for validation.
+"""From examples to what a text model learns from: delexicalised texts beside their acts, split for
+validation.
 
-What a reference leaves unsaid is left out of its act, so that the model learns to say all it is given. References with
-numbers that their act does not give are left out, or the model would learn to invent them.
+What a reference leaves unsaid is left out of its act, so that the model learns to say all it is
+given. References with numbers that their act does not give are left out, or the model would learn
+to invent them.
 """
 
 import hashlib
@@ -63,7 +65,8 @@ class Corpus:
 
 
 def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Corpus:
-    """Examples of equal acts stay together; which acts validate depends on the act alone, not on the other examples."""
+    """Examples of equal acts stay together; which acts validate depends on the act alone, not on
+    the other examples."""
     tokenised = is_tokenised([example.reference for example in examples])
     schema = learn_schema(examples)
     texts = [training_text(example, schema, tokenised) for example in examples]
@@ -95,14 +98,19 @@ def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Co
     )
 
 
-def split_for_validation(texts: Sequence[TrainingText], share: float) -> tuple[list[TrainingText], list[TrainingText]]:
-    """Whole acts are held out, but no intent altogether: of one that has a single act, all texts are trained on."""
+def split_for_validation(
+    texts: Sequence[TrainingText], share: float
+) -> tuple[list[TrainingText], list[TrainingText]]:
+    """Whole acts are held out, but no intent altogether: of one that has a single act, all texts
+    are trained on."""
     trained_intents = {text.request.intent for text in texts if act_share(text.request) >= share}
 
     def is_held_out(text: TrainingText) -> bool:
         return act_share(text.request) < share and text.request.intent in trained_intents
 
-    return [text for text in texts if not is_held_out(text)], [text for text in texts if is_held_out(text)]
+    return [text for text in texts if not is_held_out(text)], [
+        text for text in texts if is_held_out(text)
+    ]
 
 
 def training_text(example: TextExample, schema: Schema, tokenised: bool) -> TrainingText:
@@ -126,10 +134,14 @@ def act_share(request: TextRequest) -> float:
 
 def without_unstated(text: TrainingText) -> TrainingText:
     found = set(stated(text.text))
-    return replace(text, act=text.act.without([slot for slot, _ in text.act.slots if slot not in found]))
+    return replace(
+        text, act=text.act.without([slot for slot, _ in text.act.slots if slot not in found])
+    )
 
 
-def continuations(texts: Sequence[TrainingText], detector: ExpressionDetector) -> list[TrainingText]:
+def continuations(
+    texts: Sequence[TrainingText], detector: ExpressionDetector
+) -> list[TrainingText]:
     """Later sentences that speak of the subject without naming it, as examples of their own."""
     subject_keys = learn_subject_keys(texts)
     candidates = []
@@ -142,32 +154,47 @@ def continuations(texts: Sequence[TrainingText], detector: ExpressionDetector) -
     expressed = detector.probabilities([sentence for _, sentence in candidates])
     for (text, sentence), probabilities in zip(candidates, expressed, strict=True):
         labels = {label for label, probability in probabilities.items() if probability >= EXPRESSED}
-        if (labels or stated(sentence)) and labels <= {value_label(token) for token in text.act.tokens}:
+        if (labels or stated(sentence)) and labels <= {
+            value_label(token) for token in text.act.tokens
+        }:
             found.append(continuation(text, sentence, labels))
     return with_usual_openings(found)
 
 
 def with_usual_openings(texts: Sequence[TrainingText]) -> list[TrainingText]:
-    """Those that begin as many others do ("It has ..."); the rest are often no sentences ("with 4 gb")."""
+    """Those that begin as many others do ("It has ..."); the rest are often no sentences ("with 4
+    gb")."""
     openings = [str(text.text[0]).split()[0] for text in texts]
     counts = Counter(openings)
-    return [text for text, word in zip(texts, openings, strict=True) if counts[word] >= MIN_OPENING_SHARE * len(texts)]
+    return [
+        text
+        for text, word in zip(texts, openings, strict=True)
+        if counts[word] >= MIN_OPENING_SHARE * len(texts)
+    ]
 
 
 def learn_subject_keys(texts: Sequence[TrainingText]) -> dict[str, set[str]]:
-    """For each intent the keys that the first sentence states in most of its texts: those that name the subject."""
+    """For each intent the keys that the first sentence states in most of its texts: those that name
+    the subject."""
     num_texts = Counter(text.request.intent for text in texts)
     num_first: dict[str, Counter[str]] = defaultdict(Counter)
     for text in texts:
-        num_first[text.request.intent].update({slot.key for slot in stated(sentences(text.text)[0])})
+        num_first[text.request.intent].update(
+            {slot.key for slot in stated(sentences(text.text)[0])}
+        )
     return {
-        intent: {key for key, count in num_first[intent].items() if count >= HEAD_SHARE * num_texts[intent]}
+        intent: {
+            key
+            for key, count in num_first[intent].items()
+            if count >= HEAD_SHARE * num_texts[intent]
+        }
         for intent in num_texts
     }
 
 
 def may_continue(sentence: Segments, subject_keys: Collection[str]) -> bool:
-    """Whether it can follow any sentence that names the subject: it begins with a word and states facts once."""
+    """Whether it can follow any sentence that names the subject: it begins with a word and states
+    facts once."""
     slots = stated(sentence)
     is_plain = len(set(slots)) == len(slots) and all(slot.number == 1 for slot in slots)
     is_unnamed = not any(slot.key in subject_keys for slot in slots)
@@ -185,7 +212,8 @@ def continuation(text: TrainingText, sentence: Segments, labels: Collection[str]
 
 
 def sentences(text: Segments) -> list[Segments]:
-    """The text cut after full stops, question and exclamation marks that a space follows; the marks stay."""
+    """The text cut after full stops, question and exclamation marks that a space follows; the marks
+    stay."""
     found: list[list[str | Slot]] = [[]]
     for segment in text:
         if isinstance(segment, Slot):
@@ -201,7 +229,9 @@ def sentences(text: Segments) -> list[Segments]:
     return [tuple(sentence) for sentence in found if sentence]
 
 
-def intent_uses(texts: Sequence[TrainingText], further: Sequence[TrainingText]) -> dict[str, IntentUse]:
+def intent_uses(
+    texts: Sequence[TrainingText], further: Sequence[TrainingText]
+) -> dict[str, IntentUse]:
     keys: dict[str, list[list[str]]] = defaultdict(list)
     values: dict[str, set[str]] = defaultdict(set)
     for text in texts:

@@ -1,7 +1,8 @@
-"""Sampling with a cache: all candidates of a prefix share one pass over it, finished candidates leave the batch.
+"""Sampling with a cache: all candidates of a prefix share one pass over it, finished candidates
+leave the batch.
 
-B rows, A different prefixes, N candidates of all rows, M branches, C candidates a row, P prefix positions,
-V vocabulary, K blocks of W tokens.
+B rows, A different prefixes, N candidates of all rows, M branches, C candidates a row, P prefix
+positions, V vocabulary, K blocks of W tokens.
 """
 
 from collections.abc import Sequence
@@ -34,15 +35,23 @@ class Candidate:
 
 @torch.inference_mode()
 def decode(
-    network: Generator, prefix_BP: Tensor, allowed_BV: Tensor, row_seeds: Sequence[int], sampling: Sampling, end_id: int
+    network: Generator,
+    prefix_BP: Tensor,
+    allowed_BV: Tensor,
+    row_seeds: Sequence[int],
+    sampling: Sampling,
+    end_id: int,
 ) -> list[list[Candidate]]:
-    """Candidates of each row. Tokens are drawn by inverting the cumulative distribution at `uniforms(seed, step)`."""
+    """Candidates of each row. Tokens are drawn by inverting the cumulative distribution at
+    `uniforms(seed, step)`."""
     device = prefix_BP.device
     candidates = sampling.candidates
     prefix_AP, allowed_AV, prefix_of_B = distinct(prefix_BP, allowed_BV)
     rows_N = torch.arange(len(row_seeds), device=device).repeat_interleave(len(candidates))
     numbers_N = torch.tensor(candidates, device=device).repeat(len(row_seeds))
-    seeds_N = derive_seeds(torch.tensor(row_seeds, dtype=torch.int64, device=device)[rows_N], numbers_N)
+    seeds_N = derive_seeds(
+        torch.tensor(row_seeds, dtype=torch.int64, device=device)[rows_N], numbers_N
+    )
     tokens_NT = torch.full((len(rows_N), sampling.max_tokens), end_id, device=device)
     log_probability_N = torch.zeros(len(rows_N), dtype=torch.float64, device=device)
     logits_MV, state = network.start(prefix_AP)
@@ -52,7 +61,12 @@ def decode(
         logits_MV = logits_MV.float()
         logits_MV[:, restricted].masked_fill_(forbidden_MR, float("-inf"))
         chosen_N, chosen_log_probability_N = choose(
-            logits_MV, branch_N, seeds_N[active], numbers_N[active] == GREEDY, step, sampling.temperature
+            logits_MV,
+            branch_N,
+            seeds_N[active],
+            numbers_N[active] == GREEDY,
+            step,
+            sampling.temperature,
         )
         log_probability_N[active] += chosen_log_probability_N
         tokens_NT[active, step] = chosen_N
@@ -62,7 +76,9 @@ def decode(
         active = active[going_on]
         # Candidates of a prefix that have said the same are one branch.
         num_tokens = logits_MV.shape[1]
-        text_M, branch_N = (branch_N[going_on] * num_tokens + chosen_N[going_on]).unique(return_inverse=True)
+        text_M, branch_N = (branch_N[going_on] * num_tokens + chosen_N[going_on]).unique(
+            return_inverse=True
+        )
         branches = text_M // num_tokens
         forbidden_MR = forbidden_MR[branches]
         logits_MV, state = network.step(text_M % num_tokens, state.select(branches))
@@ -70,27 +86,37 @@ def decode(
 
 
 def distinct(prefix_BP: Tensor, allowed_BV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each prefix with what may follow it once, and which of them each row has: rows of the same facts are common where
-    values have become slots."""
-    both_AQ, prefix_of_B = torch.cat([prefix_BP, allowed_BV], dim=1).unique(dim=0, return_inverse=True)
+    """Each prefix with what may follow it once, and which of them each row has: rows of the same
+    facts are common where values have become slots."""
+    both_AQ, prefix_of_B = torch.cat([prefix_BP, allowed_BV], dim=1).unique(
+        dim=0, return_inverse=True
+    )
     width = prefix_BP.shape[1]
     return both_AQ[:, :width], both_AQ[:, width:].bool(), prefix_of_B
 
 
 def restrictions(allowed_BV: Tensor) -> tuple[slice, Tensor]:
-    """The stretch of the vocabulary that holds all that is forbidden to some row, and what of it is: [B, R]."""
+    """The stretch of the vocabulary that holds all that is forbidden to some row, and what of it
+    is: [B, R]."""
     places = (~allowed_BV).any(0).nonzero()[:, 0]
     stretch = slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
     return stretch, ~allowed_BV[:, stretch]
 
 
 def choose(
-    logits_MV: Tensor, branch_N: Tensor, seeds_N: Tensor, greedy_N: Tensor, step: int, temperature: float
+    logits_MV: Tensor,
+    branch_N: Tensor,
+    seeds_N: Tensor,
+    greedy_N: Tensor,
+    step: int,
+    temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """A token for each candidate, and its log-probability at temperature 1 in float64. Overwrites the logits.
+    """A token for each candidate, and its log-probability at temperature 1 in float64. Overwrites
+    the logits.
 
-    Tokens are drawn by inverting the cumulative distribution in two steps, among blocks of tokens and within one:
-    sums over the whole vocabulary are needed once, in float32, and cumulative ones of a few numbers, in float64.
+    Tokens are drawn by inverting the cumulative distribution in two steps, among blocks of tokens
+    and within one: sums over the whole vocabulary are needed once, in float32, and cumulative ones
+    of a few numbers, in float64.
     """
     num_tokens = logits_MV.shape[1]
     num_blocks = -(-num_tokens // BLOCK)
@@ -106,14 +132,18 @@ def choose(
     before_N1 = torch.where(block_N1 > 0, cumulative_NK.gather(1, (block_N1 - 1).clamp(min=0)), 0.0)
     cumulative_NW = weights_MKW[branch_N, block_N1[:, 0]].double().cumsum(-1)
     # Rounded sums of blocks may reach a little beyond the sums within: the token found must have a weight.
-    rest_N1 = torch.minimum(target_N1 - before_N1, cumulative_NW[:, -1:] * (1 - 2.0**-40)).clamp(min=0.0)
+    rest_N1 = torch.minimum(target_N1 - before_N1, cumulative_NW[:, -1:] * (1 - 2.0**-40)).clamp(
+        min=0.0
+    )
     chosen_N = (block_N1 * BLOCK + torch.searchsorted(cumulative_NW, rest_N1, right=True))[:, 0]
     greedy = greedy_N.nonzero()[:, 0]
     chosen_N[greedy] = logits_MV[branch_N[greedy]].argmax(-1)
     return chosen_N, (logits_MV[branch_N, chosen_N] - log_total_M[branch_N]).double()
 
 
-def collect(tokens_NT: Tensor, log_probability_N: Tensor, end_id: int, num_candidates: int) -> list[list[Candidate]]:
+def collect(
+    tokens_NT: Tensor, log_probability_N: Tensor, end_id: int, num_candidates: int
+) -> list[list[Candidate]]:
     candidates = []
     for tokens, log_probability in zip(tokens_NT.tolist(), log_probability_N.tolist(), strict=True):
         # After an end there is nothing but ends.

@@ -1,4 +1,5 @@
-"""How a trained model does on the held-out texts of other examples: to compare it with a model trained on those."""
+"""How a trained model does on the held-out texts of other examples: to compare it with a model
+trained on those."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,8 @@
-"""Which facts a text states on a night: other ones on each of many nights in a row, so that no sentence comes again.
+"""Which facts a text states on a night: other ones on each of many nights in a row, so that no
+sentence comes again.
 
-A text that states exactly its facts is another text where the facts are others; so nights need not know of each other,
-and may be made in any order.
+A text that states exactly its facts is another text where the facts are others; so nights need not
+know of each other, and may be made in any order.
 """
 
 import random
@@ -26,10 +27,12 @@ def choose_facts(
     row_seed: int,
     night: int,
 ) -> Attributes:
-    """The head (a name, a kind) and at most `num_facts` facts that the model can state, for one night.
+    """The head (a name, a kind) and at most `num_facts` facts that the model can state, for one
+    night.
 
-    `shared` are keys of facts that the reader knows from items of theirs: one is stated where that leaves choices for
-    a week. An item has as many nights with different facts as there are sets of them; one without facts has one.
+    `shared` are keys of facts that the reader knows from items of theirs: one is stated where that
+    leaves choices for a week. An item has as many nights with different facts as there are sets of
+    them; one without facts has one.
     """
     use = schema.intents.get(intent)
     head_keys = use.head_keys if use else ()
@@ -43,7 +46,9 @@ def choose_facts(
     sets = list(combinations(offered, min(num_facts, len(offered))))
     if len(sets) == 1:
         sets = list(
-            chain.from_iterable(combinations(offered, size) for size in range(bool(offered[1:]), len(offered) + 1))
+            chain.from_iterable(
+                combinations(offered, size) for size in range(bool(offered[1:]), len(offered) + 1)
+            )
         )
     familiar = [chosen for chosen in sets if any(key in shared for key, _ in chosen)]
     sets = familiar if len(familiar) >= MIN_NIGHTS else sets

@@ -17,7 +17,8 @@ class State(Protocol):
 
 
 class Generator(Protocol):
-    """What decoding asks of a network; B rows, P prefix positions padded on the left, V vocabulary."""
+    """What decoding asks of a network; B rows, P prefix positions padded on the left, V
+    vocabulary."""
 
     def start(self, prefix_BP: Tensor) -> tuple[Tensor, Any]: ...
 

@@ -16,15 +16,17 @@ from aigc_models.text.model import GeneratedText
 def text_metrics(
     generated: Sequence[GeneratedText], wanted: Sequence[TrainingText], tokenised: bool
 ) -> dict[str, float]:
-    """BLEU-4 by sacrebleu, 0 to 1, lower-cased, against the references of all acts that are equal up to their values,
-    filled with the values of the act at hand; slot errors per attribute given."""
+    """BLEU-4 by sacrebleu, 0 to 1, lower-cased, against the references of all acts that are equal
+    up to their values, filled with the values of the act at hand; slot errors per attribute
+    given."""
     texts = [" ".join(forms(row.text)) for row in generated]
     num_attributes = sum(len(text.act.slots) + len(text.act.tokens) for text in wanted)
     num_errors = sum(not problem.endswith(SEAM) for row in generated for problem in row.problems)
     return {
         "bleu": bleu(texts, filled_references(wanted, tokenised)),
         "slot_error_rate": num_errors / max(1, num_attributes),
-        "texts_with_error_share": sum(bool(row.problems) for row in generated) / max(1, len(generated)),
+        "texts_with_error_share": sum(bool(row.problems) for row in generated)
+        / max(1, len(generated)),
         "distinct_1": distinct(texts, 1),
         "distinct_2": distinct(texts, 2),
         "duplicate_share": 1 - len(set(texts)) / max(1, len(texts)),
@@ -42,7 +44,9 @@ def filled_references(wanted: Sequence[TrainingText], tokenised: bool) -> list[l
         groups[text.act.symbols].append(text)
     references = []
     for text in wanted:
-        filled = [lexicalise(other.text, dict(text.act.slots)) for other in groups[text.act.symbols]]
+        filled = [
+            lexicalise(other.text, dict(text.act.slots)) for other in groups[text.act.symbols]
+        ]
         written = [write_out(reference) if tokenised else reference for reference in filled]
         references.append([" ".join(forms(reference)) for reference in written])
     return references

@@ -1,4 +1,5 @@
-"""A trained text model: requests and row seeds in, checked texts out. What jobs know of a text family."""
+"""A trained text model: requests and row seeds in, checked texts out. What jobs know of a text
+family."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ BATCH_SEQUENCES = 2048
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
-    """The best candidate of a row: fewest problems first, then the likeliest by the mean over its tokens (a sum over
-    them prefers short texts, which cost 0.9 BLEU points on held-out acts)."""
+    """The best candidate of a row: fewest problems first, then the likeliest by the mean over its
+    tokens (a sum over them prefers short texts, which cost 0.9 BLEU points on held-out acts)."""
 
     text: str
     log_probability: float
@@ -42,7 +43,12 @@ class TextModel:
     """A network, its tokenizer and what its corpus taught about acts and facts."""
 
     def __init__(
-        self, network: TextNetwork, tokenizer: TextTokenizer, schema: Schema, checker: FactChecker, is_tokenised: bool
+        self,
+        network: TextNetwork,
+        tokenizer: TextTokenizer,
+        schema: Schema,
+        checker: FactChecker,
+        is_tokenised: bool,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -52,26 +58,35 @@ class TextModel:
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "TextModel":
-        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or unreadable."""
+        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or
+        unreadable."""
         checkpoint = read_checkpoint(folder)
         config, tensors = checkpoint.config, checkpoint.tensors
         try:
             schema = Schema.from_json(config["schema"])
             network = build_network(config["family"], config["network"])
             network.load_state_dict(
-                {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+                {
+                    name.removeprefix("network."): t
+                    for name, t in tensors.items()
+                    if name.startswith("network.")
+                }
             )
             checker = FactChecker.from_parts(config["facts"], tensors)
             tokenizer = TextTokenizer.load(checkpoint.tokenizer_path)
-            return cls(network.to(device).eval(), tokenizer, schema, checker, config["is_tokenised"])
+            return cls(
+                network.to(device).eval(), tokenizer, schema, checker, config["is_tokenised"]
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder}: this is no checkpoint of a text model: {error}") from error
+            raise CheckpointError(
+                f"{folder}: this is no checkpoint of a text model: {error}"
+            ) from error
 
     def generate(
         self, requests: Sequence[TextRequest], row_seeds: Sequence[int], sampling: Sampling
     ) -> list[GeneratedText]:
-        """One text per request. Equal calls give equal texts; a row's text does not depend on the rows beside it, but
-        for the last bits of a matrix product."""
+        """One text per request. Equal calls give equal texts; a row's text does not depend on the
+        rows beside it, but for the last bits of a matrix product."""
         if len(requests) != len(row_seeds):
             raise ValueError(f"{len(requests)} requests but {len(row_seeds)} row seeds")
         acts = [self.schema.act(request) for request in requests]
@@ -80,16 +95,24 @@ class TextModel:
         texts: dict[int, GeneratedText] = {}
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
-            candidates = self.candidates([acts[i] for i in batch], [row_seeds[i] for i in batch], sampling)
+            candidates = self.candidates(
+                [acts[i] for i in batch], [row_seeds[i] for i in batch], sampling
+            )
             for i, row in zip(batch, candidates, strict=True):
                 texts[i] = self.best(acts[i], row)
         return [texts[i] for i in range(len(requests))]
 
-    def candidates(self, acts: Sequence[Act], row_seeds: Sequence[int], sampling: Sampling) -> list[list[Candidate]]:
+    def candidates(
+        self, acts: Sequence[Act], row_seeds: Sequence[int], sampling: Sampling
+    ) -> list[list[Candidate]]:
         device = next(self.network.parameters()).device
-        prefix_BP = left_padded([self.tokenizer.prefix(act) for act in acts], self.tokenizer.pad_id).to(device)
+        prefix_BP = left_padded(
+            [self.tokenizer.prefix(act) for act in acts], self.tokenizer.pad_id
+        ).to(device)
         allowed_BV = self.allowed(acts).to(device)
-        return decode(self.network, prefix_BP, allowed_BV, row_seeds, sampling, self.tokenizer.eos_id)
+        return decode(
+            self.network, prefix_BP, allowed_BV, row_seeds, sampling, self.tokenizer.eos_id
+        )
 
     def allowed(self, acts: Sequence[Act]) -> Tensor:
         """Literal tokens, the end, and the slots of each act."""
@@ -98,7 +121,9 @@ class TextModel:
         literal_V[self.tokenizer.eos_id] = True
         allowed_BV = literal_V.repeat(len(acts), 1)
         for row, act in enumerate(acts):
-            allowed_BV[row, [i for slot, _ in act.slots for i in self.tokenizer.slot_ids(slot)]] = True
+            allowed_BV[row, [i for slot, _ in act.slots for i in self.tokenizer.slot_ids(slot)]] = (
+                True
+            )
         return allowed_BV
 
     def best(self, act: Act, candidates: Sequence[Candidate]) -> GeneratedText:
@@ -108,8 +133,12 @@ class TextModel:
             found if candidate.is_finished else (*found, "the text does not end")
             for candidate, found in zip(unique, self.checker.check(act, texts), strict=True)
         ]
-        best = min(range(len(unique)), key=lambda i: (len(problems[i]), -unique[i].mean_log_probability))
-        faithful = {candidate.tokens for candidate, found in zip(unique, problems, strict=True) if not found}
+        best = min(
+            range(len(unique)), key=lambda i: (len(problems[i]), -unique[i].mean_log_probability)
+        )
+        faithful = {
+            candidate.tokens for candidate, found in zip(unique, problems, strict=True) if not found
+        }
         return GeneratedText(
             text=self.written(act, texts[best]),
             log_probability=unique[best].log_probability,
@@ -125,4 +154,6 @@ class TextModel:
 
 def left_padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     width = max(len(row) for row in rows)
-    return torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], dtype=torch.int64)
+    return torch.tensor(
+        [[pad_id] * (width - len(row)) + list(row) for row in rows], dtype=torch.int64
+    )

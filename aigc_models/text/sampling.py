@@ -1,4 +1,5 @@
-"""How many candidates of a text are drawn, and how. Needs no torch: jobs have it among their settings."""
+"""How many candidates of a text are drawn, and how. Needs no torch: jobs have it among their
+settings."""
 
 from dataclasses import dataclass
 
@@ -19,7 +20,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.num_candidates < 0 or self.num_candidates + self.greedy < 1:
-            raise ValueError(f"at least one candidate is needed, num_candidates is {self.num_candidates}")
+            raise ValueError(
+                f"at least one candidate is needed, num_candidates is {self.num_candidates}"
+            )
         if not 0.0 < self.temperature <= 10.0:
             raise ValueError(f"temperature must be in (0, 10], not {self.temperature}")
         if self.max_tokens < 1:

@@ -34,11 +34,15 @@ class TrainingSettings(LoopSettings):
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.torch_compile and self.family != GPT_FAMILY:
-            raise ValueError(f"torch_compile is for the family {GPT_FAMILY}, not for recurrent ones like {self.family}")
+            raise ValueError(
+                f"torch_compile is for the family {GPT_FAMILY}, not for recurrent ones like {self.family}"
+            )
         if self.max_repeats < 1:
             raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
         if not 0.0 < self.validation_share < 1.0:
-            raise ValueError(f"validation_share must be between 0 and 1, not {self.validation_share}")
+            raise ValueError(
+                f"validation_share must be between 0 and 1, not {self.validation_share}"
+            )
 
     def network_options(self) -> dict[str, Any]:
         options = {"width": self.width, "num_layers": self.num_layers, "dropout": self.dropout}
@@ -64,7 +68,8 @@ QUICK: dict[str, Any] = {
     "max_repeats": 1,
     "cpu_budget_s": 30.0,
 }
-"""Changes that make a GPT learn a few thousand texts of plain, regular language in well under a minute of CPU time."""
+"""Changes that make a GPT learn a few thousand texts of plain, regular language in well under a
+minute of CPU time."""
 
 
 def default_settings(family: str, **changes: Any) -> TrainingSettings:

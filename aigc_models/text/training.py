@@ -57,11 +57,11 @@ def train_text_model(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics; of several processes only the first one does, the
-    others return none.
+    """Writes a complete checkpoint folder and returns its metrics; of several processes only the
+    first one does, the others return none.
 
-    Goes on from `work_dir` if it holds the state of an interrupted training of the same examples and settings.
-    `on_checkpoint` gets each state file once it is written. Raises `NoExamplesError`.
+    Goes on from `work_dir` if it holds the state of an interrupted training of the same examples
+    and settings. `on_checkpoint` gets each state file once it is written. Raises `NoExamplesError`.
     """
     torch.set_num_threads(settings.num_threads)
     corpus = build_corpus(examples, settings.validation_share)
@@ -92,34 +92,49 @@ def train_text_model(
     return metrics
 
 
-def build_text_network(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings) -> TextNetwork:
+def build_text_network(
+    corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings
+) -> TextNetwork:
     links = tokenizer.links()
     num_parts = 1 + max((part for _, part in links), default=-1)
     sizes = {"vocab_size": tokenizer.vocab_size, "num_parts": num_parts, "num_links": len(links)}
     ends = {"pad_id": tokenizer.pad_id, "end_id": tokenizer.eos_id}
     network = build_network(settings.family, settings.network_options() | sizes | ends)
     network.embedding.link(links)
-    network.coverage.set_facts(tokenizer.facts(corpus_markers(corpus, tokenizer)), tokenizer.slot_of)
+    network.coverage.set_facts(
+        tokenizer.facts(corpus_markers(corpus, tokenizer)), tokenizer.slot_of
+    )
     return network
 
 
 def corpus_markers(corpus: Corpus, tokenizer: TextTokenizer) -> dict[int, str]:
     """Literal tokens that give away values without fixed wording."""
     texts = [set(tokenizer.encode(text.text)) - tokenizer.symbol_ids for text in corpus.training]
-    keys = [[value_label(token).split(EQUALS)[0] for token in text.act.tokens] for text in corpus.training]
+    keys = [
+        [value_label(token).split(EQUALS)[0] for token in text.act.tokens]
+        for text in corpus.training
+    ]
     return learn_markers([sorted(text) for text in texts], keys)
 
 
 def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer:
-    symbols = [CONTINUED, *map(intent_symbol, sorted(corpus.schema.intents)), *corpus.schema.value_symbols()]
+    symbols = [
+        CONTINUED,
+        *map(intent_symbol, sorted(corpus.schema.intents)),
+        *corpus.schema.value_symbols(),
+    ]
     texts = [text.text for text in corpus.training]
     return TextTokenizer.train(texts, symbols, corpus.schema.slots(), settings.vocab_size)
 
 
-def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings, device: torch.device) -> Task:
+def text_task(
+    corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings, device: torch.device
+) -> Task:
     training = with_repeats(corpus.training, settings.max_repeats)
     encoded = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in training]
-    held_out = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.validation]
+    held_out = [
+        (tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.validation
+    ]
     schedule = BatchSchedule(lengths(encoded), settings.batch_tokens, settings.seed)
     validation = [
         collate([held_out[i] for i in rows], tokenizer, device)
@@ -138,7 +153,9 @@ def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettin
 
     def validate(network: nn.Module) -> float:
         losses = [loss(network, batch) for batch in validation]
-        return sum(float(value) * count for value, count in losses) / sum(count for _, count in losses)
+        return sum(float(value) * count for value, count in losses) / sum(
+            count for _, count in losses
+        )
 
     def batch_at(step: int) -> Batch:
         return collate([encoded[i] for i in schedule.rows_at(step)], tokenizer, device)
@@ -147,10 +164,13 @@ def text_task(corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettin
 
 
 def with_repeats(texts: Sequence[TrainingText], max_repeats: int) -> list[TrainingText]:
-    """Repeats the texts of rare intents by the square root of how much rarer they are than the most frequent one."""
+    """Repeats the texts of rare intents by the square root of how much rarer they are than the most
+    frequent one."""
     counts = Counter(text.request.intent for text in texts)
     most = max(counts.values())
-    repeats = {intent: min(max_repeats, round((most / count) ** 0.5)) for intent, count in counts.items()}
+    repeats = {
+        intent: min(max_repeats, round((most / count) ** 0.5)) for intent, count in counts.items()
+    }
     return [text for text in texts for _ in range(repeats[text.request.intent])]
 
 
@@ -159,13 +179,19 @@ def lengths(encoded: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, i
     return [(len(prefix), len(text) + 1) for prefix, text in encoded]
 
 
-def collate(rows: Sequence[tuple[list[int], list[int]]], tokenizer: TextTokenizer, device: torch.device) -> Batch:
+def collate(
+    rows: Sequence[tuple[list[int], list[int]]], tokenizer: TextTokenizer, device: torch.device
+) -> Batch:
     width = max(len(text) for _, text in rows)
     prefix_BP = left_padded([prefix for prefix, _ in rows], tokenizer.pad_id)
     text_BT = torch.tensor([text + [tokenizer.pad_id] * (width - len(text)) for _, text in rows])
-    targets_BT = torch.tensor([text + [tokenizer.eos_id] + [IGNORED] * (width - len(text)) for _, text in rows])
+    targets_BT = torch.tensor(
+        [text + [tokenizer.eos_id] + [IGNORED] * (width - len(text)) for _, text in rows]
+    )
     num_tokens_B = torch.tensor([len(text) + 1 for _, text in rows])
-    return Batch(sent(prefix_BP, device), sent(text_BT, device), sent(targets_BT, device), num_tokens_B)
+    return Batch(
+        sent(prefix_BP, device), sent(text_BT, device), sent(targets_BT, device), num_tokens_B
+    )
 
 
 def generate_scored(
@@ -201,7 +227,9 @@ def write_model(folder: Path, model: TextModel, settings: TrainingSettings) -> N
     write_json(folder / CONFIG, config)
 
 
-def samples(generated: Sequence[GeneratedText], scored: Sequence[TrainingText]) -> list[dict[str, Any]]:
+def samples(
+    generated: Sequence[GeneratedText], scored: Sequence[TrainingText]
+) -> list[dict[str, Any]]:
     return [
         {
             "intent": wanted.request.intent,

@@ -1,4 +1,5 @@
-"""Which rows each training step sees, where rows differ in length: alike ones together, so that little is padding.
+"""Which rows each training step sees, where rows differ in length: alike ones together, so that
+little is padding.
 
 A row has one length or several (a prefix and a text), each padded on its own.
 """
@@ -13,7 +14,8 @@ Lengths = tuple[int, ...]
 
 
 class BatchSchedule:
-    """Every epoch shuffles, sorts stretches by length and shuffles the batches; any step's rows are always the same."""
+    """Every epoch shuffles, sorts stretches by length and shuffles the batches; any step's rows are
+    always the same."""
 
     def __init__(self, lengths: Sequence[Lengths], batch_tokens: int, seed: int) -> None:
         self.lengths, self.batch_tokens, self.seed = lengths, batch_tokens, seed
@@ -41,10 +43,14 @@ class BatchSchedule:
         return batches
 
 
-def in_batches(lengths: Sequence[Lengths], batch_tokens: int, rows: Sequence[int] | None = None) -> list[list[int]]:
-    """Row numbers sorted by length and cut so that no batch has over `batch_tokens` positions, padding included; a
-    longer row is a batch of its own."""
-    order = sorted(range(len(lengths)) if rows is None else rows, key=lambda i: (lengths[i][::-1], i))
+def in_batches(
+    lengths: Sequence[Lengths], batch_tokens: int, rows: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Row numbers sorted by length and cut so that no batch has over `batch_tokens` positions,
+    padding included; a longer row is a batch of its own."""
+    order = sorted(
+        range(len(lengths)) if rows is None else rows, key=lambda i: (lengths[i][::-1], i)
+    )
     batches: list[list[int]] = []
     widest: Lengths = ()
     for row in order:

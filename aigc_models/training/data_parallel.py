@@ -1,8 +1,9 @@
-"""One training in several processes: each computes the loss of its share of every batch, gradients are averaged.
+"""One training in several processes: each computes the loss of its share of every batch, gradients
+are averaged.
 
-Where torch.distributed has a process group, all its ranks train one network; elsewhere there is one rank, and nothing
-is sent. A step gives the gradients of one process with the whole batch, but for noise, of which every rank has its own.
-Knows nothing of who starts the processes.
+Where torch.distributed has a process group, all its ranks train one network; elsewhere there is one
+rank, and nothing is sent. A step gives the gradients of one process with the whole batch, but for
+noise, of which every rank has its own. Knows nothing of who starts the processes.
 """
 
 import warnings
@@ -24,7 +25,11 @@ _counts = ContextVar("_counts", default=True)
 
 
 def world_size() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return (
+        distributed.get_world_size()
+        if distributed.is_available() and distributed.is_initialized()
+        else 1
+    )
 
 
 def rank() -> int:
@@ -63,10 +68,11 @@ def share_file(path: Path) -> None:
 
 
 def as_of_all_rows(means: list[Tensor], num_rows: int) -> list[Tensor]:
-    """Means over this rank's rows, with the values of those over all ranks' rows and gradients of their own.
+    """Means over this rank's rows, with the values of those over all ranks' rows and gradients of
+    their own.
 
-    For losses that are no mean over rows, such as the logarithm of one. In a step all ranks must call it; without
-    gradients it changes nothing, so that one rank can validate alone.
+    For losses that are no mean over rows, such as the logarithm of one. In a step all ranks must
+    call it; without gradients it changes nothing, so that one rank can validate alone.
     """
     if world_size() == 1 or not torch.is_grad_enabled():
         return means
@@ -81,8 +87,9 @@ def _with_value(own: Tensor, value: float) -> Tensor:
 
 
 def share_of(batch: Any) -> tuple[Any, bool]:
-    """This rank's rows of a batch of tensors, every so many-th one, so that all ranks have long and short ones; and
-    whether they count: where there are fewer rows than ranks, the last ranks have one that does not."""
+    """This rank's rows of a batch of tensors, every so many-th one, so that all ranks have long and
+    short ones; and whether they count: where there are fewer rows than ranks, the last ranks have
+    one that does not."""
     if rank() < _num_rows(batch):
         return _rows(batch, slice(rank(), None, world_size())), True
     return _rows(batch, slice(0, 1)), False
@@ -98,12 +105,16 @@ def _rows(batch: Any, rows: slice) -> Any:
     if isinstance(batch, Tensor):
         return batch[rows]
     if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(batch, **{field.name: _rows(getattr(batch, field.name), rows) for field in fields(batch)})
+        return replace(
+            batch,
+            **{field.name: _rows(getattr(batch, field.name), rows) for field in fields(batch)},
+        )
     return tuple(_rows(part, rows) for part in batch)
 
 
 class _LossModule(nn.Module):
-    """A loss as what DistributedDataParallel wraps: whatever of the network it calls, its gradients are averaged."""
+    """A loss as what DistributedDataParallel wraps: whatever of the network it calls, its gradients
+    are averaged."""
 
     def __init__(self, network: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -117,9 +128,12 @@ class SharedLoss:
     """The mean loss of whole batches and their token counts, where every rank computes a share."""
 
     def __init__(self, network: nn.Module, loss: Loss) -> None:
-        with warnings.catch_warnings():  # torch 2.13 has another name for it, which 2.8 does not know
+        # torch 2.13 has another name for it, which 2.8 does not know
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            self.module = DistributedDataParallel(_LossModule(network, loss), broadcast_buffers=False)
+            self.module = DistributedDataParallel(
+                _LossModule(network, loss), broadcast_buffers=False
+            )
 
     def __call__(self, batch: Any) -> tuple[Tensor, int]:
         part, counts = share_of(batch)

@@ -1,9 +1,11 @@
-"""The training loop of every model here: AdamW, warm-up and cosine, clipping, EMA, early stopping, resume.
+"""The training loop of every model here: AdamW, warm-up and cosine, clipping, EMA, early stopping,
+resume.
 
-Knows nothing of what is trained: batches and losses come from the caller, or whole steps where there are several losses
-and optimisers. The noise of a step is seeded by the step, so
-a resumed training repeats an uninterrupted one exactly where the budget is counted in steps. Where there are several
-processes (`data_parallel`), all of them run the loop, and what ends, validates or goes on is the same on all ranks.
+Knows nothing of what is trained: batches and losses come from the caller, or whole steps where
+there are several losses and optimisers. The noise of a step is seeded by the step, so
+a resumed training repeats an uninterrupted one exactly where the budget is counted in steps. Where
+there are several processes (`data_parallel`), all of them run the loop, and what ends, validates or
+goes on is the same on all ranks.
 """
 
 import json
@@ -22,7 +24,14 @@ from torch.utils.tensorboard import SummaryWriter
 from aigc_models.checkpoint import CheckpointError, read_tensors, write_tensors
 from aigc_models.device import autocast
 from aigc_models.tracing import TRACE_SUFFIX, tracing
-from aigc_models.training.data_parallel import SharedLoss, from_first, is_first, share_file, sums, world_size
+from aigc_models.training.data_parallel import (
+    SharedLoss,
+    from_first,
+    is_first,
+    share_file,
+    sums,
+    world_size,
+)
 from aigc_models.training.settings import LoopSettings, TrainingProgress
 
 STATE = "training.safetensors"
@@ -58,19 +67,20 @@ class Step(Protocol):
 
     @property
     def optimisers(self) -> Sequence[torch.optim.Optimizer]:
-        """Of which each parameter has one at most. The loop sets their rates and keeps their moments."""
+        """Of which each parameter has one at most. The loop sets their rates and keeps their
+        moments."""
         ...
 
     def __call__(self, batch: Any) -> tuple[dict[str, Tensor], int]:
-        """Losses by name, the first for the progress, and the token count. Reads nothing back from the device: while a
-        GPU computes a step, the next ones are prepared."""
+        """Losses by name, the first for the progress, and the token count. Reads nothing back from
+        the device: while a GPU computes a step, the next ones are prepared."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` the mean and the token count, or
-    `step` does it all."""
+    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` the mean and
+    the token count, or `step` does it all."""
 
     batch_at: Callable[[int], Any]
     validate: Callable[[nn.Module], float]
@@ -84,14 +94,19 @@ class Task:
 def build_optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
     matrices = [p for p in network.parameters() if p.dim() > 1]
     vectors = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
 
 
 def descend(loss: Tensor, optimiser: torch.optim.Optimizer, max_gradient_norm: float) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], max_gradient_norm)
+    nn.utils.clip_grad_norm_(
+        [p for group in optimiser.param_groups for p in group["params"]], max_gradient_norm
+    )
     optimiser.step()
 
 
@@ -99,7 +114,10 @@ class GradientStep:
     """One loss, one optimiser."""
 
     def __init__(
-        self, network: nn.Module, loss: Callable[[nn.Module, Any], tuple[Tensor, int]], settings: LoopSettings
+        self,
+        network: nn.Module,
+        loss: Callable[[nn.Module, Any], tuple[Tensor, int]],
+        settings: LoopSettings,
     ) -> None:
         self.settings = settings
         self.loss = partial(loss, network) if world_size() == 1 else SharedLoss(network, loss)
@@ -126,14 +144,16 @@ def build_step(network: nn.Module, task: Task, settings: LoopSettings) -> Step:
 
 
 def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
-    """Linear warm-up over steps, then half a cosine over the budget (Loshchilov and Hutter 2017)."""
+    """Linear warm-up over steps, then half a cosine over the budget (Loshchilov and Hutter
+    2017)."""
     floor = settings.final_learning_rate_share
     cosine = floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, fraction))) / 2
     return settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps)) * cosine
 
 
 class TrainingLoop:
-    """One training of one network. `run` trains to the end of the budget and leaves the best weights in the network."""
+    """One training of one network. `run` trains to the end of the budget and leaves the best
+    weights in the network."""
 
     def __init__(
         self,
@@ -173,7 +193,9 @@ class TrainingLoop:
         counters, settings = self.counters, self.settings
         clock, saved_at = Clock(counters), time.monotonic()
         path = self.work_dir / "tensorboard" / f"steps{TRACE_SUFFIX}"
-        with tracing(path, skip=STEPS_BEFORE_TRACE, record=settings.trace_steps if is_first() else 0) as mark_step:
+        with tracing(
+            path, skip=STEPS_BEFORE_TRACE, record=settings.trace_steps if is_first() else 0
+        ) as mark_step:
             while self.fraction() < 1.0 and counters.num_worse < settings.patience:
                 fraction = self.fraction()
                 losses = self.train_step(fraction)
@@ -225,7 +247,11 @@ class TrainingLoop:
         self.network.eval()
         with torch.no_grad(), autocast(self.settings.precision, self.device):
             counters.val_loss = from_first(lambda: self.task.validate(self.network))
-            if is_first() and self.task.samples and counters.num_validated % self.settings.samples_every == 0:
+            if (
+                is_first()
+                and self.task.samples
+                and counters.num_validated % self.settings.samples_every == 0
+            ):
                 writer.add_image("samples", self.task.samples(self.network), counters.step)
         self.set_weights(current)
         counters.num_validated += 1
@@ -255,7 +281,9 @@ class TrainingLoop:
         )
         for name, loss in read.items():
             writer.add_scalar(f"loss/{name}", loss, counters.step)
-        writer.add_scalar("learning_rate", self.step.optimisers[0].param_groups[0]["lr"], counters.step)
+        writer.add_scalar(
+            "learning_rate", self.step.optimisers[0].param_groups[0]["lr"], counters.step
+        )
         writer.add_scalar("tokens_per_s", progress.tokens_per_s, counters.step)
         if counters.val_loss is not None:
             writer.add_scalar("loss/validation", counters.val_loss, counters.step)
@@ -263,8 +291,8 @@ class TrainingLoop:
             self.on_progress(progress)
 
     def save(self) -> None:
-        """Everything that training goes on from, in one file that is replaced at once. Of several ranks, only the
-        first one has it."""
+        """Everything that training goes on from, in one file that is replaced at once. Of several
+        ranks, only the first one has it."""
         if not is_first():
             return
         tensors: dict[str, Tensor] = {}
@@ -289,7 +317,9 @@ class TrainingLoop:
             f"weight.{name}" not in tensors or tensors[f"weight.{name}"].shape != p.shape
             for name, p in self.network.named_parameters()
         ):
-            raise CheckpointError(f"{self.work_dir / STATE}: this is the state of another model; empty the folder")
+            raise CheckpointError(
+                f"{self.work_dir / STATE}: this is the state of another model; empty the folder"
+            )
         self.counters = Counters(**json.loads(metadata["counters"]))
         for name, buffer in self.network.named_buffers():
             buffer.copy_(tensors.get(f"buffer.{name}", buffer))
@@ -304,12 +334,19 @@ class TrainingLoop:
                 }
 
     def optimiser_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        groups = ((optimiser, group) for optimiser in self.step.optimisers for group in optimiser.param_groups)
-        return next(optimiser for optimiser, group in groups if any(parameter is p for p in group["params"]))
+        groups = (
+            (optimiser, group)
+            for optimiser in self.step.optimisers
+            for group in optimiser.param_groups
+        )
+        return next(
+            optimiser for optimiser, group in groups if any(parameter is p for p in group["params"])
+        )
 
 
 class Clock:
-    """Adds the CPU time of all ranks and this one's wall time since the last call to the counters."""
+    """Adds the CPU time of all ranks and this one's wall time since the last call to the
+    counters."""
 
     def __init__(self, counters: Counters) -> None:
         self.counters, self.cpu, self.wall = counters, time.process_time(), time.monotonic()

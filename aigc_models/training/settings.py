@@ -1,4 +1,5 @@
-"""What the training loop is told, and what it tells on its way. Needs no torch: whoever plans a training has none."""
+"""What the training loop is told, and what it tells on its way. Needs no torch: whoever plans a
+training has none."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +10,8 @@ class LoopSettings:
     max_steps: int | None = None
     """None: only the CPU budget ends training."""
     cpu_budget_s: float | None = 270.0
-    """CPU time of all workers, all their threads together, earlier attempts counted in. None: only the steps end it."""
+    """CPU time of all workers, all their threads together, earlier attempts counted in. None: only
+    the steps end it."""
     learning_rate: float = 3e-3
     final_learning_rate_share: float = 0.02
     weight_decay: float = 0.05
@@ -22,21 +24,24 @@ class LoopSettings:
     """Of the averaged weights that are validated and kept; 0 keeps the last weights."""
     num_validations: int = 12
     samples_every: int = 2
-    """Validations from one picture of samples in TensorBoard to the next, for tasks that have one."""
+    """Validations from one picture of samples in TensorBoard to the next, for tasks that have
+    one."""
     patience: int = 4
     """Validations without a better loss before training stops."""
     checkpoint_every_s: float = 60.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 autocast on CUDA devices that have it; on CPUs it slowed models of this size down."""
+    """auto: bfloat16 autocast on CUDA devices that have it; on CPUs it slowed models of this size
+    down."""
     torch_compile: bool = False
-    """Whether torch compiles the network first, for long trainings on GPUs: half a minute of the budget, and a C++
-    compiler. Not for recurrent networks, whose steps would be unrolled."""
+    """Whether torch compiles the network first, for long trainings on GPUs: half a minute of the
+    budget, and a C++ compiler. Not for recurrent networks, whose steps would be unrolled."""
     device: str = "auto"
     """auto: CUDA where there is one."""
     num_threads: int = 1
     """Of each worker."""
     num_workers: int = 1
-    """Processes that each compute a share of every batch, on several machines or one; the batch stays as large."""
+    """Processes that each compute a share of every batch, on several machines or one; the batch
+    stays as large."""
     trace_steps: int = 0
     """Steps that a profiler trace is recorded of, beside the event files; 0: none."""
     seed: int = 0

@@ -1,4 +1,5 @@
-"""The command line. `main` is the entry point of `nightshift`; each other file holds the commands of one subject."""
+"""The command line. `main` is the entry point of `nightshift`; each other file holds the commands
+of one subject."""
 
 import sys
 
@@ -12,7 +13,8 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs the command line; ends the process with the exit status that `infra.errors` gives the error."""
+    """Runs the command line; ends the process with the exit status that `infra.errors` gives the
+    error."""
     activate_environment()
     set_console_log_level("WARNING" if sys.stderr.isatty() else "INFO")
     from flows.cli.app import app
@@ -20,12 +22,17 @@ def main() -> None:
     try:
         app()
     except NightshiftError as exc:
-        Console(stderr=True, highlight=False).print(f"[bold red]error[/] {type(exc).__name__}:", end=" ")
+        Console(stderr=True, highlight=False).print(
+            f"[bold red]error[/] {type(exc).__name__}:", end=" "
+        )
         print(exc, file=sys.stderr)
         end(exc.exit_code)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            print("interrupted: finished shards are kept, the same command goes on from there", file=sys.stderr)
+            print(
+                "interrupted: finished shards are kept, the same command goes on from there",
+                file=sys.stderr,
+            )
         end(ended.code)
 
 

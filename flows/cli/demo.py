@@ -24,10 +24,13 @@ DATED = "interactions"
 def demo(
     products: Annotated[int, typer.Option(min=20, help="Products of the made-up catalogue.")] = 300,
     images: Annotated[int, typer.Option(min=70, help="Drawn pictures of products.")] = 840,
-    purchases: Annotated[int, typer.Option(min=200, help="Simulated purchases of the last sixty days.")] = 2000,
+    purchases: Annotated[
+        int, typer.Option(min=200, help="Simulated purchases of the last sixty days.")
+    ] = 2000,
     seed: Annotated[int, typer.Option(help="Other seeds make other products and texts.")] = 0,
 ) -> None:
-    """Starts the local stack, loads made-up inputs, runs the nightly flow for every job and shows what it wrote.
+    """Starts the local stack, loads made-up inputs, runs the nightly flow for every job and shows
+    what it wrote.
 
     Leaves the stack running; `nightshift down` stops it.
     """
@@ -38,8 +41,19 @@ def demo(
     date = (started.date() - timedelta(days=1)).isoformat()
     say("up")
     with tempfile.TemporaryDirectory() as folder:
-        numbers = {"products": products, "images": images, "interactions": purchases, "until": date, "seed": seed}
-        say("inputs", "sample", folder, *(word for name in numbers for word in (f"--{name}", str(numbers[name]))))
+        numbers = {
+            "products": products,
+            "images": images,
+            "interactions": purchases,
+            "until": date,
+            "seed": seed,
+        }
+        say(
+            "inputs",
+            "sample",
+            folder,
+            *(word for name in numbers for word in (f"--{name}", str(numbers[name]))),
+        )
         files = new_files(sorted(Path(folder).glob("*.parquet")))
         for file in files:
             say("inputs", "put", file.stem, str(file))
@@ -75,14 +89,17 @@ def report_links(storage: "Storage", date: str) -> list[tuple[str, str]]:
     keys = [OVERVIEW, *(report_key(job, date) for job in JOBS)]
     present = [key for key in keys if storage.head(key)]
     return [
-        ("report" if number == 0 else "", storage.presign(key, LINK_EXPIRES_S)) for number, key in enumerate(present)
+        ("report" if number == 0 else "", storage.presign(key, LINK_EXPIRES_S))
+        for number, key in enumerate(present)
     ]
 
 
 def new_files(files: list[Path]) -> list[Path]:
-    """Those to load. Purchases end yesterday, so that each day's are others: the ones that are there stay.
+    """Those to load. Purchases end yesterday, so that each day's are others: the ones that are
+    there stay.
 
-    Raises InputError if the store holds inputs other than just these: made-up rows must not get among real ones.
+    Raises InputError if the store holds inputs other than just these: made-up rows must not get
+    among real ones.
     """
     from infra.storage import open_storage
     from workers.inputs.store import input_key, list_input_files
@@ -99,8 +116,11 @@ def new_files(files: list[Path]) -> list[Path]:
 
 
 def say(*words: str) -> None:
-    """Runs one command of ours as its own process, shown as a user would type it; raises if it fails."""
+    """Runs one command of ours as its own process, shown as a user would type it; raises if it
+    fails."""
     console.print(f"\n$ nightshift {' '.join(words)}", style="bold", markup=False, soft_wrap=True)
     status = subprocess.run([sys.executable, "-m", "flows.cli", *words], check=False).returncode
     if status:
-        raise GenerationError(f"`nightshift {' '.join(words)}` ended with status {status}; what it said is above")
+        raise GenerationError(
+            f"`nightshift {' '.join(words)}` ended with status {status}; what it said is above"
+        )

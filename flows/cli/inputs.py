@@ -19,9 +19,15 @@ TABLE_HELP = f"One of {', '.join(INPUT_TABLES)}."
 @app.command()
 def put(
     table: Annotated[str, typer.Argument(help=TABLE_HELP)],
-    files: Annotated[list[Path], typer.Argument(help="Parquet (.parquet), CSV (.csv) or JSON Lines (.jsonl) files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Parquet (.parquet), CSV (.csv) or JSON Lines (.jsonl) files."),
+    ],
     replace: Annotated[
-        bool, typer.Option(help="Let these files be the whole table: what was loaded before is removed afterwards.")
+        bool,
+        typer.Option(
+            help="Let these files be the whole table: what was loaded before is removed afterwards."
+        ),
     ] = False,
 ) -> None:
     """Checks every row of FILES against the table's schema, then uploads them as Parquet.
@@ -42,14 +48,18 @@ def put(
         TextColumn("{task.completed:,.0f} rows"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("checking", total=None)
         summary = put_table(
             storage,
             table,
             files,
             replace=replace,
-            on_progress=lambda name, rows: bar.update(task, description=f"checking {name}", completed=rows),
+            on_progress=lambda name, rows: bar.update(
+                task, description=f"checking {name}", completed=rows
+            ),
         )
     console.print(
         f"{table}: {summary.num_rows:,} rows checked, {summary.num_uploaded} files uploaded, "
@@ -60,13 +70,17 @@ def put(
 
 @app.command()
 def sample(
-    folder: Annotated[Path, typer.Argument(help="Where the files go: one Parquet file for each table.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where the files go: one Parquet file for each table.")
+    ],
     products: Annotated[int, typer.Option(min=0, help="Rows of the catalogue.")] = 300,
     examples: Annotated[int, typer.Option(min=0, help="Texts to learn from.")] = 3000,
     requests: Annotated[int, typer.Option(min=0, help="Texts asked for.")] = 200,
     images: Annotated[int, typer.Option(min=0, help="Drawn pictures.")] = 0,
     interactions: Annotated[int, typer.Option(min=0, help="Simulated purchases.")] = 0,
-    until: Annotated[str, typer.Option(help="YYYY-MM-DD, the last of the sixty days with purchases.")] = "2026-10-30",
+    until: Annotated[
+        str, typer.Option(help="YYYY-MM-DD, the last of the sixty days with purchases.")
+    ] = "2026-10-30",
     seed: Annotated[int, typer.Option(help="Another seed makes another shop.")] = 0,
 ) -> None:
     """Makes up a shop: catalogue, texts, pictures, purchases. The same seed gives the same files.
@@ -100,7 +114,10 @@ def list_tables(json: JsonOption = False) -> None:
     if json:
         print_json(rows)
     else:
-        cells = [(row["table"], f"{row['files']:,}", f"{row['rows']:,}", f"{row['size_bytes']:,}") for row in rows]
+        cells = [
+            (row["table"], f"{row['files']:,}", f"{row['rows']:,}", f"{row['size_bytes']:,}")
+            for row in rows
+        ]
         print_table("Input tables", ["table", "files", "rows", "bytes"], cells)
 
 

@@ -1,4 +1,5 @@
-"""The commands that read what nights have left: models, export, reports. They need storage, neither Ray nor Prefect."""
+"""The commands that read what nights have left: models, export, reports. They need storage, neither
+Ray nor Prefect."""
 
 import contextlib
 import subprocess
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 def models(
     job: Annotated[str, typer.Argument(help="A job; without it the models of all jobs.")] = "",
-    promote_: Annotated[str, typer.Option("--promote", help="Make this version the champion.")] = "",
+    promote_: Annotated[
+        str, typer.Option("--promote", help="Make this version the champion.")
+    ] = "",
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
     ] = False,
@@ -51,37 +54,58 @@ def models(
         return
     if promote_ or rollback:
         if len(names) > 1 or (promote_ and rollback):
-            raise InputError(f"name one model ({', '.join(names)}), and either --promote VERSION or --rollback")
+            raise InputError(
+                f"name one model ({', '.join(names)}), and either --promote VERSION or --rollback"
+            )
         (name,) = names
-        champion = promote(storage, name, promote_, "promoted by hand") if promote_ else roll_back(storage, name)
-        console.print(f"{champion.version} is the champion of {name} now (before: {champion.previous})", markup=False)
+        champion = (
+            promote(storage, name, promote_, "promoted by hand")
+            if promote_
+            else roll_back(storage, name)
+        )
+        console.print(
+            f"{champion.version} is the champion of {name} now (before: {champion.previous})",
+            markup=False,
+        )
         return
     found = {name: (list_versions(storage, name), read_champion(storage, name)) for name in names}
     if json:
         print_json(
-            {n: {"versions": [asdict(v) for v in vs], "champion": c and asdict(c[0])} for n, (vs, c) in found.items()}
+            {
+                n: {"versions": [asdict(v) for v in vs], "champion": c and asdict(c[0])}
+                for n, (vs, c) in found.items()
+            }
         )
         return
     for name, (versions, holder) in found.items():
         current = holder[0].version if holder else ""
         figures = {**MODELS[name].figures, "CPU s": "cpu_seconds"}
         rows = [
-            ("champion" if v.version == current else "", v.version, v.through, *metric_cells(v, figures.values()))
+            (
+                "champion" if v.version == current else "",
+                v.version,
+                v.through,
+                *metric_cells(v, figures.values()),
+            )
             for v in versions
         ]
         print_table(f"Model {name}", ["", "version", "data through", *figures], rows)
 
 
 def find_any(storage: "Storage", names: Sequence[str], version: str) -> "ModelVersion":
-    """The version of that name of one of several models; raises InputError that lists those of the last one."""
+    """The version of that name of one of several models; raises InputError that lists those of the
+    last one."""
     from workers.registry.versions import find_version, list_versions
 
-    found = (each for name in names for each in list_versions(storage, name) if each.version == version)
+    found = (
+        each for name in names for each in list_versions(storage, name) if each.version == version
+    )
     return next(found, None) or find_version(storage, names[-1], version)
 
 
 def open_tensorboard(storage: "Storage", version: "ModelVersion") -> None:
-    """Downloads the event files of a version and serves them on this machine until it is interrupted."""
+    """Downloads the event files of a version and serves them on this machine until it is
+    interrupted."""
     with tempfile.TemporaryDirectory() as folder:
         if not storage.download(f"{version.prefix}tensorboard/", Path(folder)):
             raise InputError(f"{version.version} has no event files")
@@ -96,7 +120,9 @@ def metric_cells(version: "ModelVersion", names: Iterable[str]) -> list[str]:
 
 def export(
     job: Annotated[str, typer.Argument(help="A job.")],
-    to: Annotated[Path, typer.Option(file_okay=False, help="Folder; the rows go to JOB/dt=DATE/ below it.")],
+    to: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder; the rows go to JOB/dt=DATE/ below it.")
+    ],
     date: Annotated[str, typer.Option(help="YYYY-MM-DD; without it yesterday (UTC).")] = "",
 ) -> None:
     """Downloads the published rows of a date as Parquet.
@@ -114,9 +140,13 @@ def export(
 
 
 def reports(
-    to: Annotated[Path, typer.Option(file_okay=False, help="An empty folder; open its index.html with a browser.")],
+    to: Annotated[
+        Path,
+        typer.Option(file_okay=False, help="An empty folder; open its index.html with a browser."),
+    ],
 ) -> None:
-    """Downloads the pages of all nights: a calendar of what was published, held back or failed, and a page of each.
+    """Downloads the pages of all nights: a calendar of what was published, held back or failed, and
+    a page of each.
 
     Example: `nightshift reports --to ./reports`
     """
@@ -128,4 +158,8 @@ def reports(
     num_files = storage.download("reports/", to)
     if not num_files:
         raise InputError("there are no reports yet; `nightshift nightly` makes the first")
-    console.print(f"{num_files} pages are in {to}; begin with {to / 'index.html'}", markup=False, soft_wrap=True)
+    console.print(
+        f"{num_files} pages are in {to}; begin with {to / 'index.html'}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -16,9 +16,24 @@ from infra.storage import Storage
 from workers.partitions.manifest import snapshots
 from workers.partitions.outputs import sample_rows
 from workers.partitions.states import PartitionState
-from workers.report import SIGNS, SUMS, calendar_days, make_day, reasons_set_aside, report_key, sum_up, trend_figures
+from workers.report import (
+    SIGNS,
+    SUMS,
+    calendar_days,
+    make_day,
+    reasons_set_aside,
+    report_key,
+    sum_up,
+    trend_figures,
+)
 
-STYLES = {"published": "blue", "held": "yellow", "failed": "red", "damaged": "red", "unfinished": "cyan"}
+STYLES = {
+    "published": "blue",
+    "held": "yellow",
+    "failed": "red",
+    "damaged": "red",
+    "unfinished": "cyan",
+}
 NEVER_RUN = "·"
 SAMPLES = 10
 LINK_EXPIRES_S = 24 * 3600
@@ -30,7 +45,9 @@ def show_calendar(states: dict[str, list[PartitionState]]) -> None:
     weeks = [days[start : start + 7] for start in range(0, len(days), 7)]
     console.print("Six weeks, from Monday to Sunday", style="italic")
     width = max(map(len, states))
-    console.print(" " * width, *(f"{date.fromisoformat(week[0]):%d %b} " for week in weeks), sep="  ")
+    console.print(
+        " " * width, *(f"{date.fromisoformat(week[0]):%d %b} " for week in weeks), sep="  "
+    )
     for job, found in states.items():
         by_day = defaultdict(list)
         for state in found:
@@ -49,7 +66,12 @@ def show_sums(states: dict[str, list[PartitionState]]) -> None:
     price = load_settings().price_per_hour
     days = set(calendar_days(today()))
     rows = [
-        (job, *sum_up([state.manifest for state in found if state.manifest and state.date in days], price))
+        (
+            job,
+            *sum_up(
+                [state.manifest for state in found if state.manifest and state.date in days], price
+            ),
+        )
         for job, found in states.items()
     ]
     print_table("Their published nights", ["job", *SUMS, *(["cost"] if price else [])], rows)
@@ -58,10 +80,17 @@ def show_sums(states: dict[str, list[PartitionState]]) -> None:
 def show_trend(states: Sequence[PartitionState]) -> None:
     """How figures moved over the nights of the calendar; nothing before the second one."""
     days = set(calendar_days(today()))
-    manifests = [state.manifest for state in reversed(states) if state.manifest and state.date in days]
+    manifests = [
+        state.manifest for state in reversed(states) if state.manifest and state.date in days
+    ]
     if len(manifests) > 1:
-        rows = [(name, sparkline(values), *span_cells(values)) for name, values in trend_figures(manifests).items()]
-        print_table("How figures moved", ["figure", "night by night", "last", "least", "most"], rows)
+        rows = [
+            (name, sparkline(values), *span_cells(values))
+            for name, values in trend_figures(manifests).items()
+        ]
+        print_table(
+            "How figures moved", ["figure", "night by night", "last", "least", "most"], rows
+        )
 
 
 def span_cells(values: Sequence[float]) -> list[str]:
@@ -96,7 +125,10 @@ def in_full(storage: Storage, state: PartitionState) -> dict[str, Any]:
     """For scripts: also what was set aside and the key of the page."""
     manifest = state.manifest
     more = (
-        {"set_aside": dict(reasons_set_aside(storage, manifest)), "report": report_of(storage, state)}
+        {
+            "set_aside": dict(reasons_set_aside(storage, manifest)),
+            "report": report_of(storage, state),
+        }
         if manifest
         else {}
     )
@@ -111,11 +143,22 @@ def report_of(storage: Storage, state: PartitionState) -> str | None:
 def show_in_full(storage: Storage, state: PartitionState) -> None:
     if state.manifest is None:
         if state.state == "held":
-            console.print(how_to_publish(state.job, state.date, state.fingerprint), markup=False, soft_wrap=True)
+            console.print(
+                how_to_publish(state.job, state.date, state.fingerprint),
+                markup=False,
+                soft_wrap=True,
+            )
         return
     rows = [(row["figure"], row["value"]) for row in figures(state.manifest)]
-    rows += [(f"set aside: {reason}", f"{number:,}") for reason, number in reasons_set_aside(storage, state.manifest)]
-    rows += [(f"input {item['key']}", item["etag"]) for each in snapshots(state.manifest) for item in each["objects"]]
+    rows += [
+        (f"set aside: {reason}", f"{number:,}")
+        for reason, number in reasons_set_aside(storage, state.manifest)
+    ]
+    rows += [
+        (f"input {item['key']}", item["etag"])
+        for each in snapshots(state.manifest)
+        for item in each["objects"]
+    ]
     rows += [(f"setting {name}", value) for name, value in state.manifest["settings"].items()]
     print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
     console.print("Samples", style="italic")
@@ -124,4 +167,6 @@ def show_in_full(storage: Storage, state: PartitionState) -> None:
         console.print(f"    {describe_row(row)}", markup=False, soft_wrap=True)
     report = report_of(storage, state)
     if report:
-        console.print(f"Report: {storage.presign(report, LINK_EXPIRES_S)}", markup=False, soft_wrap=True)
+        console.print(
+            f"Report: {storage.presign(report, LINK_EXPIRES_S)}", markup=False, soft_wrap=True
+        )

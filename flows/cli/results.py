@@ -1,4 +1,5 @@
-"""How commands that run flows begin and end: the server is there, results and outcomes are told, statuses given."""
+"""How commands that run flows begin and end: the server is there, results and outcomes are told,
+statuses given."""
 
 import logging
 import sys
@@ -18,7 +19,8 @@ STATUSES = {"published": 0, "unchanged": 0, "skipped": 0, "failed": 1, "held": 3
 
 
 def require_server() -> None:
-    """Also sets up Prefect's log on this terminal, where an error is told once, in words, without its traceback."""
+    """Also sets up Prefect's log on this terminal, where an error is told once, in words, without
+    its traceback."""
     from prefect.logging.configuration import setup_logging
 
     from flows.server.health import require_server as require
@@ -30,8 +32,11 @@ def require_server() -> None:
 
 
 def is_for_people(record: logging.LogRecord) -> bool:
-    """Not tracebacks, nor whole events that Prefect could not send while its server was away: we say that in words."""
-    return not record.exc_info and not record.name.startswith(("prefect.events", "prefect._internal"))
+    """Not tracebacks, nor whole events that Prefect could not send while its server was away: we
+    say that in words."""
+    return not record.exc_info and not record.name.startswith(
+        ("prefect.events", "prefect._internal")
+    )
 
 
 def result_of(state: "State[Any]") -> Any:
@@ -56,7 +61,9 @@ def end_with(state: "State[Any]", *, as_json: bool = False) -> None:
         print_json([asdict(item) for item in outcomes])
     else:
         for item in outcomes:
-            console.print(f"{item.date} {item.job}: {item.outcome}", style="bold", markup=False, end="")
+            console.print(
+                f"{item.date} {item.job}: {item.outcome}", style="bold", markup=False, end=""
+            )
             console.print(f"  {item.message}", markup=False)
         tell_page(state)
     statuses = {STATUSES[item.outcome] for item in outcomes}
@@ -66,7 +73,8 @@ def end_with(state: "State[Any]", *, as_json: bool = False) -> None:
 
 @contextmanager
 def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
-    """Around a flow: if the server never comes back the run is lost from the UI, and storage tells what it did.
+    """Around a flow: if the server never comes back the run is lost from the UI, and storage tells
+    what it did.
 
     Ends the process with status 0 if the one partition that was asked for is published.
     """
@@ -82,13 +90,21 @@ def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
         states = list_partitions(open_storage(load_settings()), job, day) if job else []
         for item in states:
             rows = f", {item.rows:,} rows" if item.rows is not None else ""
-            console.print(f"{item.job} {item.date} is {item.state}{rows}", style="bold", markup=False)
+            console.print(
+                f"{item.job} {item.date} is {item.state}{rows}", style="bold", markup=False
+            )
         if {item.state for item in states} != {"published"}:
-            raise ServiceError(f"{what}. The same command goes on from there; see `nightshift show`") from exc
+            raise ServiceError(
+                f"{what}. The same command goes on from there; see `nightshift show`"
+            ) from exc
         console.print(what, markup=False)
 
 
 def tell_page(state: "State[Any]") -> None:
     from flows.server.health import run_page
 
-    console.print(f"Prefect run: {run_page(str(state.state_details.flow_run_id))}", markup=False, soft_wrap=True)
+    console.print(
+        f"Prefect run: {run_page(str(state.state_details.flow_run_id))}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,6 +1,7 @@
 """The commands that run flows: train, run, nightly, backfill. Each is one run in the Prefect UI.
 
-Flows are imported by the command that runs them: the other commands need not wait for Prefect and Ray.
+Flows are imported by the command that runs them: the other commands need not wait for Prefect and
+Ray.
 """
 
 from collections.abc import Sequence
@@ -18,18 +19,30 @@ if TYPE_CHECKING:
     from flows.dates import DateStatus
 
 JobArgument = Annotated[str, typer.Argument(help="A job, such as product_descriptions.")]
-DateOption = Annotated[str, typer.Option("--date", help="YYYY-MM-DD; without it yesterday (UTC), the last whole day.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: key=value. May be repeated.")]
-ActorsOption = Annotated[int, typer.Option(min=0, help="Actors at once. 0: as many as there is room for.")]
+DateOption = Annotated[
+    str, typer.Option("--date", help="YYYY-MM-DD; without it yesterday (UTC), the last whole day.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting: key=value. May be repeated.")
+]
+ActorsOption = Annotated[
+    int, typer.Option(min=0, help="Actors at once. 0: as many as there is room for.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 PolicyOption = Annotated[
-    str, typer.Option(help="champion, as-of (newest model trained on data up to the date) or a version.")
+    str,
+    typer.Option(
+        help="champion, as-of (newest model trained on data up to the date) or a version."
+    ),
 ]
 
 
 def train(
     what: Annotated[
-        str, typer.Argument(help="A model, such as recommender, or a job that needs just one.", metavar="MODEL|JOB")
+        str,
+        typer.Argument(
+            help="A model, such as recommender, or a job that needs just one.", metavar="MODEL|JOB"
+        ),
     ],
     model: Annotated[
         str,
@@ -41,11 +54,15 @@ def train(
     date: DateOption = "",
     set_: SetOption = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small, and half a minute: for a first look at plain, regular examples.")
+        bool,
+        typer.Option(
+            "--quick", help="Small, and half a minute: for a first look at plain, regular examples."
+        ),
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Trains a version of a model and makes it champion if it beats the present one on held-out data.
+    """Trains a version of a model and makes it champion if it beats the present one on held-out
+    data.
 
     Examples:
 
@@ -61,7 +78,9 @@ def train(
 
     names = models_of(what)
     if len(names) > 1:
-        raise InputError(f"{what} needs {len(names)} models; name the one to train: {', '.join(names)}")
+        raise InputError(
+            f"{what} needs {len(names)} models; name the one to train: {', '.join(names)}"
+        )
     declaration = MODELS[names[0]]
     require_server()
     with server_may_stay_away():
@@ -75,7 +94,9 @@ def train(
             return_state=True,
         )
         version = result_of(state)
-    figures = ", ".join(f"{name} {version.metrics[metric]:.4g}" for name, metric in declaration.figures.items())
+    figures = ", ".join(
+        f"{name} {version.metrics[metric]:.4g}" for name, metric in declaration.figures.items()
+    )
     spent = readable_seconds(version.metrics["cpu_seconds"])
     console.print(f"{version.version}: {figures}; {spent} of CPU time", markup=False)
     tell_page(state)
@@ -89,18 +110,23 @@ def run(
     force: ForceOption = False,
     retry_quarantined: Annotated[
         bool,
-        typer.Option("--retry-quarantined", help="Try rows that were rejected or raised once more; keep all others."),
+        typer.Option(
+            "--retry-quarantined",
+            help="Try rows that were rejected or raised once more; keep all others.",
+        ),
     ] = False,
     ignore_gates: Annotated[
-        bool, typer.Option("--ignore-gates", help="Publish even if a gate holds the partition back.")
+        bool,
+        typer.Option("--ignore-gates", help="Publish even if a gate holds the partition back."),
     ] = False,
     num_actors: ActorsOption = 0,
 ) -> None:
     """Makes and publishes one partition: one job, one date.
 
-    A partition that is published and would come out the same is left alone; one whose run was interrupted goes on
-    where it stopped; one whose inputs, model or settings changed is made anew and swapped in when it is complete.
-    Rows that were set aside stay so until `--retry-quarantined` tries them again, with new seeds.
+    A partition that is published and would come out the same is left alone; one whose run was
+    interrupted goes on where it stopped; one whose inputs, model or settings changed is made anew
+    and swapped in when it is complete. Rows that were set aside stay so until `--retry-quarantined`
+    tries them again, with new seeds.
 
     Examples:
 
@@ -115,7 +141,9 @@ def run(
 
     find_job(job)
     if force and retry_quarantined:
-        raise InputError("--force makes all rows anew, --retry-quarantined only those set aside: leave one of them out")
+        raise InputError(
+            "--force makes all rows anew, --retry-quarantined only those set aside: leave one of them out"
+        )
     settings, day = joined(set_), parse_date(date).isoformat()
     require_server()
     with server_may_stay_away(job, day):
@@ -132,7 +160,10 @@ def run(
         )
         result = result_of(state)
         spent = readable_seconds(result.manifest["seconds"])
-        console.print(f"{result.message}" + (f" in {spent}" if result.state == "published" else ""), markup=False)
+        console.print(
+            f"{result.message}" + (f" in {spent}" if result.state == "published" else ""),
+            markup=False,
+        )
         tell_page(state)
 
 
@@ -162,27 +193,36 @@ def backfill(
         ),
     ] = "missing",
     order: Annotated[str, typer.Option(help="Which date first: oldest or newest.")] = "oldest",
-    max_parallel: Annotated[int, typer.Option(min=1, help="Dates at once; they share the actors.")] = 1,
+    max_parallel: Annotated[
+        int, typer.Option(min=1, help="Dates at once; they share the actors.")
+    ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done. Needs neither Prefect nor Ray.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only tell what would be done. Needs neither Prefect nor Ray."
+        ),
     ] = False,
     model_policy: PolicyOption = "champion",
     set_: SetOption = None,
     num_actors: ActorsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Makes the partitions of a range of dates, each its own run; one bad date does not stop the others.
+    """Makes the partitions of a range of dates, each its own run; one bad date does not stop the
+    others.
 
-    Its actors step aside while a night runs. Stopped half way, the same command goes on where it was. Look first with
-    `--dry-run`: what is there, what would be done and why, and about how long it takes.
+    Its actors step aside while a night runs. Stopped half way, the same command goes on where it
+    was. Look first with `--dry-run`: what is there, what would be done and why, and about how long
+    it takes.
 
     Examples:
 
     `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --dry-run`
 
-    `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --model-policy as-of`
+    `nightshift backfill product_descriptions --start 2026-11-01 --end 2026-11-07 --model-policy
+    as-of`
 
-    `nightshift backfill product_descriptions --start 2026-01-01 --end 2026-11-07 --mode stale --order newest`
+    `nightshift backfill product_descriptions --start 2026-01-01 --end 2026-11-07 --mode stale
+    --order newest`
     """
     from flows.backfill import backfill as backfill_flow
     from flows.dates import Mode, Order, examine_dates, parse_range
@@ -195,7 +235,9 @@ def backfill(
     settings, days = joined(set_), parse_range(start, end, chosen_order)
     if dry_run:
         parsed = job_settings(declared, settings)
-        found = examine_dates(open_storage(load_settings()), declared, days, chosen_mode, model_policy, parsed)
+        found = examine_dates(
+            open_storage(load_settings()), declared, days, chosen_mode, model_policy, parsed
+        )
         tell_dry_run(job, found, as_json=json)
         return
     require_server()
@@ -233,7 +275,8 @@ def tell_dry_run(job: str, found: "Sequence[DateStatus]", *, as_json: bool) -> N
 
 
 def joined(assignments: Sequence[str] | None) -> str:
-    """The assignments of `--set` as the one text that flows take; raises InputError for a bad one."""
+    """The assignments of `--set` as the one text that flows take; raises InputError for a bad
+    one."""
     from workers.overrides import parse_assignments
 
     return " ".join(f"{key}={value}" for key, value in parse_assignments(assignments or []).items())

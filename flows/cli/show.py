@@ -1,4 +1,5 @@
-"""`nightshift show`: what the report pages tell, in the terminal. Needs storage, neither Ray nor Prefect."""
+"""`nightshift show`: what the report pages tell, in the terminal. Needs storage, neither Ray nor
+Prefect."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -11,11 +12,16 @@ from infra.settings import load_settings
 
 def show(
     job: Annotated[str, typer.Argument(help="A job; without it all of them.")] = "",
-    date: Annotated[str, typer.Option(help="One date in full: figures, what was set aside, lineage, samples.")] = "",
-    last: Annotated[int, typer.Option(min=1, help="How many partitions are listed, the newest first.")] = 20,
+    date: Annotated[
+        str, typer.Option(help="One date in full: figures, what was set aside, lineage, samples.")
+    ] = "",
+    last: Annotated[
+        int, typer.Option(min=1, help="How many partitions are listed, the newest first.")
+    ] = 20,
     json: JsonOption = False,
 ) -> None:
-    """Shows partitions: six weeks at a glance, their states, rows, quality and lineage, from storage alone.
+    """Shows partitions: six weeks at a glance, their states, rows, quality and lineage, from
+    storage alone.
 
     Examples:
 
@@ -33,9 +39,15 @@ def show(
     jobs = [find_job(job).name] if job else list(JOBS)
     day = parse_date(date).isoformat() if date else ""
     states = {name: list_partitions(storage, name, day) for name in jobs}
-    found = sorted((state for each in states.values() for state in each), key=lambda state: state.date, reverse=True)
+    found = sorted(
+        (state for each in states.values() for state in each),
+        key=lambda state: state.date,
+        reverse=True,
+    )
     if json:
-        print_json([partitions.in_full(storage, state) if day else asdict(state) for state in found])
+        print_json(
+            [partitions.in_full(storage, state) if day else asdict(state) for state in found]
+        )
         return
     if not found:
         console.print("nothing yet; `nightshift nightly` makes the first partitions")

@@ -21,10 +21,11 @@ def say(text: str) -> None:
 
 
 def up() -> None:
-    """Starts the local stack: an S3 server (SeaweedFS), a Prefect server with a worker, a Ray head node.
+    """Starts the local stack: an S3 server (SeaweedFS), a Prefect server with a worker, a Ray head
+    node.
 
-    Data lie below `.nightshift/`. S3 and Prefect listen on this machine only; Ray, which listens on all its addresses,
-    wants its token. Safe to call twice.
+    Data lie below `.nightshift/`. S3 and Prefect listen on this machine only; Ray, which listens on
+    all its addresses, wants its token. Safe to call twice.
     """
     from flows.server.deployments import register
     from infra.local import up as start_stack
@@ -43,10 +44,11 @@ def down() -> None:
 
 
 def status(json: JsonOption = False) -> None:
-    """Shows what runs of the local stack, which runs are at work, late or next, and each job's newest partition.
+    """Shows what runs of the local stack, which runs are at work, late or next, and each job's
+    newest partition.
 
-    Exit status 1 if any of the local stack does not run. Where everything runs elsewhere (PREFECT_API_URL is set, and
-    there is no stack here), it tells of runs and partitions only.
+    Exit status 1 if any of the local stack does not run. Where everything runs elsewhere
+    (PREFECT_API_URL is set, and there is no stack here), it tells of runs and partitions only.
     """
     from flows.cli.partitions import list_states
     from flows.server.at_work import look_at_work
@@ -64,7 +66,10 @@ def status(json: JsonOption = False) -> None:
     if json:
         print_json(
             asdict(state)
-            | {"work": work and asdict(work), "newest": [asdict(replace(each, manifest=None)) for each in newest]}
+            | {
+                "work": work and asdict(work),
+                "newest": [asdict(replace(each, manifest=None)) for each in newest],
+            }
         )
     else:
         if work:
@@ -82,13 +87,17 @@ def newest_states(storage: "Storage") -> "list[PartitionState]":
 
     today = datetime.now(UTC).date()
     days = [(today - timedelta(days=number)).isoformat() for number in range(8)]
-    found = (next((each for day in days for each in list_partitions(storage, job, day)), None) for job in JOBS)
+    found = (
+        next((each for day in days for each in list_partitions(storage, job, day)), None)
+        for job in JOBS
+    )
     return [state for state in found if state]
 
 
 def tell_work(work: "AtWork") -> None:
     rows = [
-        (run.name, run.state, run.since and f"{run.since:%m-%d %H:%M}", *done_cells(run), run.page) for run in work.runs
+        (run.name, run.state, run.since and f"{run.since:%m-%d %H:%M}", *done_cells(run), run.page)
+        for run in work.runs
     ]
     if rows:
         print_table("Runs at work", ["run", "state", "since (UTC)", "done", "", "page"], rows)
@@ -97,7 +106,12 @@ def tell_work(work: "AtWork") -> None:
     if work.late:
         say("Late: " + ", ".join(f"{number} of {name}" for name, number in work.late.items()))
     if work.scheduled:
-        say("Next: " + ", ".join(f"{each.name} at {each.at:%Y-%m-%d %H:%M} UTC" for each in work.scheduled if each.at))
+        say(
+            "Next: "
+            + ", ".join(
+                f"{each.name} at {each.at:%Y-%m-%d %H:%M} UTC" for each in work.scheduled if each.at
+            )
+        )
 
 
 def done_cells(run: "RunAtWork") -> tuple[str, str]:
@@ -106,7 +120,13 @@ def done_cells(run: "RunAtWork") -> tuple[str, str]:
 
 def tell(state: "StackStatus") -> None:
     rows = [
-        (item.name, "runs" if item.answers else "down", item.pid, item.port and f"127.0.0.1:{item.port}", item.log)
+        (
+            item.name,
+            "runs" if item.answers else "down",
+            item.pid,
+            item.port and f"127.0.0.1:{item.port}",
+            item.log,
+        )
         for item in state.processes
     ]
     print_table("Local stack", ["process", "state", "pid", "address", "log"], rows)
@@ -114,7 +134,8 @@ def tell(state: "StackStatus") -> None:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Checks settings, what the store can do, Ray, Prefect, disk; says what to do. Exit status 1 if anything fails."""
+    """Checks settings, what the store can do, Ray, Prefect, disk; says what to do. Exit status 1 if
+    anything fails."""
     from infra.local.doctor import diagnose
 
     checks = diagnose(load_settings())

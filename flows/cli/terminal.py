@@ -1,4 +1,5 @@
-"""What commands share on the terminal: a console, sizes and times people can read, JSON for scripts."""
+"""What commands share on the terminal: a console, sizes and times people can read, JSON for
+scripts."""
 
 import json
 import sys
@@ -46,5 +47,8 @@ def sparkline(values: Sequence[float]) -> str:
     """A bar for each value, between the smallest and the largest; a blank for NaN."""
     known = [value for value in values if not isnan(value)]
     low, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
-    heights = [" " if isnan(v) else SPARKS[round((v - low) / span * (len(SPARKS) - 1)) if span else 0] for v in values]
+    heights = [
+        " " if isnan(v) else SPARKS[round((v - low) / span * (len(SPARKS) - 1)) if span else 0]
+        for v in values
+    ]
     return "".join(heights)

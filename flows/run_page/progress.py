@@ -1,6 +1,7 @@
 """Progress of long work: a bar in the terminal, an artifact on the run's page in the Prefect UI.
 
-Also takes the actors' log lines to the run's log. A Prefect server that is away never stops the work.
+Also takes the actors' log lines to the run's log. A Prefect server that is away never stops the
+work.
 """
 
 import sys
@@ -17,7 +18,14 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.utilities.context import get_task_and_flow_run_ids
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from flows.server.interruption import check_interruption
 from workers.actors.messages import LogLine
@@ -29,7 +37,8 @@ console = Console(stderr=True)
 
 
 class Stage:
-    """One stretch of work of `total` units; without a unit, a share of it. A context manager, in a flow or task run."""
+    """One stretch of work of `total` units; without a unit, a share of it. A context manager, in a
+    flow or task run."""
 
     def __init__(self, what: str, total: float, key: str, unit: str = "rows") -> None:
         self._what, self._total, self._unit = what, max(total, 1), unit
@@ -46,7 +55,10 @@ class Stage:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is None:
             BARS.update(self._bar, self._total, self._count(self._total))
@@ -69,14 +81,18 @@ class Stage:
         return f"{self._what}: {self._count(done)}{rate}, {left:.0f} s left {note}".rstrip()
 
     def _count(self, done: float) -> str:
-        return f"{done:,.0f} of {self._total:,.0f} {self._unit}" if self._unit else f"{done / self._total:.0%}"
+        return (
+            f"{done:,.0f} of {self._total:,.0f} {self._unit}"
+            if self._unit
+            else f"{done / self._total:.0%}"
+        )
 
 
 class ProgressArtifact:
     """A progress artifact of the current run, at most every two seconds.
 
-    A server that does not answer is told about once and asked again after a pause. Nothing is retried, and `client`
-    should have a short timeout: actors wait for the thread that is here.
+    A server that does not answer is told about once and asked again after a pause. Nothing is
+    retried, and `client` should have a short timeout: actors wait for the thread that is here.
     """
 
     def __init__(self, client: SyncPrefectClient, key: str) -> None:
@@ -97,7 +113,9 @@ class ProgressArtifact:
         except httpx.HTTPError as exc:
             pause_s = SILENT_AFTER_FAILURE_S
             if not self._was_away:
-                self._log.warning(f"progress is not shown in the Prefect UI for now, the work goes on: {exc}")
+                self._log.warning(
+                    f"progress is not shown in the Prefect UI for now, the work goes on: {exc}"
+                )
             self._was_away = True
         self._next_at = time.monotonic() + pause_s
 
@@ -117,7 +135,8 @@ class ProgressArtifact:
 
 
 class Bars:
-    """The bars of all stages at work in this process: a terminal has room for one live display only."""
+    """The bars of all stages at work in this process: a terminal has room for one live display
+    only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,7 +163,8 @@ class Bars:
         self._progress.update(bar, completed=done, note=note)
 
     def remove(self, bar: TaskID) -> None:
-        """The last bar stays on the terminal as it is, one that ends while others go on gives its line back."""
+        """The last bar stays on the terminal as it is, one that ends while others go on gives its
+        line back."""
         with self._lock:
             self._shown.remove(bar)
             if not self._shown:

@@ -1,4 +1,5 @@
-"""What a run tells of its partition: a page and an outcome in the store, artifacts on the run's page in the UI."""
+"""What a run tells of its partition: a page and an outcome in the store, artifacts on the run's
+page in the UI."""
 
 import json
 from collections.abc import Iterator
@@ -37,15 +38,21 @@ SAMPLES = 10
 
 def tell_held(plan: Plan, reasons: list[str]) -> None:
     """Why nothing was published, and what can be done, on the run's page and in its log."""
-    text, advice = markdown_held(plan, reasons), how_to_publish(plan.job, plan.date, plan.fingerprint)
+    text, advice = (
+        markdown_held(plan, reasons),
+        how_to_publish(plan.job, plan.date, plan.fingerprint),
+    )
     get_run_logger().warning(f"held back: {'; '.join(reasons)}. {advice}")
     show_in_ui(
-        lambda: create_markdown_artifact(text, key=f"{plan.job.replace('_', '-')}-held", description="held back")
+        lambda: create_markdown_artifact(
+            text, key=f"{plan.job.replace('_', '-')}-held", description="held back"
+        )
     )
 
 
 def tell_published(storage: Storage, plan: Plan, manifest: dict[str, Any]) -> None:
-    """Records that the plan is published and reports it; what of this is done already is not done again."""
+    """Records that the plan is published and reports it; what of this is done already is not done
+    again."""
     record_published(storage, plan)
     report_partition(storage, manifest)
 
@@ -72,7 +79,8 @@ def record_published(storage: Storage, plan: Plan) -> None:
 
 @told_if_lost("their report is missing")
 def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
-    """The partition's page in the store, and figures, samples and a link to the page on the run's page.
+    """The partition's page in the store, and figures, samples and a link to the page on the run's
+    page.
 
     Does nothing where the page is there already.
     """
@@ -85,18 +93,29 @@ def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
     show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
     keys = store_report(storage, manifest, rows, samples)
     links = [storage.presign(each, LINK_EXPIRES_S) for each in keys]
-    show_in_ui(lambda: create_link_artifact(links[0], "report", key=f"{key}-report", description=f"{title}: {keys[0]}"))
+    show_in_ui(
+        lambda: create_link_artifact(
+            links[0], "report", key=f"{key}-report", description=f"{title}: {keys[0]}"
+        )
+    )
     if len(links) > 1:
-        show_in_ui(lambda: create_image_artifact(links[1], key=f"{key}-pictures", description=title))
+        show_in_ui(
+            lambda: create_image_artifact(links[1], key=f"{key}-pictures", description=title)
+        )
     rows_text = markdown_links(manifest, lambda each: storage.presign(each, LINK_EXPIRES_S))
     show_in_ui(lambda: create_markdown_artifact(rows_text, key=f"{key}-rows", description=title))
 
 
 @task(name="report", cache_policy=NO_CACHE)
 def store_report(
-    storage: Storage, manifest: dict[str, Any], figures: list[dict[str, str]], samples: list[dict[str, Any]]
+    storage: Storage,
+    manifest: dict[str, Any],
+    figures: list[dict[str, str]],
+    samples: list[dict[str, Any]],
 ) -> list[str]:
     """Writes the page, and a grid of pictures where they are the rows; returns their keys."""
     words = [(str(next(iter(row.values()))), describe_row(row)) for row in samples]
-    page = write_report(storage, manifest, [(row["figure"], row["value"]) for row in figures], words)
+    page = write_report(
+        storage, manifest, [(row["figure"], row["value"]) for row in figures], words
+    )
     return [page, write_grid(storage, manifest)] if manifest["orders"] else [page]

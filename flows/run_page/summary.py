@@ -21,8 +21,15 @@ def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
         "rows rejected by checks": f"{counts['rejected']:,}",
         "rows quarantined": f"{counts['quarantined']:,}",
         "rows from the future, left out": f"{counts['future']:,}",
-        **{FIGURES.get(name, (name, ".3g"))[0]: _show(name, value) for name, value in quality.items()},
-        **({"published though": "; ".join(manifest["breaches"])} if manifest.get("breaches") else {}),
+        **{
+            FIGURES.get(name, (name, ".3g"))[0]: _show(name, value)
+            for name, value in quality.items()
+        },
+        **(
+            {"published though": "; ".join(manifest["breaches"])}
+            if manifest.get("breaches")
+            else {}
+        ),
         "seconds": f"{manifest['seconds']:.1f}",
         "seconds of actors": f"{manifest['actor_seconds']:.1f}",
         "seconds of actors that were lost": f"{manifest.get('wasted_seconds', 0.0):.1f}",
@@ -58,18 +65,32 @@ def markdown_summary(manifest: dict[str, Any], samples: list[dict[str, Any]]) ->
 
 def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
     """A partition that was held back, as Markdown."""
-    lines = [f"# {plan.job} · {plan.date} is held back", "", *(f"- {escape(reason)}" for reason in reasons)]
+    lines = [
+        f"# {plan.job} · {plan.date} is held back",
+        "",
+        *(f"- {escape(reason)}" for reason in reasons),
+    ]
     return "\n".join([*lines, "", how_to_publish(plan.job, plan.date, plan.fingerprint)])
 
 
 def markdown_links(manifest: dict[str, Any], presign: Callable[[str], str]) -> str:
     """Where the rows are: links to the first parts, which expire, and what reads all of them."""
     parts = [part for part in manifest["parts"] if part["rows"]]
-    shown = [f"- [{each['key']}]({presign(each['key'])}): {each['rows']:,} rows" for each in parts[:MAX_LINKS]]
+    shown = [
+        f"- [{each['key']}]({presign(each['key'])}): {each['rows']:,} rows"
+        for each in parts[:MAX_LINKS]
+    ]
     rest = [f"- and {len(parts) - MAX_LINKS:,} more"] if len(parts) > MAX_LINKS else []
     command = f"`nightshift export {manifest['job']} --date {manifest['date']} --to rows`"
     return "\n".join(
-        [f"# Rows of {manifest['job']} · {manifest['date']}", "", *shown, *rest, "", f"All of them: {command}"]
+        [
+            f"# Rows of {manifest['job']} · {manifest['date']}",
+            "",
+            *shown,
+            *rest,
+            "",
+            f"All of them: {command}",
+        ]
     )
 
 
@@ -84,5 +105,7 @@ def how_to_publish(job: str, date: str, fingerprint: str) -> str:
 
 def escape(text: str) -> str:
     """Text from data as Markdown that shows just these characters: no markup, no links, no HTML."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    escaped = (
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    )
     return "".join(f"\\{char}" if char in "\\`*_{}[]()#+!|~" else char for char in escaped)

@@ -15,6 +15,8 @@ def show_traces(storage: Storage, prefix: str, key: str) -> None:
     if not found:
         return
     links = [f"- [{each}]({storage.presign(each, LINK_EXPIRES_S)})" for each in found]
-    text = "\n".join(["# Profiler traces", "", *links, "", "Open them with https://ui.perfetto.dev"])
+    text = "\n".join(
+        ["# Profiler traces", "", *links, "", "Open them with https://ui.perfetto.dev"]
+    )
     show_in_ui(lambda: create_markdown_artifact(text, key=key, description="profiler traces"))
     get_run_logger().info(f"profiler traces, for https://ui.perfetto.dev: {', '.join(found)}")

@@ -62,7 +62,9 @@ def look_at_work() -> AtWork:
     try:
         with get_client(sync_client=True, httpx_settings={"timeout": TIMEOUT_S}) as client:
             running = _read(client, AT_WORK, FlowRunSort.START_TIME_DESC)
-            waiting = _read(client, (StateType.SCHEDULED,), FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC)
+            waiting = _read(
+                client, (StateType.SCHEDULED,), FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
+            )
             flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=_ours())}
             runs = [_at_work(client, run) for run in running]
     except (httpx.HTTPError, PrefectException) as exc:
@@ -84,16 +86,21 @@ def _ours() -> FlowFilter:
     return FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
 
 
-def _read(client: SyncPrefectClient, states: tuple[StateType, ...], sort: FlowRunSort) -> list[FlowRun]:
+def _read(
+    client: SyncPrefectClient, states: tuple[StateType, ...], sort: FlowRunSort
+) -> list[FlowRun]:
     types = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
-    return client.read_flow_runs(flow_filter=_ours(), flow_run_filter=FlowRunFilter(state=types), sort=sort, limit=MOST)
+    return client.read_flow_runs(
+        flow_filter=_ours(), flow_run_filter=FlowRunFilter(state=types), sort=sort, limit=MOST
+    )
 
 
 def _at_work(client: SyncPrefectClient, run: FlowRun) -> RunAtWork:
     """With the newest of its progress artifacts."""
     told = client.read_artifacts(
         artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["progress"])
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+            type=ArtifactFilterType(any_=["progress"]),
         ),
         sort=ArtifactSort.CREATED_DESC,
         limit=1,

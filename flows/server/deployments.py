@@ -1,4 +1,5 @@
-"""Registers the deployments of `prefect.yaml` on the local stack's Prefect server, and the queues they wait in."""
+"""Registers the deployments of `prefect.yaml` on the local stack's Prefect server, and the queues
+they wait in."""
 
 import hashlib
 import subprocess
@@ -17,7 +18,8 @@ from infra.settings import Settings, child_environment
 
 PREFECT_YAML = Path(__file__).resolve().parents[2] / "prefect.yaml"
 WORK_QUEUES = ("nightly", "default", "backfill")
-"""Whose runs a worker without room for all takes first. `default` is Prefect's own: what people ask for."""
+"""Whose runs a worker without room for all takes first. `default` is Prefect's own: what people ask
+for."""
 TIMEOUT_S = 120
 
 
@@ -32,7 +34,16 @@ def register(settings: Settings, state: StackStatus, *, on_event: Callable[[str]
         return
     api_url = f"{state.ui_url}/api"
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", PREFECT_YAML.name],
+        [
+            sys.executable,
+            "-m",
+            "prefect",
+            "--no-prompt",
+            "deploy",
+            "--all",
+            "--prefect-file",
+            PREFECT_YAML.name,
+        ],
         cwd=PREFECT_YAML.parent,
         env=child_environment(PREFECT_API_URL=api_url),
         capture_output=True,
@@ -41,7 +52,9 @@ def register(settings: Settings, state: StackStatus, *, on_event: Callable[[str]
         check=False,
     )
     if done.returncode:
-        raise ServiceError(f"the deployments could not be registered:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise ServiceError(
+            f"the deployments could not be registered:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     rank_queues(api_url)
     marker.write_text(digest)
     on_event("the deployments of prefect.yaml are registered")
@@ -58,4 +71,6 @@ def rank_queues(api_url: str) -> None:
                 queue = client.read_work_queue_by_name(name, work_pool_name=WORK_POOL)
                 client.update_work_queue(queue.id, priority=priority)
     except (httpx.HTTPError, PrefectException) as exc:
-        raise ServiceError(f"the work queues of {WORK_POOL} could not be given their priorities: {exc}") from exc
+        raise ServiceError(
+            f"the work queues of {WORK_POOL} could not be given their priorities: {exc}"
+        ) from exc

@@ -1,4 +1,5 @@
-"""One publisher at a time, for stores that ignore conditional writes: a lease that the Prefect server gives.
+"""One publisher at a time, for stores that ignore conditional writes: a lease that the Prefect
+server gives.
 
 Where the store keeps its word nobody needs this: the manifest's compare-and-swap decides.
 """
@@ -10,7 +11,10 @@ from contextlib import contextmanager
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from prefect.concurrency.asyncio import (
+    AcquireConcurrencySlotTimeoutError,
+    ConcurrencySlotAcquisitionError,
+)
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.logging import get_run_logger
@@ -19,7 +23,8 @@ from flows.server.health import wait_for_server
 from infra.errors import ServiceError
 
 LEASE_S = 60.0
-"""So long a publisher that was killed keeps others waiting, and some seconds until the server notices."""
+"""So long a publisher that was killed keeps others waiting, and some seconds until the server
+notices."""
 PATIENCE_S = 900.0
 
 
@@ -27,7 +32,8 @@ PATIENCE_S = 900.0
 def publishing_alone(job: str, day: str) -> Iterator[None]:
     """Within it, no other process publishes a partition of the job.
 
-    Raises ServiceError when the server cannot be asked, or another publisher does not come to an end.
+    Raises ServiceError when the server cannot be asked, or another publisher does not come to an
+    end.
     """
     name = f"publish-{job}"
     wait_for_server()
@@ -42,14 +48,20 @@ def publishing_alone(job: str, day: str) -> Iterator[None]:
             f"{job} {day} is generated but not published: another run has published {job} for {PATIENCE_S / 60:.0f} "
             f"minutes. If there is none, `prefect gcl update {name} --active-slots 0` and run it again"
         ) from exc
-    except asyncio.CancelledError as exc:  # what Prefect throws into the thread whose lease it could not renew
-        raise ServiceError(f"{job} {day}: the lease for publishing was lost half way; run it again") from exc
+    except (
+        asyncio.CancelledError
+    ) as exc:  # what Prefect throws into the thread whose lease it could not renew
+        raise ServiceError(
+            f"{job} {day}: the lease for publishing was lost half way; run it again"
+        ) from exc
     except httpx.HTTPError as exc:
         if not is_over:
             raise
         get_run_logger().warning(f"the next publisher of {job} waits up to {LEASE_S:.0f} s: {exc}")
     except ConcurrencySlotAcquisitionError as exc:
-        raise ServiceError(f"{job} {day} is generated but not published, run it again: {exc}") from exc
+        raise ServiceError(
+            f"{job} {day} is generated but not published, run it again: {exc}"
+        ) from exc
 
 
 def _ensure_limit(name: str) -> None:

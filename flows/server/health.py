@@ -1,7 +1,9 @@
-"""The Prefect server: whether it is there, where its pages are, and what a run does while it is away.
+"""The Prefect server: whether it is there, where its pages are, and what a run does while it is
+away.
 
-Prefect's client repeats a call for about a minute, but not the first one of a connection. Work needs no server: it goes
-on without one, and `wait_for_server` stands wherever a run cannot (before a subflow run, before a run's final state).
+Prefect's client repeats a call for about a minute, but not the first one of a connection. Work
+needs no server: it goes on without one, and `wait_for_server` stands wherever a run cannot (before
+a subflow run, before a run's final state).
 """
 
 import os
@@ -31,7 +33,8 @@ ASK_EVERY_S = 2.0
 
 @dataclass(slots=True)
 class Outage:
-    """Of this process' server. It lasts until the server answers: a wait that was in vain is not begun again."""
+    """Of this process' server. It lasts until the server answers: a wait that was in vain is not
+    begun again."""
 
     since: float | None = None
     """Monotonic seconds; None while the server is there."""
@@ -54,7 +57,8 @@ def require_server() -> None:
 
 
 def wait_for_server() -> None:
-    """Returns once the server answers; raises ServiceError when it was away for `server_wait_s` altogether."""
+    """Returns once the server answers; raises ServiceError when it was away for `server_wait_s`
+    altogether."""
     while True:
         check_interruption()
         try:
@@ -73,7 +77,8 @@ def wait_for_server() -> None:
 
 @contextmanager
 def ending_with_server() -> Iterator[None]:
-    """Around a flow's body: lets the run end only when the server can be told how it ended, or stays away."""
+    """Around a flow's body: lets the run end only when the server can be told how it ended, or
+    stays away."""
     try:
         yield
     except Exception:
@@ -88,7 +93,8 @@ def _wait_at_the_end() -> None:
 
 
 def show_in_ui(create: Callable[[], object]) -> None:
-    """Creates an artifact. Artifacts are for looking at: without a server there is none, and the run goes on."""
+    """Creates an artifact. Artifacts are for looking at: without a server there is none, and the
+    run goes on."""
     with _told_if_away("an artifact of this run is missing"):
         wait_for_server()
         create()
@@ -97,7 +103,9 @@ def show_in_ui(create: Callable[[], object]) -> None:
 def tag_run(*names: str) -> None:
     """Adds tags to the current run, by which people find it in the UI, and those of its kind."""
     with _told_if_away("the tags of this run are missing"), get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(flow_run.id), tags=sorted({*flow_run.tags, "nightshift", *names}))
+        client.update_flow_run(
+            UUID(flow_run.id), tags=sorted({*flow_run.tags, "nightshift", *names})
+        )
 
 
 @contextmanager
@@ -109,8 +117,8 @@ def _told_if_away(loss: str) -> Iterator[None]:
 
 
 def leave_if_away(status: int) -> None:
-    """Ends the process without more ado if the server is away: what Prefect still has for it (events, log lines), it
-    would try to send for minutes, one after the other."""
+    """Ends the process without more ado if the server is away: what Prefect still has for it
+    (events, log lines), it would try to send for minutes, one after the other."""
     if _outage.since is not None:
         sys.stdout.flush()
         sys.stderr.flush()

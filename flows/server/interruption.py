@@ -1,7 +1,8 @@
 """Cancelling and Ctrl-C for subflow runs in threads.
 
-Signals reach the main thread only. It leaves what they raised in an `Interruption`, and the threads, which inherit the
-context, raise it too: they look about once a second while they wait for actors. Leaving the pool then frees the actors.
+Signals reach the main thread only. It leaves what they raised in an `Interruption`, and the
+threads, which inherit the context, raise it too: they look about once a second while they wait for
+actors. Leaving the pool then frees the actors.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ _current: ContextVar[Interruption | None] = ContextVar("interruption", default=N
 
 @contextmanager
 def interrupting_threads() -> Iterator[None]:
-    """Within it, threads that were given a copy of the context end as soon as this thread leaves it by an exception."""
+    """Within it, threads that were given a copy of the context end as soon as this thread leaves it
+    by an exception."""
     interruption = Interruption()
     token = _current.set(interruption)
     try:
@@ -41,7 +43,8 @@ def check_interruption() -> None:
 
 
 def _likeness(cause: BaseException) -> BaseException:
-    """Another exception like it, so that threads do not share a traceback; `copy` fails on Prefect's signals."""
+    """Another exception like it, so that threads do not share a traceback; `copy` fails on
+    Prefect's signals."""
     like = type(cause).__new__(type(cause), *cause.args)
     like.__dict__.update(cause.__dict__)
     return like

@@ -1,4 +1,5 @@
-"""Looks at everything a run needs and says what is wrong and what to do. Changes nothing but a probe object."""
+"""Looks at everything a run needs and says what is wrong and what to do. Changes nothing but a
+probe object."""
 
 import json
 import re
@@ -36,7 +37,8 @@ class Check:
 
 
 def diagnose(settings: Settings) -> list[Check]:
-    """Every check, in the order in which a run needs them; takes some seconds, most of them Ray's."""
+    """Every check, in the order in which a run needs them; takes some seconds, most of them
+    Ray's."""
     return [
         _check_settings(settings),
         _check_storage(settings),
@@ -50,7 +52,10 @@ def diagnose(settings: Settings) -> list[Check]:
 def _check_settings(settings: Settings) -> Check:
     if not settings.storage_uri:
         return Check(
-            name="settings", state="failed", found="no storage is set", remedy=f"{_UP}, or set NIGHTSHIFT_STORAGE_URI"
+            name="settings",
+            state="failed",
+            found="no storage is set",
+            remedy=f"{_UP}, or set NIGHTSHIFT_STORAGE_URI",
         )
     stack_key = recorded_variables(settings.stack_dir).get("AWS_ACCESS_KEY_ID")
     uses_stack = settings.storage_uri == STORAGE_URI and stack_key is not None
@@ -68,7 +73,12 @@ def _check_storage(settings: Settings) -> Check:
     try:
         abilities = open_storage(settings).probe()
     except NightshiftError as exc:
-        return Check(name="storage", state="failed", found=str(exc), remedy="correct the setting it names, or " + _UP)
+        return Check(
+            name="storage",
+            state="failed",
+            found=str(exc),
+            remedy="correct the setting it names, or " + _UP,
+        )
     if not abilities.conditional_put:
         return Check(
             name="storage",
@@ -76,21 +86,31 @@ def _check_storage(settings: Settings) -> Check:
             found="the store ignores conditional writes",
             remedy="never run one date of a job twice at once; a newer or other store removes the risk",
         )
-    return Check(name="storage", state="ok", found="reads, writes, and refuses a conditional write that lost")
+    return Check(
+        name="storage", state="ok", found="reads, writes, and refuses a conditional write that lost"
+    )
 
 
 def _check_ray(settings: Settings) -> Check:
     address = settings.ray_address
     if not address:
         return Check(
-            name="ray", state="failed", found="no address is set", remedy=f"{_UP}, or set NIGHTSHIFT_RAY_ADDRESS"
+            name="ray",
+            state="failed",
+            found="no address is set",
+            remedy=f"{_UP}, or set NIGHTSHIFT_RAY_ADDRESS",
         )
     if not _accepts(address):
         return Check(name="ray", state="failed", found=f"nothing listens at {address}", remedy=_UP)
     command = [sys.executable, "-m", "infra.local.ray_probe", address]
     try:
         probe = subprocess.run(
-            command, env=child_environment(), capture_output=True, text=True, timeout=_RAY_TIMEOUT_S, check=True
+            command,
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_RAY_TIMEOUT_S,
+            check=True,
         )
     except subprocess.CalledProcessError as exc:
         return _explain_ray(address, f"{exc.stdout}{exc.stderr}")
@@ -113,7 +133,12 @@ def _explain_ray(address: str, output: str) -> Check:
     else:
         remedy = "look at the log of the head node; restart the local stack with `nightshift down` and `nightshift up`"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return Check(name="ray", state="failed", found=f"{address}: {lines[-1] if lines else 'no answer'}", remedy=remedy)
+    return Check(
+        name="ray",
+        state="failed",
+        found=f"{address}: {lines[-1] if lines else 'no answer'}",
+        remedy=remedy,
+    )
 
 
 def _accepts(address: str) -> bool:
@@ -129,7 +154,12 @@ def _check_prefect() -> list[Check]:
     url = prefect_api_url()
     if not url:
         return [
-            Check(name="prefect", state="failed", found="no address is set", remedy=f"{_UP}, or set PREFECT_API_URL")
+            Check(
+                name="prefect",
+                state="failed",
+                found="no address is set",
+                remedy=f"{_UP}, or set PREFECT_API_URL",
+            )
         ]
     try:
         server, workers = server_version(url), online_workers(url, WORK_POOL)
@@ -138,9 +168,18 @@ def _check_prefect() -> list[Check]:
         return [Check(name="prefect", state="failed", found=f"{url}: {exc}", remedy=_UP)]
     client = version("prefect")
     is_old = _release(server) < _release(client)
-    remedy = f"bring the server to {client} or later: it must not be older than its clients" if is_old else ""
+    remedy = (
+        f"bring the server to {client} or later: it must not be older than its clients"
+        if is_old
+        else ""
+    )
     return [
-        Check(name="prefect", state="failed" if is_old else "ok", found=f"{url}: server {server}", remedy=remedy),
+        Check(
+            name="prefect",
+            state="failed" if is_old else "ok",
+            found=f"{url}: server {server}",
+            remedy=remedy,
+        ),
         _check_worker(len(workers)),
         _check_schedule(nights),
     ]
@@ -154,7 +193,9 @@ def _check_worker(num_online: int) -> Check:
             found=f"no worker of the pool {WORK_POOL} is alive: scheduled runs will wait",
             remedy=f"{_UP}, or `prefect worker start --pool {WORK_POOL}`",
         )
-    return Check(name="prefect worker", state="ok", found=f"{num_online} alive in the pool {WORK_POOL}")
+    return Check(
+        name="prefect worker", state="ok", found=f"{num_online} alive in the pool {WORK_POOL}"
+    )
 
 
 def _check_schedule(nights: list[str] | None) -> Check:
@@ -170,7 +211,11 @@ def _check_schedule(nights: list[str] | None) -> Check:
             found=f"the Prefect server has planned no run of {NIGHTLY}",
             remedy="ask again in a minute; then look for errors of schedule_deployments in the server's log",
         )
-    return Check(name="schedule", state="ok", found=f"{NIGHTLY} starts next at {nights[0][:16].replace('T', ' ')} UTC")
+    return Check(
+        name="schedule",
+        state="ok",
+        found=f"{NIGHTLY} starts next at {nights[0][:16].replace('T', ' ')} UTC",
+    )
 
 
 def _release(text: str) -> tuple[int, ...]:
@@ -186,7 +231,9 @@ def _check_disk(settings: Settings) -> Check:
     if free < _AMPLE_DISK_BYTES:
         state = "warning" if free >= _LEAST_DISK_BYTES else "failed"
     remedy = "" if state == "ok" else f"make room on the file system of {place}"
-    return Check(name="disk", state=state, found=f"{free / _GIB:.1f} GiB free at {place}", remedy=remedy)
+    return Check(
+        name="disk", state=state, found=f"{free / _GIB:.1f} GiB free at {place}", remedy=remedy
+    )
 
 
 def _check_device() -> Check:

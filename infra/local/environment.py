@@ -1,4 +1,5 @@
-"""What a process must know to use the local stack: the stack's `env` file and the environment of its own children."""
+"""What a process must know to use the local stack: the stack's `env` file and the environment of
+its own children."""
 
 import contextlib
 import os
@@ -36,7 +37,9 @@ def load_or_make_keys(stack_dir: Path) -> StackKeys:
     )
 
 
-def stack_variables(stack_dir: Path, *, ports: Mapping[str, int], keys: StackKeys) -> dict[str, str]:
+def stack_variables(
+    stack_dir: Path, *, ports: Mapping[str, int], keys: StackKeys
+) -> dict[str, str]:
     """The variables with which any process finds this stack."""
     folder = stack_dir.resolve()
     return {
@@ -60,14 +63,17 @@ def stack_variables(stack_dir: Path, *, ports: Mapping[str, int], keys: StackKey
 def recorded_variables(stack_dir: Path) -> dict[str, str]:
     """What the `env` file says; nothing if there is none."""
     path = env_path(stack_dir)
-    return {name: value or "" for name, value in dotenv_values(path).items()} if path.exists() else {}
+    return (
+        {name: value or "" for name, value in dotenv_values(path).items()} if path.exists() else {}
+    )
 
 
 def children_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the stack's processes: what this process has, without what would lead them elsewhere.
+    """The environment of the stack's processes: what this process has, without what would lead them
+    elsewhere.
 
-    Inherited variables of Prefect, Ray and S3 belong to other servers and are dropped, with one exception: storage
-    that the user chose in place of the stack's stays chosen, with its keys.
+    Inherited variables of Prefect, Ray and S3 belong to other servers and are dropped, with one
+    exception: storage that the user chose in place of the stack's stays chosen, with its keys.
     """
     inherited = child_environment()
     has_own_storage = _has_own_storage(settings, inherited, variables)
@@ -76,7 +82,11 @@ def children_environment(settings: Settings, variables: Mapping[str, str]) -> di
         for name, value in inherited.items()
         if not name.startswith(_OTHER_PROGRAMS) or (has_own_storage and name.startswith("AWS_"))
     }
-    ours = {name: value for name, value in variables.items() if not (has_own_storage and name.startswith(_STORAGE))}
+    ours = {
+        name: value
+        for name, value in variables.items()
+        if not (has_own_storage and name.startswith(_STORAGE))
+    }
     return {
         **kept,
         **ours,
@@ -85,8 +95,11 @@ def children_environment(settings: Settings, variables: Mapping[str, str]) -> di
     }
 
 
-def _has_own_storage(settings: Settings, inherited: Mapping[str, str], variables: Mapping[str, str]) -> bool:
-    """By its URI, or by endpoint and key: the stack's own may have been at another port, but not with another key."""
+def _has_own_storage(
+    settings: Settings, inherited: Mapping[str, str], variables: Mapping[str, str]
+) -> bool:
+    """By its URI, or by endpoint and key: the stack's own may have been at another port, but not
+    with another key."""
     if settings.storage_uri != STORAGE_URI:
         return bool(settings.storage_uri)
     is_elsewhere = settings.s3_endpoint_url not in (None, variables["NIGHTSHIFT_S3_ENDPOINT_URL"])

@@ -1,4 +1,5 @@
-"""Which ports the stack listens on: the wished one where it is free, else another, remembered over restarts."""
+"""Which ports the stack listens on: the wished one where it is free, else another, remembered over
+restarts."""
 
 import contextlib
 import json
@@ -34,10 +35,13 @@ class PortBook:
         return port
 
     def choose(self, name: str, *, wished: int, needs_grpc: bool = False) -> int:
-        """A free port: the recorded one if the wish is what it was, then the wished one, then any; records it."""
+        """A free port: the recorded one if the wish is what it was, then the wished one, then any;
+        records it."""
         for port in self._candidates(name, wished, needs_grpc=needs_grpc):
             ports = {port, port + GRPC_OFFSET} if needs_grpc else {port}
-            if not ports & self._taken and all(is_free(each) and not has_socket(each) for each in ports):
+            if not ports & self._taken and all(
+                is_free(each) and not has_socket(each) for each in ports
+            ):
                 self._taken |= ports
                 self._entries[name] = {"wished": wished, "port": port}
                 self._path.write_text(json.dumps(self._entries, indent=1))
@@ -68,10 +72,12 @@ def is_free(port: int) -> bool:
 
 
 def has_socket(port: int) -> bool:
-    """Whether a SeaweedFS that is alive, or another user's, has one of the Unix sockets that it names after the port.
+    """Whether a SeaweedFS that is alive, or another user's, has one of the Unix sockets that it
+    names after the port.
 
-    It replaces what is there, and the servers of two network namespaces that share /tmp would then speak to each other;
-    where it may not replace it, it does not start. One that was killed leaves its sockets behind.
+    It replaces what is there, and the servers of two network namespaces that share /tmp would then
+    speak to each other; where it may not replace it, it does not start. One that was killed leaves
+    its sockets behind.
     """
     for path in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
         with socket.socket(socket.AF_UNIX) as probe:

@@ -18,7 +18,8 @@ _TIMEOUT_S = 3.0
 
 
 def prefect_server_spec(*, port: int, env: Mapping[str, str]) -> ProcessSpec:
-    """The server; `env` holds PREFECT_HOME, where its database lies. The first start creates that database."""
+    """The server; `env` holds PREFECT_HOME, where its database lies. The first start creates that
+    database."""
     command = ("server", "start", "--host", LOOPBACK, "--port", str(port))
     return ProcessSpec(
         name=NAME,
@@ -47,7 +48,8 @@ def server_version(url: str) -> str:
 
 
 def online_workers(url: str, pool: str) -> list[dict[str, Any]]:
-    """The workers of the pool that are alive by the server's reckoning; none when there is no such pool."""
+    """The workers of the pool that are alive by the server's reckoning; none when there is no such
+    pool."""
     try:
         workers = ask(f"{url}/work_pools/{pool}/workers/filter", {})
     except urllib.error.HTTPError as exc:
@@ -58,10 +60,12 @@ def online_workers(url: str, pool: str) -> list[dict[str, Any]]:
 
 
 def scheduled_starts(url: str, deployment: str) -> list[str] | None:
-    """When the scheduled runs of a deployment of that name start (ISO times), the next one first; None where no such
-    deployment has an active schedule."""
+    """When the scheduled runs of a deployment of that name start (ISO times), the next one first;
+    None where no such deployment has an active schedule."""
     found = ask(f"{url}/deployments/filter", {"deployments": {"name": {"any_": [deployment]}}})
-    ids = [each["id"] for each in found if any(schedule["active"] for schedule in each["schedules"])]
+    ids = [
+        each["id"] for each in found if any(schedule["active"] for schedule in each["schedules"])
+    ]
     if not ids:
         return None
     wanted = {"deployment_id": {"any_": ids}, "state": {"type": {"any_": ["SCHEDULED"]}}}
@@ -70,13 +74,16 @@ def scheduled_starts(url: str, deployment: str) -> list[str] | None:
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """GET, or POST when there is a body; the decoded JSON answer. Raises OSError, or ValueError for other content."""
+    """GET, or POST when there is a body; the decoded JSON answer. Raises OSError, or ValueError for
+    other content."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     if auth_string := prefect_auth_string():
         headers["Authorization"] = f"Basic {base64.b64encode(auth_string.encode()).decode()}"
     request = urllib.request.Request(url, data=data, headers=headers)
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if LOOPBACK in url else []))
+    opener = urllib.request.build_opener(
+        *([urllib.request.ProxyHandler({})] if LOOPBACK in url else [])
+    )
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as answer:
             return json.load(answer)

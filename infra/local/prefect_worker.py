@@ -1,4 +1,5 @@
-"""The Prefect process worker: starts each flow run of the work pool as a process on this machine."""
+"""The Prefect process worker: starts each flow run of the work pool as a process on this
+machine."""
 
 import sys
 import time
@@ -14,13 +15,23 @@ WORKER = "local"
 
 
 def prefect_worker_spec(*, api_url: str, env: Mapping[str, str]) -> ProcessSpec:
-    """The worker, which creates a missing pool; ready when the server has heard from this one, not from an earlier."""
+    """The worker, which creates a missing pool; ready when the server has heard from this one, not
+    from an earlier."""
     asked_at = time.time()
     return ProcessSpec(
         name=NAME,
         argv=[
             *(sys.executable, "-m", "prefect", "worker", "start"),
-            *("--pool", WORK_POOL, "--type", "process", "--name", WORKER, "--install-policy", "never"),
+            *(
+                "--pool",
+                WORK_POOL,
+                "--type",
+                "process",
+                "--name",
+                WORKER,
+                "--install-policy",
+                "never",
+            ),
         ],
         env=env,
         is_ready=lambda: has_worker(api_url, heard_since=asked_at),
@@ -30,12 +41,14 @@ def prefect_worker_spec(*, api_url: str, env: Mapping[str, str]) -> ProcessSpec:
 
 
 def has_worker(api_url: str, *, heard_since: float = 0.0) -> bool:
-    """Whether the stack's worker is alive and gave a sign of life after `heard_since` (seconds since 1970)."""
+    """Whether the stack's worker is alive and gave a sign of life after `heard_since` (seconds
+    since 1970)."""
     try:
         workers = online_workers(api_url, WORK_POOL)
     except (OSError, ValueError):
         return False
     return any(
-        worker["name"] == WORKER and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= heard_since
+        worker["name"] == WORKER
+        and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= heard_since
         for worker in workers
     )

@@ -1,4 +1,5 @@
-"""A Ray head node for this machine. Ray listens on every interface: its token authentication is always on."""
+"""A Ray head node for this machine. Ray listens on every interface: its token authentication is
+always on."""
 
 import hashlib
 import os
@@ -21,7 +22,8 @@ _LONGEST_SOCKET_FOLDER = 40
 
 
 def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> ProcessSpec:
-    """The head node; `env` holds RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH. What an earlier node left is removed."""
+    """The head node; `env` holds RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH. What an earlier node left
+    is removed."""
     temp_dir = ray_temp_dir(stack_dir)
     shutil.rmtree(temp_dir, ignore_errors=True)
     return ProcessSpec(
@@ -53,8 +55,11 @@ def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str
 
 
 def num_cpus() -> int:
-    """One more than there are cores: actors that hold every core leave a share for what the driver runs."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """One more than there are cores: actors that hold every core leave a share for what the driver
+    runs."""
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return usable + 1
 
 
@@ -68,7 +73,8 @@ def ensure_token(path: Path) -> Path:
 
 
 def ray_temp_dir(stack_dir: Path) -> Path:
-    """Ray's own folder: inside the stack where the path is short enough for sockets, else in the system's."""
+    """Ray's own folder: inside the stack where the path is short enough for sockets, else in the
+    system's."""
     inside = stack_dir.resolve() / "ray"
     if len(str(inside)) <= _LONGEST_SOCKET_FOLDER:
         return inside

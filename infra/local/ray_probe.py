@@ -1,6 +1,7 @@
 """Prints the resources of a Ray cluster as JSON: `python -m infra.local.ray_probe ADDRESS`.
 
-A process of its own because a driver that finds no cluster waits for minutes and cannot be interrupted from a thread.
+A process of its own because a driver that finds no cluster waits for minutes and cannot be
+interrupted from a thread.
 """
 
 import json

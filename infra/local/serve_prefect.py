@@ -1,9 +1,10 @@
-"""`python -m prefect`, with Python's garbage collected in a thread of its own: how the stack runs Prefect's server.
+"""`python -m prefect`, with Python's garbage collected in a thread of its own: how the stack runs
+Prefect's server.
 
-A request that breaks off, as when its client goes away, leaves a cursor of SQLite as garbage. To end it takes the lock
-of its connection, which the next request may hold while it waits for the database, up to a minute, and thereby for a
-transaction that waits for the event loop. If the loop collects that cursor, the whole server stands still for the
-minute; a thread only waits itself.
+A request that breaks off, as when its client goes away, leaves a cursor of SQLite as garbage. To
+end it takes the lock of its connection, which the next request may hold while it waits for the
+database, up to a minute, and thereby for a transaction that waits for the event loop. If the loop
+collects that cursor, the whole server stands still for the minute; a thread only waits itself.
 """
 
 import gc

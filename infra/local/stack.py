@@ -1,6 +1,8 @@
-"""The local stack as a whole: an S3 server, a Prefect server, a Ray head node and a Prefect worker in one folder.
+"""The local stack as a whole: an S3 server, a Prefect server, a Ray head node and a Prefect worker
+in one folder.
 
-Each folder holds one stack, and several may run side by side. Safe to call twice, also at the same time.
+Each folder holds one stack, and several may run side by side. Safe to call twice, also at the same
+time.
 """
 
 import contextlib
@@ -53,12 +55,15 @@ class StackStatus:
     @property
     def ui_url(self) -> str | None:
         """The Prefect UI."""
-        port = next(process.port for process in self.processes if process.name == prefect_server.NAME)
+        port = next(
+            process.port for process in self.processes if process.name == prefect_server.NAME
+        )
         return None if port is None else f"http://127.0.0.1:{port}"
 
 
 def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: None) -> StackStatus:
-    """Starts whatever is not running and writes the `env` file; raises ServiceError if a process does not come up.
+    """Starts whatever is not running and writes the `env` file; raises ServiceError if a process
+    does not come up.
 
     Processes that did come up stay up then: the next `up` starts only the rest, `down` stops all.
     """
@@ -67,10 +72,16 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
         found = status(settings)
         if found.is_running and found.env_file.exists():
             on_event("everything is running already")
-            _tell_changes(children_environment(settings, recorded_variables(folder)), folder, on_event)
+            _tell_changes(
+                children_environment(settings, recorded_variables(folder)), folder, on_event
+            )
             return found
         # Without the `env` file nobody knows the keys of what runs.
-        running = {process.name for process in found.processes if process.answers and found.env_file.exists()}
+        running = {
+            process.name
+            for process in found.processes
+            if process.answers and found.env_file.exists()
+        }
         for name in NAMES:
             if name not in running:
                 _clean(name, folder, on_event)
@@ -78,7 +89,8 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
         keys = load_or_make_keys(folder)
         variables = stack_variables(folder, ports=ports, keys=keys)
         if recorded_variables(folder) != variables:
-            _stop(prefect_worker.NAME, folder, on_event)  # its flow runs would inherit addresses that hold no longer
+            # its flow runs would inherit addresses that hold no longer
+            _stop(prefect_worker.NAME, folder, on_event)
         write_env_file(folder, variables)
         env = children_environment(settings, variables)
         _start_all(folder, ports, variables, env, on_event)
@@ -86,7 +98,8 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
 
 
 def down(settings: Settings, *, on_event: Callable[[str], None] = lambda text: None) -> None:
-    """Stops everything of this stack, the worker first, and returns when the processes are gone; data stays."""
+    """Stops everything of this stack, the worker first, and returns when the processes are gone;
+    data stays."""
     folder = settings.stack_dir.resolve()
     if not folder.is_dir():
         on_event("nothing is running")
@@ -105,7 +118,8 @@ def status(settings: Settings) -> StackStatus:
     folder = settings.stack_dir.resolve()
     book = PortBook(folder / "ports.json")
     return StackStatus(
-        processes=tuple(_process_status(name, folder, book) for name in NAMES), env_file=env_path(folder)
+        processes=tuple(_process_status(name, folder, book) for name in NAMES),
+        env_file=env_path(folder),
     )
 
 
@@ -116,13 +130,18 @@ def _process_status(name: str, folder: Path, book: PortBook) -> ProcessStatus:
         name=name,
         pid=None if process is None else process.pid,
         port=port,
-        answers=process is not None and (name not in _MAIN_PORT or (port is not None and is_open(port))),
+        answers=process is not None
+        and (name not in _MAIN_PORT or (port is not None and is_open(port))),
         log=supervised.log_path(folder, name),
     )
 
 
 def _start_all(
-    folder: Path, ports: dict[str, int], variables: dict[str, str], env: dict[str, str], on_event: Callable[[str], None]
+    folder: Path,
+    ports: dict[str, int],
+    variables: dict[str, str],
+    env: dict[str, str],
+    on_event: Callable[[str], None],
 ) -> None:
     """Starts the three servers side by side and the worker after the Prefect server."""
 
@@ -162,11 +181,18 @@ def _choose_ports(
 ) -> dict[str, int]:
     book = PortBook(folder / "ports.json")
     wishes = {
-        seaweedfs.NAME: {name: settings.stack_s3_port + i for i, name in enumerate(seaweedfs.PORTS)},
+        seaweedfs.NAME: {
+            name: settings.stack_s3_port + i for i, name in enumerate(seaweedfs.PORTS)
+        },
         prefect_server.NAME: {"prefect": settings.stack_prefect_port},
         ray_head.NAME: {name: settings.stack_ray_port + i for i, name in enumerate(ray_head.PORTS)},
     }
-    ports = {name: book.keep(name) for process in wishes if process in running for name in wishes[process]}
+    ports = {
+        name: book.keep(name)
+        for process in wishes
+        if process in running
+        for name in wishes[process]
+    }
     for process, wished_ports in wishes.items():
         for name, wished in wished_ports.items():
             if name not in ports:
@@ -177,20 +203,28 @@ def _choose_ports(
 
 
 def _clean(name: str, folder: Path, on_event: Callable[[str], None]) -> None:
-    """Removes what stands in the way of a fresh start: a process that does not answer, or what a dead one left."""
+    """Removes what stands in the way of a fresh start: a process that does not answer, or what a
+    dead one left."""
     is_mute = supervised.find(name, folder) is not None
     if is_mute or supervised.has_leftovers(name, folder):
         on_event(
-            f"{name} runs but cannot be used and is stopped" if is_mute else f"cleaning up what a crashed {name} left"
+            f"{name} runs but cannot be used and is stopped"
+            if is_mute
+            else f"cleaning up what a crashed {name} left"
         )
         supervised.stop(name, folder, timeout_s=_STOP_TIMEOUT_S)
 
 
 def _tell_changes(env: Mapping[str, str], folder: Path, on_event: Callable[[str], None]) -> None:
-    """Says which settings the worker's flow runs, which inherit those of its start, do not know as they are now."""
+    """Says which settings the worker's flow runs, which inherit those of its start, do not know as
+    they are now."""
     worker = supervised.find(prefect_worker.NAME, folder)
     known = worker.environ() if worker else env
-    names = {name for name in {*known, *env} if name.startswith("NIGHTSHIFT_") and name != supervised.MARK}
+    names = {
+        name
+        for name in {*known, *env}
+        if name.startswith("NIGHTSHIFT_") and name != supervised.MARK
+    }
     if changed := sorted(name for name in names if known.get(name) != env.get(name)):
         on_event(
             f"{', '.join(changed)}: not what the worker was started with, and its runs still have that: "

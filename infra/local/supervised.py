@@ -1,8 +1,8 @@
 """One long-running child process: start, recognise again later, stop with everything it started.
 
-Knows nothing about which programs the stack is made of. A process is recognised by its id together with its start
-time, so that a recycled id is never mistaken for it; what it started carries a mark in the environment, so that
-orphans of a killed process are found too.
+Knows nothing about which programs the stack is made of. A process is recognised by its id together
+with its start time, so that a recycled id is never mistaken for it; what it started carries a mark
+in the environment, so that orphans of a killed process are found too.
 """
 
 import contextlib
@@ -48,8 +48,9 @@ class ProcessSpec:
 def start(spec: ProcessSpec, folder: Path) -> psutil.Process:
     """Starts the process in a session of its own and waits until it is ready.
 
-    Output goes to `folder/logs/NAME.log`, the last run's is kept beside it as `NAME.log.1`. Raises ServiceError with
-    the last lines of the log when the process ends or is not ready in time; what is left of it is then stopped.
+    Output goes to `folder/logs/NAME.log`, the last run's is kept beside it as `NAME.log.1`. Raises
+    ServiceError with the last lines of the log when the process ends or is not ready in time; what
+    is left of it is then stopped.
     """
     log_file = log_path(folder, spec.name)
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -71,12 +72,16 @@ def start(spec: ProcessSpec, folder: Path) -> psutil.Process:
         status = child.poll()
         if status is not None:
             stop(spec.name, folder, timeout_s=0)
-            raise ServiceError(f"{spec.name} ended with status {status} while starting\n{_log_tail(log_file)}")
+            raise ServiceError(
+                f"{spec.name} ended with status {status} while starting\n{_log_tail(log_file)}"
+            )
         if spec.is_ready():
             return process
         if time.monotonic() > deadline:
             stop(spec.name, folder, timeout_s=spec.stop_timeout_s)
-            raise ServiceError(f"{spec.name} was not ready after {spec.ready_timeout_s:.0f} s\n{_log_tail(log_file)}")
+            raise ServiceError(
+                f"{spec.name} was not ready after {spec.ready_timeout_s:.0f} s\n{_log_tail(log_file)}"
+            )
         time.sleep(_POLL_S)
 
 
@@ -99,29 +104,37 @@ def has_leftovers(name: str, folder: Path) -> bool:
 
 
 def stop(name: str, folder: Path, *, timeout_s: float) -> bool:
-    """SIGTERM to the process, after `timeout_s` SIGKILL to it and all it started; True if anything was running."""
+    """SIGTERM to the process, after `timeout_s` SIGKILL to it and all it started; True if anything
+    was running."""
     leader = find(name, folder)
     family = _family(name, folder)
     if leader is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             leader.send_signal(signal.SIGTERM)
         _wait([leader], timeout_s)
-    survivors = {process.pid: process for process in [*family, *_family(name, folder)] if is_alive(process)}
+    survivors = {
+        process.pid: process for process in [*family, *_family(name, folder)] if is_alive(process)
+    }
     for process in survivors.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     still_alive = _wait(list(survivors.values()), 10.0)
     if still_alive:
-        raise ServiceError(f"{name}: processes {[process.pid for process in still_alive]} survive SIGKILL")
+        raise ServiceError(
+            f"{name}: processes {[process.pid for process in still_alive]} survive SIGKILL"
+        )
     _record_path(folder, name).unlink(missing_ok=True)
     return leader is not None or bool(family)
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """False for a zombie too: it runs nothing any more, only its parent has not looked. While one of its threads still
-    runs or ends, the process holds its memory and its ports, although it looks like a zombie already."""
+    """False for a zombie too: it runs nothing any more, only its parent has not looked. While one
+    of its threads still runs or ends, the process holds its memory and its ports, although it looks
+    like a zombie already."""
     try:
-        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+        return process.is_running() and (
+            process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+        )
     except psutil.NoSuchProcess:
         return False
 

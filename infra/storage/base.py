@@ -1,4 +1,5 @@
-"""What every store can do. Keys are relative to the storage URI, "/" separated; knows nothing about what is stored."""
+"""What every store can do. Keys are relative to the storage URI, "/" separated; knows nothing about
+what is stored."""
 
 import uuid
 from abc import ABC, abstractmethod
@@ -37,9 +38,10 @@ class StoreAbilities:
 class Storage(ABC):
     """Objects below one URI. Safe to use from several threads.
 
-    Errors are StorageError, with ObjectNotFound, PreconditionFailed and StorageAway as its special cases. A conditional
-    write whose answer was lost is retried by the client and may then be refused because of itself: a writer that is
-    refused compares what is there with what it meant to write.
+    Errors are StorageError, with ObjectNotFound, PreconditionFailed and StorageAway as its special
+    cases. A conditional write whose answer was lost is retried by the client and may then be
+    refused because of itself: a writer that is refused compares what is there with what it meant to
+    write.
     """
 
     uri: str
@@ -57,8 +59,8 @@ class Storage(ABC):
     ) -> str:
         """Writes an object whole or not at all and returns its etag.
 
-        With `if_absent` only where none is yet, with `if_match` only over the object with that etag; else
-        PreconditionFailed. Metadata keys and values are ASCII.
+        With `if_absent` only where none is yet, with `if_match` only over the object with that
+        etag; else PreconditionFailed. Metadata keys and values are ASCII.
         """
 
     @abstractmethod
@@ -88,7 +90,8 @@ class Storage(ABC):
 
     @abstractmethod
     def copy(self, source: str, target: str) -> None:
-        """Copies bytes and metadata without moving them through this machine; raises ObjectNotFound."""
+        """Copies bytes and metadata without moving them through this machine; raises
+        ObjectNotFound."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
@@ -96,7 +99,8 @@ class Storage(ABC):
 
     @abstractmethod
     def presign(self, key: str, expires_s: int) -> str:
-        """A URL that anyone may read the object with until it expires; does not look whether the object is there."""
+        """A URL that anyone may read the object with until it expires; does not look whether the
+        object is there."""
 
     @abstractmethod
     def open(self, key: str) -> Any:
@@ -111,7 +115,8 @@ class Storage(ABC):
         return self.get_with_etag(key)[0]
 
     def download(self, prefix: str, folder: Path) -> int:
-        """Copies every object below the folder `prefix` into a local folder; returns how many there were."""
+        """Copies every object below the folder `prefix` into a local folder; returns how many there
+        were."""
         num_objects = 0
         for info in self.list(folder_prefix(prefix)):
             path = folder / checked_key(info.key.removeprefix(folder_prefix(prefix)))
@@ -124,9 +129,14 @@ class Storage(ABC):
         return num_objects
 
     def upload(self, folder: Path, prefix: str) -> int:
-        """Copies a local folder below `prefix`, hidden files left out; returns how many objects were written."""
-        relative = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-        visible = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
+        """Copies a local folder below `prefix`, hidden files left out; returns how many objects
+        were written."""
+        relative = [
+            path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()
+        ]
+        visible = [
+            path for path in relative if not any(part.startswith(".") for part in path.parts)
+        ]
         for path in visible:
             self.put_file(folder_prefix(prefix) + path.as_posix(), folder / path)
         return len(visible)
@@ -142,7 +152,11 @@ class Storage(ABC):
                 and not self._refuses(key, if_match=etag)
             )
         finally:
-            left = [item.key for item in self.list("_probe/") if item.modified < datetime.now(UTC) - PROBE_AGE]
+            left = [
+                item.key
+                for item in self.list("_probe/")
+                if item.modified < datetime.now(UTC) - PROBE_AGE
+            ]
             self.delete([key, *left])
 
     def _refuses(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
@@ -161,9 +175,14 @@ def folder_prefix(prefix: str) -> str:
 
 
 def checked_key(key: str) -> str:
-    """The key itself; raises StorageError for one that is empty, hidden or leads out of the store."""
+    """The key itself; raises StorageError for one that is empty, hidden or leads out of the
+    store."""
     parts = key.split("/")
-    if any(not part or part.startswith(".") for part in parts) or "\\" in key or not key.isprintable():
+    if (
+        any(not part or part.startswith(".") for part in parts)
+        or "\\" in key
+        or not key.isprintable()
+    ):
         raise StorageError(
             f"{key!r} is not a key: its parts between slashes must not be empty, start with a dot or hold "
             "backslashes or control characters"

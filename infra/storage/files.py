@@ -1,7 +1,8 @@
 """A folder as a store, with the guarantees of S3: whole writes, conditional writes, metadata.
 
-Writers of one folder take turns by a lock on the folder itself, which the system frees when a process dies. Names that
-start with a dot are never objects: they are unfinished writes, which a crash may leave behind and nobody reads.
+Writers of one folder take turns by a lock on the folder itself, which the system frees when a
+process dies. Names that start with a dot are never objects: they are unfinished writes, which a
+crash may leave behind and nobody reads.
 """
 
 import errno
@@ -112,7 +113,12 @@ class FileStorage(Storage):
             os.replace(file.name, path)
 
     def _put_stream(
-        self, key: str, source: BinaryIO, if_absent: bool, if_match: str | None, metadata: Mapping[str, str]
+        self,
+        key: str,
+        source: BinaryIO,
+        if_absent: bool,
+        if_match: str | None,
+        metadata: Mapping[str, str],
     ) -> str:
         target = self._path(key)
         with self._plain_errors(), _new_file(target) as file:
@@ -180,7 +186,8 @@ class FileStorage(Storage):
 
     @contextmanager
     def _plain_errors(self, key: str | None = None) -> Iterator[None]:
-        """Says in plain words what the system refused; a missing file is ObjectNotFound where a key was to be read."""
+        """Says in plain words what the system refused; a missing file is ObjectNotFound where a key
+        was to be read."""
         try:
             yield
         except OSError as exc:
@@ -193,11 +200,11 @@ class FileStorage(Storage):
         match exc.errno:
             case errno.ENOSPC | errno.EDQUOT:
                 free_bytes = shutil.disk_usage(self._root).free
-                return f"the disk that holds {self._root} is full: {free_bytes / 1e6:,.1f} MB are free"
-            case errno.EROFS | errno.EACCES | errno.EPERM:
                 return (
-                    f"{folder} cannot be written or read ({exc.strerror}): check its owner and NIGHTSHIFT_STORAGE_URI"
+                    f"the disk that holds {self._root} is full: {free_bytes / 1e6:,.1f} MB are free"
                 )
+            case errno.EROFS | errno.EACCES | errno.EPERM:
+                return f"{folder} cannot be written or read ({exc.strerror}): check its owner and NIGHTSHIFT_STORAGE_URI"
             case errno.ENAMETOOLONG:
                 return f"a key is too long for the file system of {self._root}: {folder}"
             case _:
@@ -222,7 +229,8 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
 
 
 def _finish(file: BinaryIO) -> str:
-    """Brings the bytes to the disk and stamps the file with a time of its own, so that each write has its own etag."""
+    """Brings the bytes to the disk and stamps the file with a time of its own, so that each write
+    has its own etag."""
     file.flush()
     now_ns = time.time_ns()
     os.utime(file.fileno(), ns=(now_ns, now_ns))
@@ -232,7 +240,8 @@ def _finish(file: BinaryIO) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder against its other writers; what was moved in it is on the disk at the end."""
+    """Holds the folder against its other writers; what was moved in it is on the disk at the
+    end."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -248,4 +257,6 @@ def _etag(stat: os.stat_result) -> str:
 
 def _info(key: str, stat: os.stat_result, metadata: Mapping[str, str]) -> ObjectInfo:
     modified = datetime.fromtimestamp(stat.st_mtime, UTC)
-    return ObjectInfo(key=key, size_bytes=stat.st_size, etag=_etag(stat), modified=modified, metadata=metadata)
+    return ObjectInfo(
+        key=key, size_bytes=stat.st_size, etag=_etag(stat), modified=modified, metadata=metadata
+    )

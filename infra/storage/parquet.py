@@ -1,4 +1,5 @@
-"""Parquet files on a store or on this machine's disk: footers, row groups, bounded batches, reproducible bytes.
+"""Parquet files on a store or on this machine's disk: footers, row groups, bounded batches,
+reproducible bytes.
 
 Knows nothing about what the tables mean.
 """
@@ -41,14 +42,19 @@ class Footer:
     schema: pa.Schema
     metadata: Mapping[str, str]
     earliest: Mapping[str, datetime]
-    """The smallest value (UTC) of each timestamp column whose statistics are complete and which has no nulls. One that
-    is no datetime is left out, as is a name that several columns have."""
+    """The smallest value (UTC) of each timestamp column whose statistics are complete and which has
+    no nulls. One that is no datetime is left out, as is a name that several columns have."""
 
 
 @contextmanager
 def open_parquet(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
-    """A file of the store, its footer read; raises ObjectNotFound, InputError if it is not Parquet or damaged."""
-    with _plain_errors(key), closing(storage.open(key)) as source, pq.ParquetFile(source, **READ_OPTIONS) as file:
+    """A file of the store, its footer read; raises ObjectNotFound, InputError if it is not Parquet
+    or damaged."""
+    with (
+        _plain_errors(key),
+        closing(storage.open(key)) as source,
+        pq.ParquetFile(source, **READ_OPTIONS) as file,
+    ):
         yield file
 
 
@@ -64,10 +70,15 @@ def open_local_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 def footer_of(file: pq.ParquetFile) -> Footer:
     """The footer of an open file; reads nothing more."""
     stored = file.metadata.metadata or {}
-    pairs = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
+    pairs = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in stored.items()
+    }
     return Footer(
         num_rows=file.metadata.num_rows,
-        row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in _row_groups_of(file)),
+        row_groups=tuple(
+            RowGroup(group.num_rows, group.total_byte_size) for group in _row_groups_of(file)
+        ),
         schema=file.schema_arrow,
         metadata={key: value for key, value in pairs.items() if key != ARROW_SCHEMA_KEY},
         earliest=_earliest(file),
@@ -87,12 +98,18 @@ def _earliest(file: pq.ParquetFile) -> dict[str, datetime]:
 
 
 def _lowest(statistics: Sequence[pq.Statistics | None]) -> datetime | None:
-    if not statistics or not all(one and one.has_min_max and one.null_count == 0 for one in statistics):
+    if not statistics or not all(
+        one and one.has_min_max and one.null_count == 0 for one in statistics
+    ):
         return None
     try:
         lowest = min(one.min for one in statistics if one)
         return lowest.astimezone(UTC) if lowest.tzinfo else lowest.replace(tzinfo=UTC)
-    except (OverflowError, ValueError):  # no datetime: after the year 9999, or nanoseconds where pandas is missing
+    # no datetime: after the year 9999, or nanoseconds where pandas is missing
+    except (
+        OverflowError,
+        ValueError,
+    ):
         return None
 
 
@@ -112,7 +129,11 @@ def read_metadata(storage: Storage, key: str) -> Mapping[str, str]:
 
 
 def read_rows(
-    storage: Storage, key: str, *, columns: Sequence[str] | None = None, row_groups: Sequence[int] | None = None
+    storage: Storage,
+    key: str,
+    *,
+    columns: Sequence[str] | None = None,
+    row_groups: Sequence[int] | None = None,
 ) -> pa.Table:
     """The given columns of the given row groups, in the file's order; all of them where None."""
     with open_parquet(storage, key) as file:
@@ -120,23 +141,35 @@ def read_rows(
         return file.read_row_groups(list(groups), columns=columns, use_threads=False)
 
 
-def iter_batches(file: pq.ParquetFile, *, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of an open file a batch at a time, bounded in rows and in bytes, whatever its row groups are.
+def iter_batches(
+    file: pq.ParquetFile, *, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of an open file a batch at a time, bounded in rows and in bytes, whatever its row
+    groups are.
 
-    The bytes are those of a group's average row as it is encoded: a long value that is in a dictionary counts once.
+    The bytes are those of a group's average row as it is encoded: a long value that is in a
+    dictionary counts once.
     """
     for index, group in enumerate(_row_groups_of(file)):
         row_bytes = group.total_byte_size / max(1, group.num_rows)
         batch_rows = max(1, min(MAX_BATCH_ROWS, int(MAX_BATCH_BYTES / max(1.0, row_bytes))))
-        yield from file.iter_batches(batch_rows, row_groups=[index], columns=columns, use_threads=False)
+        yield from file.iter_batches(
+            batch_rows, row_groups=[index], columns=columns, use_threads=False
+        )
 
 
 def encode(table: pa.Table, schema: pa.Schema, metadata: Mapping[str, str]) -> bytes:
-    """The table as a Parquet file with exactly `schema`; the same rows and metadata give the same bytes.
+    """The table as a Parquet file with exactly `schema`; the same rows and metadata give the same
+    bytes.
 
-    However the table is chunked or sliced. Raises InputError where the table does not fit the schema.
+    However the table is chunked or sliced. Raises InputError where the table does not fit the
+    schema.
     """
-    fitted = fit(table, schema).combine_chunks().replace_schema_metadata(_footer_metadata(schema, metadata))
+    fitted = (
+        fit(table, schema)
+        .combine_chunks()
+        .replace_schema_metadata(_footer_metadata(schema, metadata))
+    )
     sink = pa.BufferOutputStream()
     try:
         pq.write_table(fitted, sink, **WRITE_OPTIONS, row_group_size=MAX_GROUP_ROWS)
@@ -151,10 +184,11 @@ def write_file(
     schema: pa.Schema,
     metadata: Callable[[], Mapping[str, str]] = dict,
 ) -> int:
-    """Writes a stream of batches with row groups bounded in rows and bytes; returns the number of rows.
+    """Writes a stream of batches with row groups bounded in rows and bytes; returns the number of
+    rows.
 
-    `metadata` are asked for after the last batch and go into the footer. Raises StorageError where the disk is full or
-    the folder cannot be written.
+    `metadata` are asked for after the last batch and go into the footer. Raises StorageError where
+    the disk is full or the folder cannot be written.
     """
     num_rows = 0
     with _disk_errors(path):
@@ -172,10 +206,16 @@ def write_file(
 
 
 def fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table's columns in the order and with the types of `schema`; raises InputError naming the column."""
-    missing, foreign = set(schema.names) - set(table.column_names), set(table.column_names) - set(schema.names)
+    """The table's columns in the order and with the types of `schema`; raises InputError naming the
+    column."""
+    missing, foreign = (
+        set(schema.names) - set(table.column_names),
+        set(table.column_names) - set(schema.names),
+    )
     if missing or foreign:
-        raise InputError(f"columns do not fit the schema: missing {sorted(missing)}, not expected {sorted(foreign)}")
+        raise InputError(
+            f"columns do not fit the schema: missing {sorted(missing)}, not expected {sorted(foreign)}"
+        )
     if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
         raise InputError(f"columns do not fit the schema: several are named {' or '.join(twice)}")
     columns = []
@@ -184,7 +224,9 @@ def fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(found.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
-            raise InputError(f"column {field.name}: found {found.type}, expected {field.type} ({exc})") from exc
+            raise InputError(
+                f"column {field.name}: found {found.type}, expected {field.type} ({exc})"
+            ) from exc
         if not field.nullable and found.null_count:
             raise InputError(f"column {field.name}: {found.null_count} nulls where none may be")
     return pa.Table.from_arrays(columns, schema=schema)
@@ -194,7 +236,10 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     num_rows = size_bytes = 0
     for batch in batches:
-        if waiting and (num_rows + batch.num_rows > MAX_GROUP_ROWS or size_bytes + batch.nbytes > MAX_GROUP_BYTES):
+        if waiting and (
+            num_rows + batch.num_rows > MAX_GROUP_ROWS
+            or size_bytes + batch.nbytes > MAX_GROUP_BYTES
+        ):
             yield pa.Table.from_batches(waiting)
             waiting, num_rows, size_bytes = [], 0, 0
         waiting.append(batch)
@@ -214,11 +259,15 @@ def _plain_errors(name: str) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as exc:
-        raise InputError(f"{name} is not a Parquet file, or is damaged: {_first_line(exc)}") from exc
+        raise InputError(
+            f"{name} is not a Parquet file, or is damaged: {_first_line(exc)}"
+        ) from exc
     except OSError as exc:
         if exc.errno is not None:
             raise StorageError(f"{name} cannot be read: {_first_line(exc)}") from exc
-        raise InputError(f"{name} is a damaged or truncated Parquet file: {_first_line(exc)}") from exc
+        raise InputError(
+            f"{name} is a damaged or truncated Parquet file: {_first_line(exc)}"
+        ) from exc
 
 
 @contextmanager

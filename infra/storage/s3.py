@@ -30,7 +30,8 @@ MAX_CONNECTIONS = 32
 
 
 class S3Storage(Storage):
-    """The store below an `s3://bucket/prefix` URI; credentials are found by boto3's ordinary chain."""
+    """The store below an `s3://bucket/prefix` URI; credentials are found by boto3's ordinary
+    chain."""
 
     def __init__(self, settings: Settings, *, is_in_use: bool = False) -> None:
         self.uri = settings.require_storage()
@@ -38,7 +39,9 @@ class S3Storage(Storage):
         parts = urlsplit(self.uri)
         self._bucket = parts.netloc
         self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
-        self._transfer = TransferConfig(multipart_threshold=MULTIPART_THRESHOLD_BYTES, max_concurrency=8)
+        self._transfer = TransferConfig(
+            multipart_threshold=MULTIPART_THRESHOLD_BYTES, max_concurrency=8
+        )
         with self._plain_errors():
             self._client = boto3.session.Session().client(
                 "s3",
@@ -74,7 +77,8 @@ class S3Storage(Storage):
         metadata: Mapping[str, str] | None = None,
         content_type: str = OCTET_STREAM,
     ) -> str:
-        """In several parts above a threshold; with a condition in one request, which holds at most 5 GB."""
+        """In several parts above a threshold; with a condition in one request, which holds at most
+        5 GB."""
         try:
             size_bytes = path.stat().st_size
         except OSError as exc:
@@ -83,7 +87,9 @@ class S3Storage(Storage):
         if size_bytes > MULTIPART_THRESHOLD_BYTES and not conditions:
             return self._put_in_parts(key, path, metadata, content_type)
         if size_bytes > MAX_SINGLE_REQUEST_BYTES:
-            raise StorageError(f"{path} has {size_bytes / 1e9:.1f} GB: a conditional write takes at most 5 GB")
+            raise StorageError(
+                f"{path} has {size_bytes / 1e9:.1f} GB: a conditional write takes at most 5 GB"
+            )
         with path.open("rb") as file:
             return self._put(key, file, conditions, metadata, content_type)
 
@@ -129,20 +135,28 @@ class S3Storage(Storage):
         for start in range(0, len(names), MAX_KEYS_PER_DELETE):
             batch = names[start : start + MAX_KEYS_PER_DELETE]
             with self._plain_errors():
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True})
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                )
             for failure in answer.get("Errors", []):
-                raise StorageError(f"{failure['Key']} could not be deleted: {failure.get('Message', failure['Code'])}")
+                raise StorageError(
+                    f"{failure['Key']} could not be deleted: {failure.get('Message', failure['Code'])}"
+                )
 
     def presign(self, key: str, expires_s: int) -> str:
         with self._plain_errors():
-            return self._client.generate_presigned_url("get_object", Params=self._address(key), ExpiresIn=expires_s)
+            return self._client.generate_presigned_url(
+                "get_object", Params=self._address(key), ExpiresIn=expires_s
+            )
 
     def open(self, key: str) -> S3File:
         return S3File(lambda span: self._get_range(key, span))
 
     def _fetch(self, key: str, path: Path) -> None:
         with self._plain_errors(key):
-            self._client.download_file(**self._address(key), Filename=str(path), Config=self._transfer)
+            self._client.download_file(
+                **self._address(key), Filename=str(path), Config=self._transfer
+            )
 
     def _get_range(self, key: str, span: str) -> tuple[bytes, int]:
         data, answer = self._get(key, Range=span)
@@ -153,7 +167,11 @@ class S3Storage(Storage):
         with self._plain_errors(key):
             try:
                 return self._answer(key, options)
-            except (HTTPClientError, IncompleteReadError):  # the store went away in the middle of the body
+            # the store went away in the middle of the body
+            except (
+                HTTPClientError,
+                IncompleteReadError,
+            ):
                 return self._answer(key, options)
 
     def _answer(self, key: str, options: Mapping[str, str]) -> tuple[bytes, dict[str, Any]]:
@@ -161,7 +179,9 @@ class S3Storage(Storage):
             answer = self._client.get_object(**self._address(key), **options)
         except ClientError as exc:
             status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not options["Range"].startswith("bytes=-"):
+            if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not options[
+                "Range"
+            ].startswith("bytes=-"):
                 raise
             # So many last bytes has no empty object, and on some servers (rclone) no object that is smaller.
             answer = self._client.get_object(**self._address(key))
@@ -188,10 +208,14 @@ class S3Storage(Storage):
             raise PreconditionFailed(f"{key} in {self.uri} was removed by another writer") from exc
         return _bare(answer["ETag"])
 
-    def _put_in_parts(self, key: str, path: Path, metadata: Mapping[str, str] | None, content_type: str) -> str:
+    def _put_in_parts(
+        self, key: str, path: Path, metadata: Mapping[str, str] | None, content_type: str
+    ) -> str:
         extra = {"Metadata": dict(metadata or {}), "ContentType": content_type}
         with self._plain_errors(key):
-            self._client.upload_file(str(path), **self._address(key), ExtraArgs=extra, Config=self._transfer)
+            self._client.upload_file(
+                str(path), **self._address(key), ExtraArgs=extra, Config=self._transfer
+            )
             return _bare(self._client.head_object(**self._address(key))["ETag"])
 
     def _list_pages(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -212,7 +236,9 @@ class S3Storage(Storage):
         return {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
 
     def _plain_errors(self, key: str | None = None) -> Any:
-        return plain_errors(uri=self.uri, bucket=self._bucket, endpoint=self._settings.s3_endpoint_url, key=key)
+        return plain_errors(
+            uri=self.uri, bucket=self._bucket, endpoint=self._settings.s3_endpoint_url, key=key
+        )
 
 
 def _client_config(settings: Settings) -> Config:

@@ -16,7 +16,13 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from infra.errors import NightshiftError, ObjectNotFound, PreconditionFailed, StorageAway, StorageError
+from infra.errors import (
+    NightshiftError,
+    ObjectNotFound,
+    PreconditionFailed,
+    StorageAway,
+    StorageError,
+)
 from infra.storage.s3_outages import PASSING_STATUSES
 
 REFUSED_CONDITION = {"409", "412", "PreconditionFailed", "ConditionalRequestConflict"}
@@ -24,9 +30,13 @@ NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 CHECK_KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile in AWS_PROFILE)"
 MISSING_BUCKET = "bucket {bucket!r} is not at {place}: create it, or check NIGHTSHIFT_STORAGE_URI"
 UNKNOWN_KEY = "{place} does not know the access key: " + CHECK_KEYS
-REFUSED_ACCESS = "{place} refused access to {uri} ({said}): " + CHECK_KEYS + " and the bucket's policy"
+REFUSED_ACCESS = (
+    "{place} refused access to {uri} ({said}): " + CHECK_KEYS + " and the bucket's policy"
+)
 OTHER_REGION = "bucket {bucket!r} is in another region: check NIGHTSHIFT_S3_REGION ({said})"
-NO_CONDITIONS = "{place} does not understand a request ({said}); conditional writes may be what it lacks"
+NO_CONDITIONS = (
+    "{place} does not understand a request ({said}); conditional writes may be what it lacks"
+)
 OTHER_CHECKSUM = (
     "does not fit the checksum that came with it. Where the store sends the checksum of the whole object with a part "
     "of it, as rclone's does, set NIGHTSHIFT_S3_CHECKSUMS=when_required and put the object again"
@@ -36,7 +46,8 @@ MESSAGES = {
     "InvalidAccessKeyId": UNKNOWN_KEY,
     "InvalidToken": UNKNOWN_KEY,
     "ExpiredToken": "the S3 credentials have expired: renew them",
-    "SignatureDoesNotMatch": "{place} refused the signature, the secret key is wrong: " + CHECK_KEYS,
+    "SignatureDoesNotMatch": "{place} refused the signature, the secret key is wrong: "
+    + CHECK_KEYS,
     "403": REFUSED_ACCESS,
     "AccessDenied": REFUSED_ACCESS,
     "301": OTHER_REGION,
@@ -49,7 +60,8 @@ MESSAGES = {
 
 @contextmanager
 def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None) -> Iterator[None]:
-    """Converts every error of boto3 met inside; `key` is the object that was asked for, if it was one."""
+    """Converts every error of boto3 met inside; `key` is the object that was asked for, if it was
+    one."""
     try:
         yield
     except NightshiftError:
@@ -57,7 +69,9 @@ def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None
     except ClientError as exc:
         raise _from_answer(exc, uri, bucket, endpoint, key) from exc
     except (NoCredentialsError, PartialCredentialsError) as exc:
-        raise StorageError(f"no S3 credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
+        raise StorageError(
+            f"no S3 credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from exc
     except ProfileNotFound as exc:
         raise StorageError(f"{exc}: correct AWS_PROFILE, or unset it where keys are set") from exc
     except SSLError as exc:
@@ -72,17 +86,25 @@ def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None
         raise StorageError(f"{uri}: {exc}") from exc
 
 
-def _from_answer(exc: ClientError, uri: str, bucket: str, endpoint: str | None, key: str | None) -> StorageError:
+def _from_answer(
+    exc: ClientError, uri: str, bucket: str, endpoint: str | None, key: str | None
+) -> StorageError:
     code = str(exc.response["Error"].get("Code", "unknown"))
     said = exc.response["Error"].get("Message", code)
     if code in REFUSED_CONDITION:
         return PreconditionFailed(f"{key} in {uri} was written by another writer first")
     if code in NOT_FOUND and key is not None:
         return ObjectNotFound(f"{key} is not in {uri}")
-    message = MISSING_BUCKET if code in NOT_FOUND else MESSAGES.get(code, "{place} answered {code} for {uri}: {said}")
+    message = (
+        MISSING_BUCKET
+        if code in NOT_FOUND
+        else MESSAGES.get(code, "{place} answered {code} for {uri}: {said}")
+    )
     is_away = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in PASSING_STATUSES
     kind = StorageAway if is_away else StorageError
-    return kind(message.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said))
+    return kind(
+        message.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said)
+    )
 
 
 def _place(endpoint: str | None) -> str:

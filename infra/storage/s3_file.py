@@ -11,7 +11,8 @@ class S3File:
     """To be read by one thread at a time. What `get_range` raises, everything here raises."""
 
     def __init__(self, get_range: Callable[[str], tuple[bytes, int]]) -> None:
-        """`get_range` takes what HTTP's header Range does; it returns these bytes and the size of the object."""
+        """`get_range` takes what HTTP's header Range does; it returns these bytes and the size of
+        the object."""
         self._get_range = get_range
         self._tail, self._size = get_range(f"bytes=-{TAIL_BYTES}")
         self._place = 0
@@ -27,7 +28,9 @@ class S3File:
         return memoryview(self._get_range(f"bytes={start}-{stop - 1}")[0])
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        self._place = place + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = (
+            place + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        )
         return self._place
 
     def tell(self) -> int:

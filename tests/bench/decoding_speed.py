@@ -1,11 +1,13 @@
-"""Decoding against Hugging Face `generate` with identical weights, and against what this machine could multiply.
+"""Decoding against Hugging Face `generate` with identical weights, and against what this machine
+could multiply.
 
-    python -m tests.bench.decoding_speed [--train A.parquet] [--rows 512] [--rounds 3] [--train-s 60]
+    python -m tests.bench.decoding_speed [--train A.parquet] [--rows 512] [--rounds 3] [--train-s
+    60]
 
-Trains a GPT of the default size without the coverage that only our networks have, copies its weights into
-transformers' Llama, checks that both give the same logits, and lets both draw eight candidates of each of the same
-acts, in turns, on one thread, in the environment of actors. Hugging Face gets the batch size that suits it best.
-Without texts it makes up a shop.
+Trains a GPT of the default size without the coverage that only our networks have, copies its
+weights into transformers' Llama, checks that both give the same logits, and lets both draw eight
+candidates of each of the same acts, in turns, on one thread, in the environment of actors. Hugging
+Face gets the batch size that suits it best. Without texts it makes up a shop.
 """
 
 import argparse
@@ -36,12 +38,16 @@ from tests.unit.aigc_models.text.networks.test_gpt import llama_like
 NUM_CANDIDATES = 8
 TEMPERATURE = 0.5
 MAX_TOKENS = 80
-SAMPLING = Sampling(num_candidates=NUM_CANDIDATES, temperature=TEMPERATURE, greedy=False, max_tokens=MAX_TOKENS)
+SAMPLING = Sampling(
+    num_candidates=NUM_CANDIDATES, temperature=TEMPERATURE, greedy=False, max_tokens=MAX_TOKENS
+)
 BATCHES = (16, 64, 128)
 """Rows at once; eight sequences each."""
 
 
-def train(path: Path, folder: Path, cpu_budget_s: float) -> tuple[GPT, TextTokenizer, list[list[int]]]:
+def train(
+    path: Path, folder: Path, cpu_budget_s: float
+) -> tuple[GPT, TextTokenizer, list[list[int]]]:
     """A GPT of the default size without coverage, and the acts of its training texts."""
     settings = default_settings("gpt", cpu_budget_s=cpu_budget_s)
     corpus = build_corpus(read_examples(path), settings.validation_share)
@@ -49,11 +55,18 @@ def train(path: Path, folder: Path, cpu_budget_s: float) -> tuple[GPT, TextToken
     torch.manual_seed(0)
     options = settings.network_options()
     network = GPT(
-        GPTConfig(vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, end_id=tokenizer.eos_id, **options)
+        GPTConfig(
+            vocab_size=tokenizer.vocab_size,
+            pad_id=tokenizer.pad_id,
+            end_id=tokenizer.eos_id,
+            **options,
+        )
     )
     for parameter in network.coverage.parameters():
         parameter.requires_grad_(False).zero_()
-    TrainingLoop(network, text_task(corpus, tokenizer, settings, torch.device("cpu")), settings, folder).run()
+    TrainingLoop(
+        network, text_task(corpus, tokenizer, settings, torch.device("cpu")), settings, folder
+    ).run()
     acts = [tokenizer.prefix(text.act) for text in corpus.training]
     return network.eval(), tokenizer, acts
 
@@ -71,7 +84,9 @@ def ours(network: GPT, acts: list[list[int]], rows_at_once: int) -> int:
     num_tokens = 0
     for prefix_BP, seeds in batches(network, acts, rows_at_once):
         allowed_BV = torch.ones(len(seeds), network.config.vocab_size, dtype=torch.bool)
-        rows: list[list[Candidate]] = decode(network, prefix_BP, allowed_BV, seeds, SAMPLING, network.config.end_id)
+        rows: list[list[Candidate]] = decode(
+            network, prefix_BP, allowed_BV, seeds, SAMPLING, network.config.end_id
+        )
         num_tokens += sum(len(each.tokens) + each.is_finished for row in rows for each in row)
     return num_tokens
 
@@ -94,7 +109,9 @@ def theirs(network: GPT, llama: LlamaForCausalLM, acts: list[list[int]], rows_at
     return num_tokens
 
 
-def batches(network: GPT, acts: list[list[int]], rows_at_once: int) -> list[tuple[Tensor, list[int]]]:
+def batches(
+    network: GPT, acts: list[list[int]], rows_at_once: int
+) -> list[tuple[Tensor, list[int]]]:
     """Prefixes of about equal length together, as in a shard; and a seed for each row."""
     order = sorted(range(len(acts)), key=lambda i: len(acts[i]))
     chosen = [order[start : start + rows_at_once] for start in range(0, len(order), rows_at_once)]
@@ -109,7 +126,8 @@ def timed(work: Callable[[], int]) -> tuple[float, int]:
 
 
 def gemm_rate() -> float:
-    """Multiply-adds a second times two, of float32 products of 1024 x 1024 matrices on one thread."""
+    """Multiply-adds a second times two, of float32 products of 1024 x 1024 matrices on one
+    thread."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     seconds = median(timed(lambda: int((a @ b).shape[0]))[0] for _ in range(20))
     return 2 * 1024**3 / seconds
@@ -123,7 +141,9 @@ def flops_per_token(network: GPT) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--train", type=Path)
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
@@ -141,13 +161,22 @@ def main() -> None:
     usual = BATCH_SEQUENCES // NUM_CANDIDATES
     rounds = []
     for _ in range(args.rounds):
-        rounds.append((timed(lambda: ours(network, acts, usual)), timed(lambda: theirs(network, llama, acts, best))))
+        rounds.append(
+            (
+                timed(lambda: ours(network, acts, usual)),
+                timed(lambda: theirs(network, llama, acts, best)),
+            )
+        )
     table = Table("", "CPU seconds", "rows/CPU s", "candidate tokens/CPU s")
     for number, name in enumerate(("decode", f"Hugging Face generate, {best} rows at once")):
         seconds, tokens = (median(each[number][part] for each in rounds) for part in (0, 1))
-        table.add_row(name, f"{seconds:.1f}", f"{args.rows / seconds:.1f}", f"{tokens / seconds:,.0f}")
+        table.add_row(
+            name, f"{seconds:.1f}", f"{args.rows / seconds:.1f}", f"{tokens / seconds:,.0f}"
+        )
     ratio = median(them / us for (us, _), (them, _) in rounds)
-    share = median(tokens / us * flops_per_token(network) for (us, tokens), _ in rounds) / gemm_rate()
+    share = (
+        median(tokens / us * flops_per_token(network) for (us, tokens), _ in rounds) / gemm_rate()
+    )
     console = Console(width=110)
     console.print(table)
     console.print(

@@ -1,12 +1,16 @@
-"""Trains image model families on labelled pictures and prints how good their pictures are, with the minutes it took.
+"""Trains image model families on labelled pictures and prints how good their pictures are, with the
+minutes it took.
 
-    python tests/bench/image_quality_table.py [--train A.parquet --test B.parquet] [--out DIR] [--families flow,gan]
+    python tests/bench/image_quality_table.py [--train A.parquet --test B.parquet] [--out DIR]
+    [--families flow,gan]
 
-Without tables it draws simple shapes itself. Both tables have the columns `image` (struct<bytes, path>), `label` and,
-if classes have names, `label_name`. Figures are measured on the test pictures, which training never sees, by a
-classifier that is trained on all training pictures; DIR/FAMILY holds the model and `samples.png`, a row per class.
+Without tables it draws simple shapes itself. Both tables have the columns `image` (struct<bytes,
+path>), `label` and, if classes have names, `label_name`. Figures are measured on the test pictures,
+which training never sees, by a classifier that is trained on all training pictures; DIR/FAMILY
+holds the model and `samples.png`, a row per class.
 
---few-shot N trains on N pictures of each class instead and also prints what a classifier gains from synthetic pictures.
+--few-shot N trains on N pictures of each class instead and also prints what a classifier gains from
+synthetic pictures.
 """
 
 import argparse
@@ -50,7 +54,9 @@ class Pictures:
 
 
 def read_pictures(path: Path) -> tuple[LabelledImages, tuple[str, ...]]:
-    columns = [name for name in ("image", "label", "label_name") if name in pq.read_schema(path).names]
+    columns = [
+        name for name in ("image", "label", "label_name") if name in pq.read_schema(path).names
+    ]
     rows = pq.read_table(path, columns=columns).to_pylist()
     pictures = [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
     mode = "L" if all(picture.mode in ("L", "1") for picture in pictures) else "RGB"
@@ -76,7 +82,9 @@ def drawn_shapes(num: int, seed: int) -> LabelledImages:
         size, left, top, light = (float(value) for value in torch.rand(4, generator=generator))
         side = 8 + 12 * size
         x, y = 1 + left * (25 - side), 1 + top * (25 - side)
-        pictures.append(to_tensor(drawn(SHAPES[row % len(SHAPES)], x, y, side, round(130 + 120 * light))))
+        pictures.append(
+            to_tensor(drawn(SHAPES[row % len(SHAPES)], x, y, side, round(130 + 120 * light)))
+        )
     return LabelledImages(torch.stack(pictures), torch.arange(num) % len(SHAPES))
 
 
@@ -98,12 +106,16 @@ def drawn(shape: str, x: float, y: float, side: float, light: int) -> Image.Imag
 def few_of_each(data: LabelledImages, num: int, seed: int) -> LabelledImages:
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.nonzero(data.labels_B == label)[:, 0] for label in data.labels_B.unique()]
-    return data.select(torch.cat([r[torch.randperm(len(r), generator=generator)[:num]] for r in rows]))
+    return data.select(
+        torch.cat([r[torch.randperm(len(r), generator=generator)[:num]] for r in rows])
+    )
 
 
 def show(progress: TrainingProgress) -> None:
     if progress.step % 200 == 0:
-        print(f"  step {progress.step}: loss {progress.loss:.3f}, {progress.fraction:.0%}", flush=True)
+        print(
+            f"  step {progress.step}: loss {progress.loss:.3f}, {progress.fraction:.0%}", flush=True
+        )
 
 
 def measure(family: str, real: Pictures, args: argparse.Namespace) -> dict[str, float]:
@@ -150,13 +162,20 @@ def measure(family: str, real: Pictures, args: argparse.Namespace) -> dict[str, 
 
 
 def write_samples(made: LabelledImages, path: Path) -> None:
-    rows = [torch.nonzero(made.labels_B == label)[:SHOWN_PER_CLASS, 0] for label in made.labels_B.unique()]
+    rows = [
+        torch.nonzero(made.labels_B == label)[:SHOWN_PER_CLASS, 0]
+        for label in made.labels_B.unique()
+    ]
     columns = min(len(row) for row in rows)
-    picture = grid(made.images_BHWC[torch.cat([row[:columns] for row in rows])], columns).permute(1, 2, 0)
+    picture = grid(made.images_BHWC[torch.cat([row[:columns] for row in rows])], columns).permute(
+        1, 2, 0
+    )
     Image.fromarray(picture.squeeze(2).numpy()).save(path)
 
 
-def print_table(table: dict[str, dict[str, float]], real: Pictures, args: argparse.Namespace) -> None:
+def print_table(
+    table: dict[str, dict[str, float]], real: Pictures, args: argparse.Namespace
+) -> None:
     source = args.train or "drawn shapes"
     title = f"{source}: {len(real.train)} pictures, measured on {len(real.test)} others; seed {args.seed}"
     shown = Table("family", *next(iter(table.values())), title=title)
@@ -171,7 +190,12 @@ def main() -> None:
     parser.add_argument("--test", type=Path)
     parser.add_argument("--out", type=Path, help="without it a folder that is removed again")
     parser.add_argument("--families", default=",".join(FAMILIES))
-    parser.add_argument("--cpu-budget", type=float, default=0.0, help="seconds of each training; 0: the family's own")
+    parser.add_argument(
+        "--cpu-budget",
+        type=float,
+        default=0.0,
+        help="seconds of each training; 0: the family's own",
+    )
     parser.add_argument("--few-shot", type=int, default=0, help="pictures of each class; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,11 +1,14 @@
-"""A whole partition of pictures against its bounds measured alone: bare torch sampling, and PNG encoding.
+"""A whole partition of pictures against its bounds measured alone: bare torch sampling, and PNG
+encoding.
 
-    python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60 | --version FOLDER]
+    python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60 |
+    --version FOLDER]
 
-Bare sampling is the network as it is trained, called in a loop; beside it stands the sampler of the partition alone.
-One thread samples, in the bounds and in the one actor of the partition, which filters and encodes in further threads.
-The partition is planned, generated on a Ray cluster of its own, checked and published into a folder; its time ends when
-it can be read. Bounds and partition take turns. Without pictures it draws some.
+Bare sampling is the network as it is trained, called in a loop; beside it stands the sampler of the
+partition alone. One thread samples, in the bounds and in the one actor of the partition, which
+filters and encodes in further threads. The partition is planned, generated on a Ray cluster of its
+own, checked and published into a folder; its time ends when it can be read. Bounds and partition
+take turns. Without pictures it draws some.
 """
 
 import argparse
@@ -50,7 +53,9 @@ MODEL = MODELS[JOB.model]
 BOUND_S = 10.0
 
 
-def train(storage: Storage, folder: Path, args: argparse.Namespace) -> tuple[CheckedImageModel, ModelVersion]:
+def train(
+    storage: Storage, folder: Path, args: argparse.Namespace
+) -> tuple[CheckedImageModel, ModelVersion]:
     if args.version:
         shutil.copytree(args.version, folder / "model")
     else:
@@ -102,7 +107,9 @@ def sampling_rate(model: CheckedImageModel) -> float:
 
 def encoding_rate(model: CheckedImageModel) -> float:
     """From pixels to PNG."""
-    pixels = model.model.sample([i % len(model.label_names) for i in range(512)], list(range(512))).numpy()
+    pixels = model.model.sample(
+        [i % len(model.label_names) for i in range(512)], list(range(512))
+    ).numpy()
     return rate(lambda: sum(bool(encode_png(picture)) for picture in pixels))
 
 
@@ -113,13 +120,21 @@ def partition_rate(
     started = time.monotonic()
     settings = JOB.parse_settings({"amount": str(each), "seed": seed})
     snapshot = take_snapshot(storage, JOB.table, DAY)
-    plan = make_plan(JOB, DAY, snapshot, version.pin, settings, JOB.place_orders(storage, snapshot, settings))
+    plan = make_plan(
+        JOB, DAY, snapshot, version.pin, settings, JOB.place_orders(storage, snapshot, settings)
+    )
     receipts = generate_shards(
         Settings(storage_uri=storage.uri, ray_address=cluster.address),
-        storage, plan, lambda line: None, lambda progress: None, num_actors=1,
-    )  # fmt: skip
+        storage,
+        plan,
+        lambda line: None,
+        lambda progress: None,
+        num_actors=1,
+    )
     quality = measure_quality(storage, plan, receipts, JOB.meter())
-    published = publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None)
+    published = publish(
+        storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None
+    )
     assert published
     spent = time.monotonic() - started
     storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
@@ -127,14 +142,23 @@ def partition_rate(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path)
     parser.add_argument("--model", choices=MODEL.families, default=MODEL.families[0])
     parser.add_argument(
-        "--train-s", type=float, default=60.0, help="CPU seconds; after few of them, filters reject much"
+        "--train-s",
+        type=float,
+        default=60.0,
+        help="CPU seconds; after few of them, filters reject much",
     )
-    parser.add_argument("--version", type=Path, help="a checkpoint folder of these pictures, instead of a training")
-    parser.add_argument("--seconds", type=float, default=60.0, help="about how long a partition takes")
+    parser.add_argument(
+        "--version", type=Path, help="a checkpoint folder of these pictures, instead of a training"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="about how long a partition takes"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     enter_actor_environment()
@@ -147,11 +171,26 @@ def main() -> None:
         rounds = []
         with running_cluster(folder / "ray") as cluster:
             for number in range(args.rounds):
-                bare, sampling, encoding = bare_rate(model), sampling_rate(model), encoding_rate(model)
+                bare, sampling, encoding = (
+                    bare_rate(model),
+                    sampling_rate(model),
+                    encoding_rate(model),
+                )
                 each = max(1, int(args.seconds * sampling / len(model.label_names)))
                 whole, actor = partition_rate(storage, cluster, version, each, number)
                 bound = min(bare, encoding)
-                rounds.append((bare, encoding, sampling, actor, whole, actor / bound, whole / bound, whole / sampling))
+                rounds.append(
+                    (
+                        bare,
+                        encoding,
+                        sampling,
+                        actor,
+                        whole,
+                        actor / bound,
+                        whole / bound,
+                        whole / sampling,
+                    )
+                )
                 print(f"round {number + 1}: {whole / bound:.2f} of the slower bound", flush=True)
     show(args.model, rounds)
 
@@ -165,9 +204,16 @@ def show(family: str, rounds: list[tuple[float, ...]]) -> None:
     names = ("bare torch sampling, images/s", "PNG encoding, images/s", "our sampler alone, images/s",
              "the actor, images/s", "whole partition, images/s", "actor / slower bound",
              "whole partition / slower bound", "whole partition / our sampler")  # fmt: skip
-    table = Table("figure", *(f"round {number}" for number in range(1, len(rounds) + 1)), "median", title=family)
+    table = Table(
+        "figure",
+        *(f"round {number}" for number in range(1, len(rounds) + 1)),
+        "median",
+        title=family,
+    )
     for name, values in zip(names, zip(*rounds, strict=True), strict=True):
-        cells = [f"{value:,.0f}" if value > 10 else f"{value:.2f}" for value in (*values, median(values))]
+        cells = [
+            f"{value:,.0f}" if value > 10 else f"{value:.2f}" for value in (*values, median(values))
+        ]
         table.add_row(name, *cells)
     Console().print(table)
 

@@ -1,13 +1,16 @@
-"""A whole partition of texts against the same generate function in a bare torch loop and in Ray Data, S3 included.
+"""A whole partition of texts against the same generate function in a bare torch loop and in Ray
+Data, S3 included.
 
-    python -m tests.bench.partition_speed [--seconds 10 120] [--rounds 3] [--train-s 60] [--shards 10000]
+    python -m tests.bench.partition_speed [--seconds 10 120] [--rounds 3] [--train-s 60] [--shards
+    10000]
 
-One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie on SeaweedFS. The
-partition is planned, generated, checked and published; Ray Data reads the same files, maps batches with an actor that
-holds the model, and writes Parquet. The bare loop has its rows and its model in memory and writes nothing; its process
-is as fresh as the actors of the others. They take turns, in the environment of actors. Then one partition after the
-other, whose actors it takes over; then shards without any rows: how many a second, and what it takes to go on where one
-of them is missing and to publish them.
+One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie
+on SeaweedFS. The partition is planned, generated, checked and published; Ray Data reads the same
+files, maps batches with an actor that holds the model, and writes Parquet. The bare loop has its
+rows and its model in memory and writes nothing; its process is as fresh as the actors of the
+others. They take turns, in the environment of actors. Then one partition after the other, whose
+actors it takes over; then shards without any rows: how many a second, and what it takes to go on
+where one of them is missing and to publish them.
 """
 
 import argparse
@@ -79,12 +82,21 @@ class Peaks:
 
 def train(storage: Storage, folder: Path, texts: Path, cpu_budget_s: float) -> ModelVersion:
     put_table(storage, "copy_examples", [texts])
-    train_folder(storage, MODEL, "gpt", DAY, folder / "model", {"cpu_budget_s": cpu_budget_s, "num_scored": 50})
+    train_folder(
+        storage,
+        MODEL,
+        "gpt",
+        DAY,
+        folder / "model",
+        {"cpu_budget_s": cpu_budget_s, "num_scored": 50},
+    )
     return publish_folder(storage, MODEL, "gpt", DAY, folder / "model")
 
 
 def plan_of(storage: Storage, version: ModelVersion, **settings: Any) -> Plan:
-    return make_plan(JOB, DAY, take_snapshot(storage, JOB.table, DAY), version.pin, JOB.parse_settings(settings))
+    return make_plan(
+        JOB, DAY, take_snapshot(storage, JOB.table, DAY), version.pin, JOB.parse_settings(settings)
+    )
 
 
 def bare_loop(folder: Path, rows: pa.Table) -> float:
@@ -105,13 +117,16 @@ def fresh_bare_loop(folder: Path, rows: pa.Table) -> float:
 
 @dataclass(slots=True)
 class Timing:
-    """Seconds of a partition from planning until it can be read, and until its first shard began."""
+    """Seconds of a partition from planning until it can be read, and until its first shard
+    began."""
 
     whole: float
     start: float
 
 
-def whole_partition(settings: Settings, storage: Storage, version: ModelVersion, seed: int, peaks: Peaks) -> Timing:
+def whole_partition(
+    settings: Settings, storage: Storage, version: ModelVersion, seed: int, peaks: Peaks
+) -> Timing:
     started, first = time.monotonic(), []
 
     def tell(progress: Progress) -> None:
@@ -129,7 +144,9 @@ def whole_partition(settings: Settings, storage: Storage, version: ModelVersion,
 
 def publish_shards(storage: Storage, plan: Plan, receipts: list[Receipt]) -> None:
     quality = measure_quality(storage, plan, receipts, JOB.meter())
-    assert publish(storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, "bench", None), None)
+    assert publish(
+        storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, "bench", None), None
+    )
 
 
 class Mapped:
@@ -137,7 +154,10 @@ class Mapped:
 
     def __init__(self, folder: str, seed: int) -> None:
         torch.set_num_threads(1)
-        model, settings = MODEL.load(Path(folder, "model"), "cpu"), JOB.parse_settings({"seed": seed})
+        model, settings = (
+            MODEL.load(Path(folder, "model"), "cpu"),
+            JOB.parse_settings({"seed": seed}),
+        )
         self._generator = RowGenerator(JOB, model, "ray data", settings)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -181,7 +201,9 @@ def running_store(folder: Path) -> Iterator[tuple[Settings, Storage]]:
 
 def products(folder: Path, num_products: int, seed: int) -> pa.Table:
     numbers = {"num_examples": 0, "num_requests": 0, "num_interactions": 0, "num_images": 0}
-    return pq.read_table(write_samples(folder, num_products=num_products, seed=seed, **numbers)["catalog"])
+    return pq.read_table(
+        write_samples(folder, num_products=num_products, seed=seed, **numbers)["catalog"]
+    )
 
 
 def put_products(storage: Storage, folder: Path, rows: pa.Table) -> None:
@@ -189,17 +211,26 @@ def put_products(storage: Storage, folder: Path, rows: pa.Table) -> None:
     put_table(storage, JOB.table, [folder / "products.parquet"], replace=True)
 
 
-def empty_shards(settings: Settings, storage: Storage, version: ModelVersion, folder: Path, number: int) -> list[float]:
-    """Shards with nothing to generate: how many a second once the first is there, the seconds of a run that finds one
-    of them missing, and those of quality and publishing."""
+def empty_shards(
+    settings: Settings, storage: Storage, version: ModelVersion, folder: Path, number: int
+) -> list[float]:
+    """Shards with nothing to generate: how many a second once the first is there, the seconds of a
+    run that finds one of them missing, and those of quality and publishing."""
     rows = products(folder / "empty", 100, 1).slice(0, 1)
     noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
     times = pa.array([noon, *[noon + timedelta(days=2)] * (number - 1)], pa.timestamp("us", "UTC"))
-    columns = {"product_id": [f"p{i}" for i in range(number)], "title": rows["title"].to_pylist() * number}
-    table = pa.table(columns | {"attributes": pa.concat_arrays([rows["attributes"].combine_chunks()] * number)})
+    columns = {
+        "product_id": [f"p{i}" for i in range(number)],
+        "title": rows["title"].to_pylist() * number,
+    }
+    table = pa.table(
+        columns | {"attributes": pa.concat_arrays([rows["attributes"].combine_chunks()] * number)}
+    )
     put_products(storage, folder, table.append_column("updated_at", times))
     plan = plan_of(storage, version, rows_per_shard=1, batch_rows=1)
-    assert plan.num_shards == number, "all but one row are from the future, which keeps the file in the snapshot"
+    assert plan.num_shards == number, (
+        "all but one row are from the future, which keeps the file in the snapshot"
+    )
     found: list[float] = []
     for _ in range(2):
         started, first = time.monotonic(), []
@@ -228,7 +259,13 @@ class Round:
 
 
 def take_turns(
-    settings: Settings, storage: Storage, version: ModelVersion, folder: Path, rows: pa.Table, peaks: Peaks, number: int
+    settings: Settings,
+    storage: Storage,
+    version: ModelVersion,
+    folder: Path,
+    rows: pa.Table,
+    peaks: Peaks,
+    number: int,
 ) -> Round:
     return Round(
         fresh_bare_loop(folder, rows),
@@ -240,19 +277,37 @@ def take_turns(
 def row_of(num_rows: int, rounds: list[Round]) -> list[str]:
     seconds = [(one.bare, one.ours.whole, one.ray_data) for one in rounds]
     speeds = [num_rows / median(each) for each in zip(*seconds, strict=True)]
-    ratios = [median(bare / ours for bare, ours, _ in seconds), median(theirs / ours for _, ours, theirs in seconds)]
+    ratios = [
+        median(bare / ours for bare, ours, _ in seconds),
+        median(theirs / ours for _, ours, theirs in seconds),
+    ]
     start = median(one.ours.start for one in rounds)
-    return [f"{num_rows:,}", *(f"{each:.1f}" for each in speeds), *(f"{each:.2f}" for each in ratios), f"{start:.1f}"]
+    return [
+        f"{num_rows:,}",
+        *(f"{each:.1f}" for each in speeds),
+        *(f"{each:.2f}" for each in ratios),
+        f"{start:.1f}",
+    ]
 
 
 COLUMNS = (
-    "rows", "bare loop, rows/s", "partition", "Ray Data", "partition / bare", "partition / Ray Data", "first shard, s",
-)  # fmt: skip
+    "rows",
+    "bare loop, rows/s",
+    "partition",
+    "Ray Data",
+    "partition / bare",
+    "partition / Ray Data",
+    "first shard, s",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[10, 120], help="of generating alone, about")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", default=[10, 120], help="of generating alone, about"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train-s", type=float, default=60)
     parser.add_argument("--shards", type=int, default=10_000)
@@ -262,9 +317,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="partition-speed-") as name:
         folder = Path(name)
         numbers = {"num_products": 20, "num_requests": 0, "num_interactions": 0, "num_images": 0}
-        texts = write_samples(folder / "shop", num_examples=3000, seed=0, **numbers)["copy_examples"]
-        with running_store(folder / "s3") as (stored, storage), running_cluster(folder / "ray") as cluster:
-            settings, peaks = stored.model_copy(update={"ray_address": cluster.address}), Peaks(cluster)
+        texts = write_samples(folder / "shop", num_examples=3000, seed=0, **numbers)[
+            "copy_examples"
+        ]
+        with (
+            running_store(folder / "s3") as (stored, storage),
+            running_cluster(folder / "ray") as cluster,
+        ):
+            settings, peaks = (
+                stored.model_copy(update={"ray_address": cluster.address}),
+                Peaks(cluster),
+            )
             version = train(storage, folder, texts, args.train_s)
             probe = products(folder / "probe", 300, 0)
             rate = len(probe) / fresh_bare_loop(folder, probe)
@@ -274,19 +337,28 @@ def main() -> None:
                 put_products(storage, folder, rows)
                 rounds = []
                 for number in range(args.rounds):
-                    rounds.append(take_turns(settings, storage, version, folder, rows, peaks, number))
+                    rounds.append(
+                        take_turns(settings, storage, version, folder, rows, peaks, number)
+                    )
                     console.print(f"{len(rows)} rows, round {number + 1}: {rounds[-1]}")
                 table.add_row(*row_of(len(rows), rounds))
                 if seconds == min(args.seconds):
                     with IDLE_ACTORS.kept():
-                        one, other = (whole_partition(settings, storage, version, seed, peaks) for seed in (100, 101))
+                        one, other = (
+                            whole_partition(settings, storage, version, seed, peaks)
+                            for seed in (100, 101)
+                        )
                     console.print(
                         f"one partition after the other: first shard after {one.start:.1f} and {other.start:.1f} s"
                     )
             console.print(table)
-            console.print(f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (with Ray Data)")
+            console.print(
+                f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (with Ray Data)"
+            )
             if args.shards:
-                a_second, resumed_s, published_s = empty_shards(settings, storage, version, folder, args.shards)
+                a_second, resumed_s, published_s = empty_shards(
+                    settings, storage, version, folder, args.shards
+                )
                 console.print(
                     f"{args.shards:,} shards without rows, two actors: {a_second:,.0f} a second; one of them missing: "
                     f"{resumed_s:.1f} s, start of an actor included; quality and publishing: {published_s:.1f} s"

@@ -1,9 +1,10 @@
-"""Plans a partition of a billion rows in a million shards and prints the seconds and the memory it takes.
+"""Plans a partition of a billion rows in a million shards and prints the seconds and the memory it
+takes.
 
     python tests/bench/plan_scale.py [--objects 1000] [--rows-per-shard 1000]
 
-The store is a folder in which one real file of a million rows has a thousand names. Footers are read for each of them,
-rows never.
+The store is a folder in which one real file of a million rows has a thousand names. Footers are
+read for each of them, rows never.
 """
 
 import argparse
@@ -34,7 +35,9 @@ ROWS_PER_OBJECT = 1_000_000
 ROWS_PER_GROUP = 65_536
 DAY = date(2026, 11, 22)
 PIN = ModelPin("copywriter", "2026-11-22-gpt-00000000", "0" * 64, "2026-11-22")
-SCHEMA = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)])
+SCHEMA = pa.schema(
+    [("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)]
+)
 GOALS = {"seconds": 60.0, "peak_gb": 1.0}
 
 
@@ -43,7 +46,9 @@ def write_store(folder: Path, num_objects: int) -> None:
     catalog = folder / "inputs" / "catalog"
     catalog.mkdir(parents=True)
     ids = pa.array([f"p{number}" for number in range(ROWS_PER_OBJECT)])
-    attributes = pa.repeat(pa.scalar([{"key": "name", "value": "Larch"}], ATTRIBUTES), ROWS_PER_OBJECT)
+    attributes = pa.repeat(
+        pa.scalar([{"key": "name", "value": "Larch"}], ATTRIBUTES), ROWS_PER_OBJECT
+    )
     rows = pa.table([ids, ids, attributes], schema=SCHEMA)
     first = catalog / "00000.parquet"
     pq.write_table(rows, first, row_group_size=ROWS_PER_GROUP, compression="zstd")
@@ -57,7 +62,9 @@ def measure(folder: Path, rows_per_shard: int) -> dict[str, float]:
     before_gb, started = peak_gb(), time.monotonic()
     snapshot = take_snapshot(storage, job.table, DAY)
     snapshot_s = time.monotonic() - started
-    plan = make_plan(job, DAY, snapshot, PIN, job.parse_settings({"rows_per_shard": rows_per_shard}))
+    plan = make_plan(
+        job, DAY, snapshot, PIN, job.parse_settings({"rows_per_shard": rows_per_shard})
+    )
     plan.store(storage)
     finished = list_parts(storage, plan.prefix)
     missing = [index for index in range(plan.num_shards) if index not in finished]
@@ -81,12 +88,13 @@ def peak_gb() -> float:
 
 
 def in_child(function: str, folder: str, number: int) -> str:
-    """What a function of this module gives, as JSON. A process' peak counts that of its parent: neither works here."""
-    program = (
-        f"import json, pathlib, plan_scale as p; print(json.dumps(p.{function}(pathlib.Path({folder!r}), {number})))"
-    )
+    """What a function of this module gives, as JSON. A process' peak counts that of its parent:
+    neither works here."""
+    program = f"import json, pathlib, plan_scale as p; print(json.dumps(p.{function}(pathlib.Path({folder!r}), {number})))"
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=Path(__file__).parent, text=True, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(
+        command, cwd=Path(__file__).parent, text=True, stdout=subprocess.PIPE, check=True
+    ).stdout
 
 
 def main() -> int:

@@ -1,9 +1,11 @@
-"""What the pool itself costs: shards without any work a second, and the driver's memory over many of them.
+"""What the pool itself costs: shards without any work a second, and the driver's memory over many
+of them.
 
     python -m tests.bench.pool_scale [--shards 100000] [--actors 2] [--processes 2]
 
-A real Ray cluster and the real pool; its actors return receipts at once, without a store. With fewer processes than
-actors, several actors of the pool are one process: a thousand nodes as the driver sees them, on one machine.
+A real Ray cluster and the real pool; its actors return receipts at once, without a store. With
+fewer processes than actors, several actors of the pool are one process: a thousand nodes as the
+driver sees them, on one machine.
 """
 
 import argparse
@@ -46,9 +48,17 @@ class IdleWorker:
 
     def generate(self, index: int, lost_s: float) -> Receipt:
         return Receipt(
-            shard=index, fingerprint=self._fingerprint, input_rows=1, accepted=1, rejected=0, quarantined=0, future=0,
-            size_bytes=1, sha256=f"{index:064x}", node=self._node,
-        )  # fmt: skip
+            shard=index,
+            fingerprint=self._fingerprint,
+            input_rows=1,
+            accepted=1,
+            rejected=0,
+            quarantined=0,
+            future=0,
+            size_bytes=1,
+            sha256=f"{index:064x}",
+            node=self._node,
+        )
 
     def report(self) -> Report:
         return Report(node=self._node)
@@ -60,34 +70,59 @@ def idle_workers(num_processes: int) -> Iterator[None]:
 
     def options(*_: object, **__: object) -> dict[str, Any]:
         name = f"{ORDINARY}{next(numbers) % num_processes}"
-        return {"name": name, "get_if_exists": True, "num_cpus": 0, "num_gpus": 0, "max_concurrency": 4}
+        return {
+            "name": name,
+            "get_if_exists": True,
+            "num_cpus": 0,
+            "num_gpus": 0,
+            "max_concurrency": 4,
+        }
 
-    with patch.object(pool, "GenerateActor", IdleWorker), patch.object(pool, "actor_options", options):
+    with (
+        patch.object(pool, "GenerateActor", IdleWorker),
+        patch.object(pool, "actor_options", options),
+    ):
         yield
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shards", type=int, default=100_000)
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     console, process = Console(width=110), psutil.Process()
     plan = plan_of((args.shards,), rows_per_shard=1)
-    with tempfile.TemporaryDirectory(prefix="pool-scale-") as folder, running_cluster(Path(folder, "ray")) as cluster:
+    with (
+        tempfile.TemporaryDirectory(prefix="pool-scale-") as folder,
+        running_cluster(Path(folder, "ray")) as cluster,
+    ):
         settings = Settings(ray_address=cluster.address)
-        with idle_workers(args.processes), pool.Pool(settings, plan, {}, lambda: args.actors, Watcher()) as workers:
+        with (
+            idle_workers(args.processes),
+            pool.Pool(settings, plan, {}, lambda: args.actors, Watcher()) as workers,
+        ):
             receipts, sizes, started, cpu = [], [], 0.0, 0.0
-            for receipt in track(workers.run(range(args.shards)), total=args.shards, console=console):
+            for receipt in track(
+                workers.run(range(args.shards)), total=args.shards, console=console
+            ):
                 if not receipts:
                     started, cpu = time.monotonic(), time.process_time()
                 receipts.append(receipt)
                 if len(receipts) % LOOK_EVERY == 0:
                     sizes.append(process.memory_info().rss / MIB)
             seconds, cpu = time.monotonic() - started, time.process_time() - cpu
-    console.print(f"{args.shards:,} shards on {args.actors} actors: {args.shards / seconds:,.0f} a second")
-    console.print(f"driver's CPU: {1e3 * cpu / args.shards:.2f} ms a shard, {cpu / seconds:.0%} of the time")
-    console.print(f"driver after each {LOOK_EVERY:,}: {', '.join(f'{size:.0f}' for size in sizes)} MiB")
+    console.print(
+        f"{args.shards:,} shards on {args.actors} actors: {args.shards / seconds:,.0f} a second"
+    )
+    console.print(
+        f"driver's CPU: {1e3 * cpu / args.shards:.2f} ms a shard, {cpu / seconds:.0%} of the time"
+    )
+    console.print(
+        f"driver after each {LOOK_EVERY:,}: {', '.join(f'{size:.0f}' for size in sizes)} MiB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Trains recommender families on purchases without each user's last one, and ranks all items for that one.
+"""Trains recommender families on purchases without each user's last one, and ranks all items for
+that one.
 
-    python tests/bench/recommender_table.py [--interactions A.parquet] [--families gpt,gru,bert] [--cpu-budget-s 600]
+    python tests/bench/recommender_table.py [--interactions A.parquet] [--families gpt,gru,bert]
+    [--cpu-budget-s 600]
 
-Without purchases it learns from those of a made-up shop. Items that a user has are left out. Popularity and item-kNN
-stand beside the families, each of which is shown alone and blended with item-kNN as its training chose.
+Without purchases it learns from those of a made-up shop. Items that a user has are left out.
+Popularity and item-kNN stand beside the families, each of which is shown alone and blended with
+item-kNN as its training chose.
 """
 
 import argparse
@@ -22,7 +25,12 @@ from aigc_models.recommenders.data import MIN_ITEMS
 from aigc_models.recommenders.metrics import hit_rate, ndcg
 from aigc_models.recommenders.model import Recommender
 from aigc_models.recommenders.settings import FAMILIES
-from aigc_models.recommenders.training import TOP, TrainingProgress, default_recommender_settings, train_recommender
+from aigc_models.recommenders.training import (
+    TOP,
+    TrainingProgress,
+    default_recommender_settings,
+    train_recommender,
+)
 from workers.samples import write_samples
 
 History = list[str]
@@ -37,8 +45,14 @@ def read_histories(path: Path) -> list[History]:
 
 
 def quality(ranked: Sequence[Sequence[str]], answers: Sequence[str]) -> dict[str, float]:
-    places = [row.index(answer) + 1 if answer in row else 0 for row, answer in zip(ranked, answers, strict=True)]
-    return {"NDCG@10": ndcg(torch.tensor(places), TOP), "HR@10": hit_rate(torch.tensor(places), TOP)}
+    places = [
+        row.index(answer) + 1 if answer in row else 0
+        for row, answer in zip(ranked, answers, strict=True)
+    ]
+    return {
+        "NDCG@10": ndcg(torch.tensor(places), TOP),
+        "HR@10": hit_rate(torch.tensor(places), TOP),
+    }
 
 
 def popular(histories: list[History]) -> list[list[str]]:
@@ -47,20 +61,28 @@ def popular(histories: list[History]) -> list[list[str]]:
     return [[item for item in best if item not in set(history)][:TOP] for history in histories]
 
 
-def ranked_by(model: Recommender, histories: list[History], knn_share: float) -> tuple[list[list[str]], float]:
+def ranked_by(
+    model: Recommender, histories: list[History], knn_share: float
+) -> tuple[list[list[str]], float]:
     """The best items of each history, and histories a CPU second."""
     model.knn_share, started = knn_share, time.process_time()
     rows = model.recommend(histories, TOP)
-    return [[row.item for row in found] for found in rows], len(histories) / (time.process_time() - started)
+    return [[row.item for row in found] for found in rows], len(histories) / (
+        time.process_time() - started
+    )
 
 
 def show(progress: TrainingProgress) -> None:
     if progress.step % 500 == 0:
-        print(f"  step {progress.step}: loss {progress.loss:.3f}, {progress.fraction:.0%}", flush=True)
+        print(
+            f"  step {progress.step}: loss {progress.loss:.3f}, {progress.fraction:.0%}", flush=True
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--interactions", type=Path)
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--cpu-budget-s", type=float, default=0.0, help="0: the family's own")
@@ -101,7 +123,9 @@ def add(table: Table, label: str, figures: dict[str, float], minutes: str, rate:
 
 def drawn(folder: Path) -> Path:
     numbers = {"num_examples": 0, "num_requests": 0, "num_images": 0}
-    return write_samples(folder / "shop", num_products=300, num_interactions=20_000, seed=0, **numbers)["interactions"]
+    return write_samples(
+        folder / "shop", num_products=300, num_interactions=20_000, seed=0, **numbers
+    )["interactions"]
 
 
 if __name__ == "__main__":

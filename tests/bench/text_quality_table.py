@@ -1,10 +1,12 @@
-"""Trains text model families on copy examples and writes one text per test act for a scorer, with a table of minutes.
+"""Trains text model families on copy examples and writes one text per test act for a scorer, with a
+table of minutes.
 
-    python tests/bench/text_quality_table.py [--train A.parquet --test B.parquet] [--out DIR] [--families gpt,lstm]
+    python tests/bench/text_quality_table.py [--train A.parquet --test B.parquet] [--out DIR]
+    [--families gpt,lstm]
 
-Without tables it learns from the sample shop's texts. Both tables have the columns of copy examples: `intent`,
-`attributes`, `reference`; DIR/FAMILY/predictions.parquet holds the column `text`, in the order of the test table, whose
-references are not read.
+Without tables it learns from the sample shop's texts. Both tables have the columns of copy
+examples: `intent`, `attributes`, `reference`; DIR/FAMILY/predictions.parquet holds the column
+`text`, in the order of the test table, whose references are not read.
 """
 
 import argparse
@@ -26,7 +28,10 @@ from workers.samples import write_samples
 
 def read_requests(path: Path) -> list[TextRequest]:
     rows = pq.read_table(path, columns=["intent", "attributes"]).to_pylist()
-    return [TextRequest(row["intent"], tuple((a["key"], a["value"]) for a in row["attributes"])) for row in rows]
+    return [
+        TextRequest(row["intent"], tuple((a["key"], a["value"]) for a in row["attributes"]))
+        for row in rows
+    ]
 
 
 def read_examples(path: Path) -> list[TextExample]:
@@ -36,16 +41,24 @@ def read_examples(path: Path) -> list[TextExample]:
 
 def show(progress: TrainingProgress) -> None:
     if progress.step % 100 == 0:
-        print(f"  step {progress.step}: loss {progress.loss:.3f}, {progress.fraction:.0%}", flush=True)
+        print(
+            f"  step {progress.step}: loss {progress.loss:.3f}, {progress.fraction:.0%}", flush=True
+        )
 
 
 def measure(family: str, args: argparse.Namespace) -> dict[str, float]:
     """Trains, generates and writes predictions; CPU seconds are those of this process."""
     folder = args.out / family
-    settings = default_settings(family, **({"cpu_budget_s": args.cpu_budget_s} if args.cpu_budget_s else {}))
+    settings = default_settings(
+        family, **({"cpu_budget_s": args.cpu_budget_s} if args.cpu_budget_s else {})
+    )
     started = time.process_time()
     metrics = train_text_model(
-        read_examples(args.train), folder / "model", settings=settings, work_dir=folder / "work", on_progress=show
+        read_examples(args.train),
+        folder / "model",
+        settings=settings,
+        work_dir=folder / "work",
+        on_progress=show,
     )
     trained = time.process_time()
     requests = read_requests(args.test)
@@ -70,12 +83,16 @@ def sample_tables(folder: Path) -> tuple[Path, Path]:
     """Texts of the sample shop, to learn from and to write anew."""
     options = {"num_products": 300, "num_requests": 0, "num_images": 0, "num_interactions": 0}
     train = write_samples(folder / "train", num_examples=3000, seed=0, **options)["copy_examples"]
-    return train, write_samples(folder / "test", num_examples=500, seed=1, **options)["copy_examples"]
+    return train, write_samples(folder / "test", num_examples=500, seed=1, **options)[
+        "copy_examples"
+    ]
 
 
 def print_table(table: dict[str, dict[str, float]]) -> None:
     shown = Table(
-        "family", *next(iter(table.values())), title="BLEU and slot errors are of the training's own held-out acts"
+        "family",
+        *next(iter(table.values())),
+        title="BLEU and slot errors are of the training's own held-out acts",
     )
     for family, figures in table.items():
         shown.add_row(family, *(f"{value:,.4g}" for value in figures.values()))

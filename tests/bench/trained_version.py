@@ -14,11 +14,18 @@ from workers.registry.versions import ModelVersion, name_version, publish_versio
 
 
 def train_folder(
-    storage: Storage, declaration: ModelDeclaration, family: str, day: date, folder: Path, overrides: Mapping[str, Any]
+    storage: Storage,
+    declaration: ModelDeclaration,
+    family: str,
+    day: date,
+    folder: Path,
+    overrides: Mapping[str, Any],
 ) -> None:
     """Trains on what the model's first table holds."""
     settings = declaration.parse_settings(family, overrides)
-    examples = declaration.read_examples(storage, [take_snapshot(storage, declaration.tables[0], day)], settings)
+    examples = declaration.read_examples(
+        storage, [take_snapshot(storage, declaration.tables[0], day)], settings
+    )
     declaration.train(
         examples,
         folder,

@@ -1,9 +1,11 @@
-"""Steps of training, of networks as they are and of compiled ones, on this machine's GPU, or on one thread of its CPU.
+"""Steps of training, of networks as they are and of compiled ones, on this machine's GPU, or on one
+thread of its CPU.
 
     python -m tests.bench.training_speed [--blocks 5] [--steps 20] [--device auto]
 
-Default sizes and batches on made-up examples; both in turns, blocks of steps each, everything that a step of a training
-does but validation. Says how long compiling took: what a longer training has to win back.
+Default sizes and batches on made-up examples; both in turns, blocks of steps each, everything that
+a step of a training does but validation. Says how long compiling took: what a longer training has
+to win back.
 """
 
 import argparse
@@ -59,8 +61,13 @@ def recommender(family: str, device: torch.device) -> Training:
                  source.integers(3, 60, size=NUM_USERS)]  # fmt: skip
     sequences = as_sequences([items.tokens(history) for history in histories])
     network = build_item_network(family, len(items), settings.network_options()).to(device)
-    knn, popularity_V = ItemKNN.fit(sequences, items.vocab_size, device=device), torch.ones(items.vocab_size)
-    model = Recommender(family, network, knn, items, popularity_V.to(device), max_items=settings.max_items)
+    knn, popularity_V = (
+        ItemKNN.fit(sequences, items.vocab_size, device=device),
+        torch.ones(items.vocab_size),
+    )
+    model = Recommender(
+        family, network, knn, items, popularity_V.to(device), max_items=settings.max_items
+    )
     nobody = HeldOut([], torch.zeros(0, dtype=torch.int64))
     return network, recommender_task(model, sequences, nobody, settings), settings
 
@@ -80,7 +87,9 @@ class Steps:
 
     def __init__(self, training: Training, folder: Path, *, torch_compile: bool) -> None:
         network, task, settings = training
-        self.loop = TrainingLoop(network, task, replace(settings, torch_compile=torch_compile), folder)
+        self.loop = TrainingLoop(
+            network, task, replace(settings, torch_compile=torch_compile), folder
+        )
 
     def seconds(self, num_steps: int) -> float:
         started = time.monotonic()
@@ -90,7 +99,9 @@ class Steps:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="auto")
@@ -98,29 +109,46 @@ def main() -> None:
     enter_actor_environment()
     torch.set_num_threads(1)
     device = resolve_device(args.device)
-    table = Table("", "steps/s", "tokens or pictures/s", "compiled, steps/s", "ratio", "to compile, s")
+    table = Table(
+        "", "steps/s", "tokens or pictures/s", "compiled, steps/s", "ratio", "to compile, s"
+    )
     with tempfile.TemporaryDirectory(prefix="training-speed-") as name:
         trainings: dict[str, Callable[[], Training]] = {
             "texts, gpt": lambda: text(device, Path(name)),
-            **{f"recommender, {each}": lambda each=each: recommender(each, device) for each in ("gpt", "bert")},
-            **{f"pictures, {each}": lambda each=each: pictures(each, device) for each in ("vae", "gan", "flow")},
+            **{
+                f"recommender, {each}": lambda each=each: recommender(each, device)
+                for each in ("gpt", "bert")
+            },
+            **{
+                f"pictures, {each}": lambda each=each: pictures(each, device)
+                for each in ("vae", "gan", "flow")
+            },
         }
         for what, training in trainings.items():
             plain, compiled = (
-                Steps(training(), Path(name), torch_compile=torch_compile) for torch_compile in (False, True)
+                Steps(training(), Path(name), torch_compile=torch_compile)
+                for torch_compile in (False, True)
             )
             begun_s = [steps.seconds(args.steps) for steps in (plain, compiled)]
             num_tokens = plain.loop.counters.num_tokens / args.steps
-            seconds = [[steps.seconds(args.steps) for steps in (plain, compiled)] for _ in range(args.blocks)]
+            seconds = [
+                [steps.seconds(args.steps) for steps in (plain, compiled)]
+                for _ in range(args.blocks)
+            ]
             as_is, faster = (args.steps / median(each) for each in zip(*seconds, strict=True))
             ratio = median(one / other for one, other in seconds)
             table.add_row(
-                what, f"{as_is:,.1f}", f"{as_is * num_tokens:,.0f}", f"{faster:,.1f}", f"{ratio:.2f}",
+                what,
+                f"{as_is:,.1f}",
+                f"{as_is * num_tokens:,.0f}",
+                f"{faster:,.1f}",
+                f"{ratio:.2f}",
                 f"{begun_s[1] - begun_s[0]:.0f}",
-            )  # fmt: skip
+            )
     kind = torch.cuda.get_device_name() if device.type == "cuda" else "one thread of the CPU"
     Console(width=140).print(
-        f"training on {kind}, blocks of {args.steps} steps in turns, medians of {args.blocks}", table
+        f"training on {kind}, blocks of {args.steps} steps in turns, medians of {args.blocks}",
+        table,
     )
 
 

@@ -1,4 +1,5 @@
-"""The image models on a CUDA device: the same code, mixed precision, pictures that agree with those of the CPU."""
+"""The image models on a CUDA device: the same code, mixed precision, pictures that agree with those
+of the CPU."""
 
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from aigc_models.images.checks import Checks
 from aigc_models.images.data import LabelledImages
 from aigc_models.images.settings import FAMILIES, default_image_settings
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 NAMES = ("left", "right")
 
@@ -26,11 +30,15 @@ def halves(num: int) -> LabelledImages:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_trained_on_the_gpu_makes_pictures_of_its_classes_there(family: str, tmp_path: Path) -> None:
+def test_a_model_trained_on_the_gpu_makes_pictures_of_its_classes_there(
+    family: str, tmp_path: Path
+) -> None:
     settings = default_image_settings(
         family, max_steps=400, cpu_budget_s=None, num_scored=64, classifier_steps=40, device="cuda"
     )
-    train_checked_image_model(halves(400), NAMES, tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
+    train_checked_image_model(
+        halves(400), NAMES, tmp_path / "model", settings=settings, work_dir=tmp_path / "work"
+    )
     model = CheckedImageModel.load(tmp_path / "model", device="cuda")
     labels = [0, 1] * 32
     found = list(model.generate(labels, range(64), Checks(reject_odd=False)))

@@ -1,4 +1,5 @@
-"""Real S3 servers for the integration tests: SeaweedFS, and rclone, which ignores conditional writes."""
+"""Real S3 servers for the integration tests: SeaweedFS, and rclone, which ignores conditional
+writes."""
 
 import shutil
 import sys
@@ -37,7 +38,9 @@ class S3Server:
     def settings(self, prefix: str) -> Settings:
         """Settings for a store below `prefix` on this server."""
         return Settings(
-            storage_uri=f"s3://{self.bucket}/{prefix}", s3_endpoint_url=self.endpoint, s3_addressing_style="path"
+            storage_uri=f"s3://{self.bucket}/{prefix}",
+            s3_endpoint_url=self.endpoint,
+            s3_addressing_style="path",
         )
 
 
@@ -51,12 +54,15 @@ def s3_keys() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
+def seaweedfs(
+    tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]
+) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("seaweedfs")
     spec, server = seaweedfs_below(folder, s3_keys, ports.SEAWEEDFS)
     supervised.start(spec, folder)
     yield server
-    supervised.stop(spec.name, folder, timeout_s=0)  # asked politely it waits 20 s for the connections of clients
+    # asked politely it waits 20 s for the connections of clients
+    supervised.stop(spec.name, folder, timeout_s=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +91,28 @@ def mortal_server(tmp_path: Path, s3_keys: tuple[str, str]) -> Iterator[MortalSe
     supervised.stop(server.spec.name, tmp_path, timeout_s=0)
 
 
-def seaweedfs_below(folder: Path, keys: tuple[str, str], first_port: int) -> tuple[supervised.ProcessSpec, S3Server]:
+def seaweedfs_below(
+    folder: Path, keys: tuple[str, str], first_port: int
+) -> tuple[supervised.ProcessSpec, S3Server]:
     book = PortBook(folder / "ports.json")
-    chosen = {name: book.choose(name, wished=first_port + place, needs_grpc=True) for place, name in enumerate(PORTS)}
+    chosen = {
+        name: book.choose(name, wished=first_port + place, needs_grpc=True)
+        for place, name in enumerate(PORTS)
+    }
     spec = seaweedfs_spec(
-        data_dir=folder / "data", ports=chosen, access_key=keys[0], secret_key=keys[1], env=child_environment()
+        data_dir=folder / "data",
+        ports=chosen,
+        access_key=keys[0],
+        secret_key=keys[1],
+        env=child_environment(),
     )
     return spec, S3Server(endpoint_url(chosen["s3"]), BUCKET, *keys)
 
 
 @pytest.fixture(scope="session")
-def rclone(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
+def rclone(
+    tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]
+) -> Iterator[S3Server]:
     """An S3 server that takes `If-None-Match` and `If-Match` and ignores them."""
     with running_rclone(tmp_path_factory.mktemp("rclone"), *s3_keys) as server:
         yield server
@@ -147,20 +164,24 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 @pytest.fixture(scope="session")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
-    """One stack for all tests of whole nights: each takes dates of its own and leaves the inputs as they were."""
+    """One stack for all tests of whole nights: each takes dates of its own and leaves the inputs as
+    they were."""
     with running_night(tmp_path_factory.mktemp("night")) as night:
         yield night
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator["playwright.sync_api.Page"]:
-    """A page of a headless Chromium. While it is open this thread has a running event loop: it is no session's."""
+    """A page of a headless Chromium. While it is open this thread has a running event loop: it is
+    no session's."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs Chromium (on Debian: apt-get install chromium)")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-quic"])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-quic"]
+        )
         page = browser.new_page(viewport={"width": 1400, "height": 1500})
         page.set_default_timeout(BROWSER_TIMEOUT_MS)
         yield page

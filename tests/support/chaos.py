@@ -1,9 +1,11 @@
-"""Kills whatever takes part in a night, at random moments and at every step of publishing, and counts what is lost.
+"""Kills whatever takes part in a night, at random moments and at every step of publishing, and
+counts what is lost.
 
     python -m tests.support.chaos --kills 100 --seed 1
 
-After each kill the run has to end by itself; what died is started again, one rerun has to publish, and the published
-rows have to be those of an undisturbed run, byte for byte. Nothing is written but a table.
+After each kill the run has to end by itself; what died is started again, one rerun has to publish,
+and the published rows have to be those of an undisturbed run, byte for byte. Nothing is written but
+a table.
 """
 
 import argparse
@@ -76,7 +78,8 @@ class Chaos:
         self.night.storage.delete([item.key for item in self.night.storage.list("stash/")])
 
     def undisturbed(self, words: tuple[str, ...] = RUN) -> Undisturbed:
-        """Runs once from nothing and once more, which has to say that nothing changed; remembered."""
+        """Runs once from nothing and once more, which has to say that nothing changed;
+        remembered."""
         if words not in self.runs:
             self.night.forget(DAY)
             started = time.monotonic()
@@ -89,7 +92,10 @@ class Chaos:
             assert len(accepted | set_aside) == len(accepted) + len(set_aside) == NUM_PRODUCTS
             self.runs[words] = Undisturbed(
                 words=words,
-                parts=[(part["sha256"], part["rows"], part["size_bytes"]) for part in published.manifest["parts"]],
+                parts=[
+                    (part["sha256"], part["rows"], part["size_bytes"])
+                    for part in published.manifest["parts"]
+                ],
                 accepted=accepted,
                 set_aside=set_aside,
                 seconds=seconds,
@@ -100,7 +106,8 @@ class Chaos:
         return self.runs[words]
 
     def strike(self, victim: str) -> Kill:
-        """Kills the victim at a random moment of a run; a moment that came too late is no kill and is tried again."""
+        """Kills the victim at a random moment of a run; a moment that came too late is no kill and
+        is tried again."""
         expected = self.undisturbed()
         scene = Scene(self.night, self.random, expected.seconds)
         with VICTIMS[victim](scene) as kill:
@@ -114,7 +121,8 @@ class Chaos:
         return self._settle(victim, expected, end)
 
     def strike_step(self, step: int, side: str, *, replaces: bool) -> Kill:
-        """Kills the driver right before or after a changing call, where the date is new or, `replaces`, published.
+        """Kills the driver right before or after a changing call, where the date is new or,
+        `replaces`, published.
 
         What was published stays readable through its manifest, whichever it is.
         """
@@ -127,7 +135,9 @@ class Chaos:
         name = f"{'replacing' if replaces else 'publishing'}: {side} {expected.steps[step - 1]}"
         return self._settle(name, expected, end, problems)
 
-    def _settle(self, name: str, expected: Undisturbed, end: End, problems: list[str] | None = None) -> Kill:
+    def _settle(
+        self, name: str, expected: Undisturbed, end: End, problems: list[str] | None = None
+    ) -> Kill:
         kept = self.night.num_parts(DAY)
         num_reruns, ended = 0, False
         while not ended and num_reruns < MOST_RERUNS:
@@ -137,7 +147,8 @@ class Chaos:
         found = [*(problems or []), *self._problems(expected)]
         if num_reruns > 1:
             found.append(f"{num_reruns} reruns were needed")
-        is_first = not any(kill.name == name for kill in self.kills)  # a command takes seconds to start
+        # a command takes seconds to start
+        is_first = not any(kill.name == name for kill in self.kills)
         if is_first and "nothing changed since" not in self.night.run(*expected.words):
             found.append("the second rerun did something")
         lost, doubled = self._lost_and_doubled(expected)
@@ -156,7 +167,8 @@ class Chaos:
         return End(run.returncode, (errors or output.splitlines() or [""])[-1])
 
     def _restore(self, state: str, made_by: Undisturbed) -> None:
-        """The date as it is when all parts are generated or, `published`, when `made_by` has published."""
+        """The date as it is when all parts are generated or, `published`, when `made_by` has
+        published."""
         storage, stash = self.night.storage, f"stash/{state}/"
         if not list(storage.list(stash)):
             self.night.forget(DAY)
@@ -171,15 +183,24 @@ class Chaos:
             storage.copy(item.key, item.key.removeprefix(stash))
 
     def _readable(self, *candidates: Undisturbed) -> list[str]:
-        """Whether the manifest that is there is one of the candidates' and every part it names is what it says."""
+        """Whether the manifest that is there is one of the candidates' and every part it names is
+        what it says."""
         published = read_published(self.night.storage, JOB, DAY)
         if published is None:
             return ["nothing is published any more"]
         parts = [
-            (hashlib.sha256(self.night.storage.get(part["key"])).hexdigest(), part["rows"], part["size_bytes"])
+            (
+                hashlib.sha256(self.night.storage.get(part["key"])).hexdigest(),
+                part["rows"],
+                part["size_bytes"],
+            )
             for part in published.manifest["parts"]
         ]
-        return [] if parts in [one.parts for one in candidates] else ["the published parts are nobody's"]
+        return (
+            []
+            if parts in [one.parts for one in candidates]
+            else ["the published parts are nobody's"]
+        )
 
     def _problems(self, expected: Undisturbed) -> list[str]:
         """What differs from the undisturbed run: bytes, rows, files that should not be there."""
@@ -198,14 +219,24 @@ class Chaos:
         return found
 
     def _row_ids(self) -> tuple[set[str], set[str]]:
-        quarantined = [item.key for item in self.night.storage.list(PREFIXES[1]) if "/quarantine-" in item.key]
-        set_aside = [row for key in quarantined for row in read_rows(self.night.storage, key)["row_id"].to_pylist()]
+        quarantined = [
+            item.key for item in self.night.storage.list(PREFIXES[1]) if "/quarantine-" in item.key
+        ]
+        set_aside = [
+            row
+            for key in quarantined
+            for row in read_rows(self.night.storage, key)["row_id"].to_pylist()
+        ]
         return set(self._published_ids()), set(set_aside)
 
     def _published_ids(self) -> list[str]:
         """As a plain reader of the folder sees them."""
         filesystem, root = filesystem_of(self.night.storage)
-        return ds.dataset(f"{root}/{PREFIXES[0]}", filesystem=filesystem).to_table()["product_id"].to_pylist()
+        return (
+            ds.dataset(f"{root}/{PREFIXES[0]}", filesystem=filesystem)
+            .to_table()["product_id"]
+            .to_pylist()
+        )
 
     def _lost_and_doubled(self, expected: Undisturbed) -> tuple[int, int]:
         counts = Counter(self._published_ids())
@@ -216,16 +247,29 @@ def _step_name(announcement: str) -> str:
     """ "changing call 3: copy outputs/…/part-000001-….parquet" as "copy of a part"."""
     verb, _, key = announcement.partition(": ")[2].partition(" ")
     name = key.rpartition("/")[2]
-    return "copy of a part" if verb == "copy" else "delete" if verb == "delete" else f"put of {name}"
+    return (
+        "copy of a part" if verb == "copy" else "delete" if verb == "delete" else f"put of {name}"
+    )
 
 
 def long_form(chaos: Chaos, num_kills: int) -> Iterator[Kill]:
-    """Every step of publishing on both sides, new and replacing, among random kills that fill up the number."""
+    """Every step of publishing on both sides, new and replacing, among random kills that fill up
+    the number."""
     steps = range(1, len(chaos.undisturbed().steps) + 1)
-    at_steps = [(step, side, replaces) for step in steps for side in ("before", "after") for replaces in (False, True)]
-    rounds = [partial(chaos.strike_step, step, side, replaces=replaces) for step, side, replaces in at_steps]
+    at_steps = [
+        (step, side, replaces)
+        for step in steps
+        for side in ("before", "after")
+        for replaces in (False, True)
+    ]
+    rounds = [
+        partial(chaos.strike_step, step, side, replaces=replaces)
+        for step, side, replaces in at_steps
+    ]
     victims = cycle(name for name, share in SHARES.items() for _ in range(share))
-    rounds += [partial(chaos.strike, name) for name in islice(victims, max(0, num_kills - len(rounds)))]
+    rounds += [
+        partial(chaos.strike, name) for name in islice(victims, max(0, num_kills - len(rounds)))
+    ]
     chaos.random.shuffle(rounds)
     for strike in rounds[:num_kills]:
         yield strike()
@@ -233,7 +277,10 @@ def long_form(chaos: Chaos, num_kills: int) -> Iterator[Kill]:
 
 @contextmanager
 def own_stack() -> Iterator[Night]:
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, running_night(Path(folder)) as night:
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        running_night(Path(folder)) as night,
+    ):
         yield night
 
 

@@ -39,7 +39,15 @@ def progress_line(kill: Kill, number: int, seconds: float) -> str:
 def print_table(kills: list[Kill]) -> None:
     table = Table()
     table.add_column("killed", no_wrap=True)
-    for heading in ("kills", "run survived", "one rerun", "shards kept", "lost rows", "doubled rows", "other"):
+    for heading in (
+        "kills",
+        "run survived",
+        "one rerun",
+        "shards kept",
+        "lost rows",
+        "doubled rows",
+        "other",
+    ):
         table.add_column(heading, justify="right")
     for name in sorted({kill.name for kill in kills}):
         _add_row(table, name, [kill for kill in kills if kill.name == name])

@@ -2,7 +2,8 @@
 
     python -m tests.support.killed_at STEP before|after run JOB …
 
-Steps are the put, copy and delete calls of this process, counted from 1; each is printed. Step 0 never comes.
+Steps are the put, copy and delete calls of this process, counted from 1; each is printed. Step 0
+never comes.
 """
 
 import functools
@@ -23,7 +24,8 @@ ANNOUNCEMENT = "changing call "
 
 
 class Executioner:
-    """Counts the calls that it watches and ends the process, as `kill -9` does, right before or after one of them."""
+    """Counts the calls that it watches and ends the process, as `kill -9` does, right before or
+    after one of them."""
 
     def __init__(self, step: int, side: str) -> None:
         self._step, self._side = step, side
@@ -34,8 +36,10 @@ class Executioner:
     def watch(self, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def watched(storage: Any, *arguments: Any, **options: Any) -> Any:
-            is_idle = arguments == ([],) or "_probe/" in str(arguments)  # nothing, or nothing of the date, is changed
-            if is_idle or getattr(self._inside, "call", False):  # a folder's `copy` is made of `put_file`: one change
+            # nothing, or nothing of the date, is changed
+            is_idle = arguments == ([],) or "_probe/" in str(arguments)
+            # a folder's `copy` is made of `put_file`: one change
+            if is_idle or getattr(self._inside, "call", False):
                 return call(storage, *arguments, **options)
             self._inside.call = True
             try:

@@ -1,7 +1,9 @@
-"""Machines of their own on this one: network, processes, host name and /tmp (Linux namespaces), joined by a bridge.
+"""Machines of their own on this one: network, processes, host name and /tmp (Linux namespaces),
+joined by a bridge.
 
-What several Ray nodes on one machine cannot show: addresses that are not loopback's, files that are not there, and a
-machine that falls silent without closing a connection. Needs root and util-linux's and iproute2's commands.
+What several Ray nodes on one machine cannot show: addresses that are not loopback's, files that are
+not there, and a machine that falls silent without closing a connection. Needs root and util-linux's
+and iproute2's commands.
 """
 
 import ctypes
@@ -33,7 +35,8 @@ mount --bind /mnt {REPO_ROOT}
 umount /mnt
 exec sleep infinity
 """
-"""What a machine's first process does: no file of another one's /tmp is here, only what is installed."""
+"""What a machine's first process does: no file of another one's /tmp is here, only what is
+installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,15 @@ class Machine:
 
     def command(self, *words: str) -> list[str]:
         """What runs the words there."""
-        return ["nsenter", f"--target={self.first.pid}", "--net", "--mount", "--pid", "--uts", *words]
+        return [
+            "nsenter",
+            f"--target={self.first.pid}",
+            "--net",
+            "--mount",
+            "--pid",
+            "--uts",
+            *words,
+        ]
 
     @contextmanager
     def joined(self, night: Night) -> Iterator[None]:
@@ -55,7 +66,12 @@ class Machine:
         address, port = HEAD, night.variables["NIGHTSHIFT_RAY_ADDRESS"].rpartition(":")[2]
         token = Path(night.variables["RAY_AUTH_TOKEN_PATH"]).read_text()
         log = night.folder / f"{self.address}.log"
-        ray = [str(Path(sys.executable).parent / "ray"), "start", "--block", f"--address={address}:{port}"]
+        ray = [
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            "--block",
+            f"--address={address}:{port}",
+        ]
         has = ["--num-cpus=2", """--resources={"machine": 2}"""]
         bounds = ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
         with log.open("wb") as file:
@@ -67,7 +83,9 @@ class Machine:
                 stderr=file,
             )
         try:
-            wait_until(lambda: "Ray runtime started" in log.read_text(), f"the node on {self.address}")
+            wait_until(
+                lambda: "Ray runtime started" in log.read_text(), f"the node on {self.address}"
+            )
             yield
         finally:
             for process in node.children():  # `nsenter` waits for it
@@ -84,7 +102,8 @@ class Machine:
         return False
 
     def power_off(self) -> None:
-        """Everything on it ends, and nobody is told: its cable is pulled first, so no connection is closed."""
+        """Everything on it ends, and nobody is told: its cable is pulled first, so no connection is
+        closed."""
         _in_network_of(self.first, "ip", "link", "set", "eth0", "down")
         kill_all([self.first])
 
@@ -97,9 +116,12 @@ class Network:
 
     @contextmanager
     def machine(self, number: int) -> Iterator[Machine]:
-        """A machine with the address 10.77.0.NUMBER and a host name that, as on many, is loopback's."""
+        """A machine with the address 10.77.0.NUMBER and a host name that, as on many, is
+        loopback's."""
         address, cable = f"10.77.0.{number}", f"cable{number}"
-        with _namespaces("--net", "--mount", "--pid", "--mount-proc", "--uts", "--", "sh", "-c", BEGIN) as first:
+        with _namespaces(
+            "--net", "--mount", "--pid", "--mount-proc", "--uts", "--", "sh", "-c", BEGIN
+        ) as first:
             ends = ("type", "veth", "peer", "name", "eth0", "netns", str(first.pid))
             _in_network_of(self.head, "ip", "link", "add", cable, *ends)
             _in_network_of(self.head, "ip", "link", "set", cable, "master", BRIDGE, "up")
@@ -109,9 +131,12 @@ class Network:
 
 @contextmanager
 def running_network() -> Iterator[Network]:
-    """This thread, and what it starts, is on the network's head until the end. Skips where that is not allowed."""
+    """This thread, and what it starts, is on the network's head until the end. Skips where that is
+    not allowed."""
     if sys.platform != "linux" or shutil.which("unshare") is None or not _may_make_machines():
-        pytest.skip("needs Linux, root, iproute2 and the right to make namespaces, bridges and mounts")
+        pytest.skip(
+            "needs Linux, root, iproute2 and the right to make namespaces, bridges and mounts"
+        )
     with (
         Path("/proc/thread-self/ns/net").open() as here,
         _namespaces("--net", "--", "sleep", "infinity") as head,
@@ -129,7 +154,9 @@ def running_network() -> Iterator[Network]:
 def _may_make_machines() -> bool:
     parts = "ip link add lan type bridge && ip link add cable type veth peer name eth0 && mount -t tmpfs tmpfs /tmp"
     made = subprocess.run(
-        ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-c", parts], capture_output=True, check=False
+        ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-c", parts],
+        capture_output=True,
+        check=False,
     )
     return made.returncode == 0
 
@@ -149,7 +176,8 @@ def _give_address(process: psutil.Process, device: str, address: str) -> None:
     _in_network_of(process, "ip", "link", "set", "lo", "up")
     _in_network_of(process, "ip", "address", "add", f"{address}/24", "dev", device)
     _in_network_of(process, "ip", "link", "set", device, "up")
-    _in_network_of(process, "ip", "route", "add", "default", "via", HEAD)  # Ray asks for its address by a route
+    # Ray asks for its address by a route
+    _in_network_of(process, "ip", "route", "add", "default", "via", HEAD)
 
 
 def _network_of(process: psutil.Process) -> Path:

@@ -1,4 +1,5 @@
-"""A running stack for the tests of whole nights, with a trained model and the command line on it."""
+"""A running stack for the tests of whole nights, with a trained model and the command line on
+it."""
 
 import json
 import os
@@ -42,16 +43,19 @@ def as_options(settings: str) -> tuple[str, ...]:
 
 
 WORK = "batch_rows=1 temperature=1.2"
-"""At this temperature few candidates are alike, of which each is scored once only: a row is much to do."""
+"""At this temperature few candidates are alike, of which each is scored once only: a row is much to
+do."""
 SLOW_SHARDS = f"{WORK} rows_per_shard=3 num_candidates=600"
-"""Twenty shards, five seconds of work for two actors, so that a run is met half way on a busy machine, too."""
+"""Twenty shards, five seconds of work for two actors, so that a run is met half way on a busy
+machine, too."""
 SLOWER_SHARDS = f"{WORK} rows_per_shard=3 num_candidates=1500"
 """More than ten seconds of work."""
 SLOWEST_SHARDS = f"{WORK} rows_per_shard=1 num_candidates=6000"
 """Sixty shards and half a minute."""
 SLOWLY = as_options(SLOW_SHARDS)
 SMALL_MODEL = as_options("width=48 num_layers=2 num_heads=2 max_steps=150 num_threads=2")
-"""Trained anew on the same data it is the same model, which does not beat itself: the champion stays."""
+"""Trained anew on the same data it is the same model, which does not beat itself: the champion
+stays."""
 PREFECT_SETTINGS = """
 [worker]
 query_seconds = 2
@@ -106,7 +110,10 @@ class Night:
     @property
     def variables(self) -> dict[str, str]:
         """With which any process finds the stack."""
-        return {name: value or "" for name, value in dotenv_values(self.folder / ".nightshift" / "env").items()}
+        return {
+            name: value or ""
+            for name, value in dotenv_values(self.folder / ".nightshift" / "env").items()
+        }
 
     @cached_property
     def storage(self) -> Storage:
@@ -124,7 +131,8 @@ class Night:
             )
 
     def on_store(self, uri: str, endpoint: str = "", checksums: str = "when_supported") -> "Night":
-        """The same Ray, Prefect, inputs and models on another store, which has the stack's keys if it is on S3."""
+        """The same Ray, Prefect, inputs and models on another store, which has the stack's keys if
+        it is on S3."""
         storage = {
             "NIGHTSHIFT_STORAGE_URI": uri,
             "NIGHTSHIFT_S3_ENDPOINT_URL": endpoint,
@@ -154,8 +162,11 @@ class Night:
         return sum("/part-" in item.key for item in self.storage.list(f"work/{JOB}/dt={day}/"))
 
 
-def wait_until(is_so: Callable[[], Any], what: str, run: "subprocess.Popen[str] | None" = None) -> Any:
-    """What `is_so` gives once it is true; fails after four minutes, or when the `run` that has to make it so ends."""
+def wait_until(
+    is_so: Callable[[], Any], what: str, run: "subprocess.Popen[str] | None" = None
+) -> Any:
+    """What `is_so` gives once it is true; fails after four minutes, or when the `run` that has to
+    make it so ends."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if found := is_so():
@@ -176,21 +187,34 @@ def write_inputs(folder: Path) -> None:
         }
         for text in texts
     ]
-    copy = pa.schema([("intent", pa.string()), ("attributes", ATTRIBUTES), ("reference", pa.string())])
+    copy = pa.schema(
+        [("intent", pa.string()), ("attributes", ATTRIBUTES), ("reference", pa.string())]
+    )
     pq.write_table(pa.Table.from_pylist(rows, copy), folder / "examples.parquet")
     products = [
-        {"product_id": f"p{number}", "title": row["attributes"][0]["value"], "attributes": row["attributes"]}
+        {
+            "product_id": f"p{number}",
+            "title": row["attributes"][0]["value"],
+            "attributes": row["attributes"],
+        }
         for number, row in enumerate(rows[:NUM_PRODUCTS])
     ]
-    products[0] |= {"title": MARKUP, "attributes": [{"key": "name", "value": MARKUP}, *rows[0]["attributes"][1:]]}
-    catalog = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)])
+    products[0] |= {
+        "title": MARKUP,
+        "attributes": [{"key": "name", "value": MARKUP}, *rows[0]["attributes"][1:]],
+    }
+    catalog = pa.schema(
+        [("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)]
+    )
     pq.write_table(pa.Table.from_pylist(products, catalog), folder / "products.parquet")
 
 
 def find_actor(night: Night, kind: str) -> psutil.Process | None:
     """A process of this stack that runs an actor of that kind."""
     ray = next(process.pid for process in status(night.stack).processes if process.name == "ray")
-    return next((child for child in descendants(psutil.Process(ray)) if is_actor(child, kind)), None)
+    return next(
+        (child for child in descendants(psutil.Process(ray)) if is_actor(child, kind)), None
+    )
 
 
 def state_of(night: Night, run_id: str) -> dict[str, Any]:
@@ -199,18 +223,25 @@ def state_of(night: Night, run_id: str) -> dict[str, Any]:
 
 
 def start_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> str:
-    """Starts the deployment of that name of a flow, without one that is called alike; returns the flow run's id."""
+    """Starts the deployment of that name of a flow, without one that is called alike; returns the
+    flow run's id."""
     with night.api as api:
         deployment = api.get(f"deployments/name/{flow or name}/{name}").json()
-        answer = api.post(f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+        answer = api.post(
+            f"deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters}
+        )
         return answer.raise_for_status().json()["id"]
 
 
-def ended_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> dict[str, Any]:
+def ended_deployment(
+    night: Night, name: str, parameters: dict[str, Any], *, flow: str = ""
+) -> dict[str, Any]:
     """The state in which a run of a deployment ended."""
     run_id = start_deployment(night, name, parameters, flow=flow)
     ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-    return wait_until(lambda: (found := state_of(night, run_id))["type"] in ends and found, f"the run of {name}")
+    return wait_until(
+        lambda: (found := state_of(night, run_id))["type"] in ends and found, f"the run of {name}"
+    )
 
 
 def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -227,7 +258,9 @@ def running_night(folder: Path, first_s3_port: int = ports.NIGHT_S3) -> Iterator
         "NIGHTSHIFT_STACK_RAY_PORT": str(ports.NIGHT_RAY),
     }
     foreign = ("AWS_", "PREFECT_", "RAY_", "NIGHTSHIFT_")
-    inherited = {name: value for name, value in child_environment().items() if not name.startswith(foreign)}
+    inherited = {
+        name: value for name, value in child_environment().items() if not name.startswith(foreign)
+    }
     night = Night(folder, {**inherited, **ours, "PYTHONPATH": os.getcwd()})
     write_inputs(folder)
     (folder / "prefect.toml").write_text(PREFECT_SETTINGS)

@@ -1,4 +1,5 @@
-"""What tests of the pool share: a store with a catalogue, a small model, plans, and runs that tell what they said."""
+"""What tests of the pool share: a store with a catalogue, a small model, plans, and runs that tell
+what they said."""
 
 import logging
 from collections.abc import Callable
@@ -26,8 +27,8 @@ from workers.registry.versions import ModelVersion, name_version, publish_versio
 DAY = date(2026, 11, 22)
 JOB = JOBS["product_descriptions"]
 CATALOGUES = {"a": 48, "b": 8, "c": 2, "d": 40}
-"""Files of the catalogue by their number of products; each begins with one whole shard of products from the future, so
-that an actor is met when it has loaded its model and generated nothing yet."""
+"""Files of the catalogue by their number of products; each begins with one whole shard of products
+from the future, so that an actor is met when it has loaded its model and generated nothing yet."""
 SLOWLY = {"rows_per_shard": 4, "batch_rows": 1, "num_candidates": 80}
 """Shards with much to do for each, so that a run can be met half way."""
 
@@ -36,7 +37,9 @@ def fill_store(settings: Settings) -> Storage:
     """The store of `settings` with a catalogue and texts to learn from."""
     storage = open_storage(settings)
     texts = examples(300)
-    facts = [[{"key": key, "value": value} for key, value in text.request.attributes] for text in texts]
+    facts = [
+        [{"key": key, "value": value} for key, value in text.request.attributes] for text in texts
+    ]
     noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
     for name, num_products in CATALOGUES.items():
         num_future = num_products if num_products < 48 else SLOWLY["rows_per_shard"]
@@ -54,7 +57,9 @@ def fill_store(settings: Settings) -> Storage:
 
 def publish_small_model(storage: Storage, folder: Path) -> ModelVersion:
     """A model that was trained below `folder` for some seconds."""
-    small = TrainingSettings(max_steps=120, cpu_budget_s=None, width=32, num_layers=2, num_heads=2, num_scored=5)
+    small = TrainingSettings(
+        max_steps=120, cpu_budget_s=None, width=32, num_layers=2, num_heads=2, num_scored=5
+    )
     train_text_model(examples(300), folder / "version", settings=small, work_dir=folder / "work")
     name, sha256 = name_version(folder / "version", "gpt", DAY.isoformat())
     version = ModelVersion(
@@ -74,7 +79,9 @@ def make(storage: Storage, model: ModelVersion, file: str, **overrides: float) -
     """A plan for the products of one file."""
     snapshot = take_snapshot(storage, JOB.table, DAY)
     objects = tuple(item for item in snapshot.objects if item.key.endswith(f"/{file}.parquet"))
-    return make_plan(JOB, DAY, replace(snapshot, objects=objects), model.pin, JOB.parse_settings(overrides))
+    return make_plan(
+        JOB, DAY, replace(snapshot, objects=objects), model.pin, JOB.parse_settings(overrides)
+    )
 
 
 def hashes(receipts: list[Receipt]) -> list[str]:
@@ -115,7 +122,8 @@ class Run:
 
 @dataclass
 class Once:
-    """Does something when so many shards are done: `act` is asked again until it says that it could."""
+    """Does something when so many shards are done: `act` is asked again until it says that it
+    could."""
 
     num_shards: int
     act: Callable[[], bool]

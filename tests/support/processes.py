@@ -26,8 +26,8 @@ def is_raylet(process: psutil.Process) -> bool:
 
 
 def is_actor(process: psutil.Process, kind: str) -> bool:
-    """Whether it runs an actor of the class `kind`, or its method `kind` (`Class.method`): of several calls at once the
-    one that began or ended last gives the name."""
+    """Whether it runs an actor of the class `kind`, or its method `kind` (`Class.method`): of
+    several calls at once the one that began or ended last gives the name."""
     return title(process).startswith(f"ray::{kind}")
 
 

@@ -26,7 +26,14 @@ HEAD_CPUS = 3
 SECOND_AGENT = "second_agent"
 HEAD_TYPE = "ray.head.default"
 """What the provider of raylets on this machine calls its head."""
-COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+COMMANDS = (
+    "initialization",
+    "setup",
+    "head_setup",
+    "worker_setup",
+    "head_start_ray",
+    "worker_start_ray",
+)
 """What autoscaling configurations name and nodes on this machine do not need."""
 IDLE_TIMEOUT_S = 3.0
 
@@ -39,8 +46,11 @@ class Cluster:
     second_agent_port: int
 
     def actor_processes(self, actor: str, node: str = "") -> list[psutil.Process]:
-        """The processes that run actors of this class, or this method of it, of all nodes or of one."""
-        leaders = [supervised.find(name, self.folder) for name in ([node] if node else ["ray", "second"])]
+        """The processes that run actors of this class, or this method of it, of all nodes or of
+        one."""
+        leaders = [
+            supervised.find(name, self.folder) for name in ([node] if node else ["ray", "second"])
+        ]
         children = [process for leader in leaders if leader for process in descendants(leader)]
         return [process for process in children if is_actor(process, actor)]
 
@@ -51,13 +61,25 @@ class Cluster:
         return sorted(found, key=psutil.Process.create_time)
 
     @contextmanager
-    def second_node(self, num_cpus: int, options: Sequence[str] = (), **variables: str) -> Iterator[str]:
-        """A second raylet with `variables` in its environment; yields the name that the other methods know it by."""
+    def second_node(
+        self, num_cpus: int, options: Sequence[str] = (), **variables: str
+    ) -> Iterator[str]:
+        """A second raylet with `variables` in its environment; yields the name that the other
+        methods know it by."""
         spec = supervised.ProcessSpec(
             name="second",
             argv=[
-                *(str(Path(sys.executable).parent / "ray"), "start", "--block", f"--address={self.address}"),
-                *(f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--min-worker-port=0"),
+                *(
+                    str(Path(sys.executable).parent / "ray"),
+                    "start",
+                    "--block",
+                    f"--address={self.address}",
+                ),
+                *(
+                    f"--num-cpus={num_cpus}",
+                    "--object-store-memory=100000000",
+                    "--min-worker-port=0",
+                ),
                 *("--max-worker-port=0", f"--dashboard-agent-listen-port={self.second_agent_port}"),
                 "--disable-usage-stats",
                 *options,
@@ -80,7 +102,8 @@ class Cluster:
 
 
 def end_named_actors() -> None:
-    """Also those that Ray's libraries leave: a node that is to end waits for them, up to half a minute."""
+    """Also those that Ray's libraries leave: a node that is to end waits for them, up to half a
+    minute."""
     for actor in ray.util.list_named_actors(all_namespaces=True):
         ray.kill(ray.get_actor(**actor))
 
@@ -93,11 +116,14 @@ def num_live_nodes() -> int:
 def running_cluster(
     folder: Path, *, num_cpus: int = HEAD_CPUS, options: Sequence[str] = (), **variables: str
 ) -> Iterator[Cluster]:
-    """A head node with so many CPUs, and this process connected to it. `folder`: of the session's `tmp_path_factory`,
-    beside which all clusters find the same token."""
+    """A head node with so many CPUs, and this process connected to it. `folder`: of the session's
+    `tmp_path_factory`, beside which all clusters find the same token."""
     folder.mkdir(parents=True, exist_ok=True)
     book = PortBook(folder / "ports.json")
-    chosen = {name: book.choose(name, wished=ports.RAY + place) for place, name in enumerate((*PORTS, SECOND_AGENT))}
+    chosen = {
+        name: book.choose(name, wished=ports.RAY + place)
+        for place, name in enumerate((*PORTS, SECOND_AGENT))
+    }
     # Ray reads the token once in a process: all clusters of a session have the same one.
     token = ensure_token(folder.parent / "ray_token")
     with pytest.MonkeyPatch.context() as patch:
@@ -117,11 +143,14 @@ def running_cluster(
 
 
 @contextmanager
-def autoscaling_cluster(folder: Path, groups: Sequence[NodeGroup], autoscaler: str) -> Iterator[Cluster]:
-    """A head node with one CPU, and Ray's autoscaler (`v1` or `v2`), which adds raylets on this machine.
+def autoscaling_cluster(
+    folder: Path, groups: Sequence[NodeGroup], autoscaler: str
+) -> Iterator[Cluster]:
+    """A head node with one CPU, and Ray's autoscaler (`v1` or `v2`), which adds raylets on this
+    machine.
 
-    What `ray.cluster_utils.AutoscalingCluster` does, which begins and ends by killing every Ray process of the machine,
-    and needs a file that Ray's package lacks.
+    What `ray.cluster_utils.AutoscalingCluster` does, which begins and ends by killing every Ray
+    process of the machine, and needs a file that Ray's package lacks.
     """
     head_node = "f" * 51 + "00000"
     types = {group.name: _node_type(group) for group in groups}
@@ -142,7 +171,8 @@ def autoscaling_cluster(folder: Path, groups: Sequence[NodeGroup], autoscaler: s
             "launch_multiple": True,
             "head_node_id": head_node,
         },
-        "available_node_types": types | {HEAD_TYPE: {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0}},
+        "available_node_types": types
+        | {HEAD_TYPE: {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0}},
         "head_node_type": HEAD_TYPE,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,9 +182,13 @@ def autoscaling_cluster(folder: Path, groups: Sequence[NodeGroup], autoscaler: s
     path.write_text(json.dumps(config))
     variables = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     if autoscaler == "v2":
-        nodes = dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), head_node)
+        nodes = dict.fromkeys(
+            ("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), head_node
+        )
         variables |= nodes | {"RAY_enable_autoscaler_v2": "1"}
-    with running_cluster(folder, num_cpus=1, options=[f"--autoscaling-config={path}"], **variables) as cluster:
+    with running_cluster(
+        folder, num_cpus=1, options=[f"--autoscaling-config={path}"], **variables
+    ) as cluster:
         yield cluster
 
 

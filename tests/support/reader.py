@@ -9,11 +9,15 @@ from infra.storage.s3 import S3Storage
 
 
 def filesystem_of(storage: Storage) -> tuple[FileSystem, str]:
-    """With the store's keys, and the path of the storage URI in it: an object is at `f"{root}/{key}"`."""
+    """With the store's keys, and the path of the storage URI in it: an object is at
+    `f"{root}/{key}"`."""
     uri = urlsplit(storage.uri)
     if not isinstance(storage, S3Storage):
         return LocalFileSystem(), uri.path
-    keys, endpoint = storage._client._request_signer._credentials, urlsplit(storage._client.meta.endpoint_url)
+    keys, endpoint = (
+        storage._client._request_signer._credentials,
+        urlsplit(storage._client.meta.endpoint_url),
+    )
     filesystem = S3FileSystem(
         access_key=keys.access_key,
         secret_key=keys.secret_key,

@@ -29,7 +29,8 @@ class Scene:
     """How long an undisturbed run takes."""
 
     def comes_to(self, run: Run, *, since: float = 0.0) -> bool:
-        """Waits for a random moment of the run, its first share `since` left out; False where the run ended before."""
+        """Waits for a random moment of the run, its first share `since` left out; False where the
+        run ended before."""
         try:
             run.wait(self.random.uniform(0, (1 - since) * self.seconds))
         except subprocess.TimeoutExpired:
@@ -37,7 +38,9 @@ class Scene:
         return False
 
     def process(self, name: str) -> psutil.Process:
-        return psutil.Process(next(one.pid for one in status(self.night.stack).processes if one.name == name))
+        return psutil.Process(
+            next(one.pid for one in status(self.night.stack).processes if one.name == name)
+        )
 
 
 @contextmanager
@@ -53,7 +56,9 @@ def flow(scene: Scene) -> Iterator[Strike]:
 @contextmanager
 def actor(scene: Scene) -> Iterator[Strike]:
     def strike(run: Run) -> bool:
-        wait_until(lambda: find_actor(scene.night, "GenerateActor") or run.poll() is not None, "an actor")
+        wait_until(
+            lambda: find_actor(scene.night, "GenerateActor") or run.poll() is not None, "an actor"
+        )
         is_hit = scene.comes_to(run, since=AFTER_START)
         found = find_actor(scene.night, "GenerateActor")
         if is_hit and found:
@@ -79,8 +84,17 @@ def head_raylet(scene: Scene) -> Iterator[Strike]:
 def other_node(scene: Scene) -> Iterator[Strike]:
     """The raylet of a second node, on which some of the actors run."""
     variables = scene.night.variables
-    command = [str(Path(sys.executable).parent / "ray"), "start", f"--address={variables['NIGHTSHIFT_RAY_ADDRESS']}"]
-    bounds = ["--num-cpus=2", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
+    command = [
+        str(Path(sys.executable).parent / "ray"),
+        "start",
+        f"--address={variables['NIGHTSHIFT_RAY_ADDRESS']}",
+    ]
+    bounds = [
+        "--num-cpus=2",
+        "--object-store-memory=100000000",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+    ]
     log = scene.night.folder / "node.log"
     with log.open("wb") as file:
         node = subprocess.Popen(
@@ -91,7 +105,10 @@ def other_node(scene: Scene) -> Iterator[Strike]:
         )
     family = psutil.Process(node.pid)
     try:
-        wait_until(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None, "the second node")
+        wait_until(
+            lambda: "Ray runtime started" in log.read_text() or node.poll() is not None,
+            "the second node",
+        )
         raylet = raylet_below(family)
 
         def strike(run: Run) -> bool:
@@ -128,7 +145,8 @@ def server(name: str, *, comes_back: bool) -> Callable[[Scene], AbstractContextM
 
 def kill_all(processes: list[psutil.Process]) -> None:
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # it has just ended, perhaps since another one was killed
+        # it has just ended, perhaps since another one was killed
+        with suppress(psutil.NoSuchProcess):
             process.kill()
     wait_until(lambda: not any(map(supervised.is_alive, processes)), "the end of what was killed")
 

@@ -2,7 +2,8 @@
 
     python -m tests.support.zombie PLACE SEED
 
-It says before which key, stops itself by SIGSTOP and, once it is woken, goes on and says what became of its work.
+It says before which key, stops itself by SIGSTOP and, once it is woken, goes on and says what
+became of its work.
 """
 
 import os
@@ -20,7 +21,8 @@ LOST = ("another was first", "PreconditionFailed")
 
 
 class PausedStorage:
-    """The real store; the first put of a key that ends with `place` waits until the process is woken."""
+    """The real store; the first put of a key that ends with `place` waits until the process is
+    woken."""
 
     def __init__(self, storage: Storage, place: str) -> None:
         self._storage, self._place = storage, place

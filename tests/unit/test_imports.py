@@ -1,4 +1,5 @@
-"""What is imported when: the command line starts at once, and who only plans and hands out work waits for no torch."""
+"""What is imported when: the command line starts at once, and who only plans and hands out work
+waits for no torch."""
 
 import subprocess
 import sys
@@ -25,5 +26,7 @@ DRIVER = (
 )
 def test_only_what_is_needed_is_imported(modules: tuple[str, ...], unwanted: set[str]) -> None:
     code = f"import sys, {', '.join(modules)}; print(*sys.modules, sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO_ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO_ROOT, check=True, capture_output=True, text=True
+    )
     assert not unwanted & set(done.stdout.split())

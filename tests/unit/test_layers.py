@@ -30,7 +30,9 @@ def violations(path: str, source: str) -> Iterator[str]:
             yield f"{path} imports {module}, which lies above or beside it"
         if top in HOMES and not path.startswith(HOMES[top]):
             yield f"{path} imports {module}, whose home is {' and '.join(HOMES[top])}"
-        if package == "aigc_models" and top not in COMPANIONS_OF_TORCH | STANDARD_LIBRARY | {package}:
+        if package == "aigc_models" and top not in COMPANIONS_OF_TORCH | STANDARD_LIBRARY | {
+            package
+        }:
             yield f"{path} imports {module}, which a bare machine with torch does not have"
     if path != READS_ENVIRONMENT and _touches_environment(tree):
         yield f"{path} touches the environment, which is the business of {READS_ENVIRONMENT}"
@@ -42,8 +44,14 @@ def _imported_modules(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield f".{node.module or ''}" if node.level else str(node.module)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            yield from (str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")
+        ):
+            yield from (
+                str(argument.value)
+                for argument in node.args[:1]
+                if isinstance(argument, ast.Constant)
+            )
 
 
 def _touches_environment(tree: ast.AST) -> bool:
@@ -52,7 +60,9 @@ def _touches_environment(tree: ast.AST) -> bool:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ways:
             return True
-        if isinstance(node, ast.ImportFrom) and ways & {f"{node.module}.{alias.name}" for alias in node.names}:
+        if isinstance(node, ast.ImportFrom) and ways & {
+            f"{node.module}.{alias.name}" for alias in node.names
+        }:
             return True
     return False
 
@@ -100,9 +110,15 @@ def test_a_planted_violation_is_found(path: str, source: str) -> None:
     [
         ("infra/settings.py", "import os\nos.environ.get('A')"),
         ("infra/local/ray_probe.py", "import ray"),
-        ("workers/actor.py", "import ray\nfrom aigc_models.gpt import GPT\nfrom infra.storage import open_storage"),
+        (
+            "workers/actor.py",
+            "import ray\nfrom aigc_models.gpt import GPT\nfrom infra.storage import open_storage",
+        ),
         ("flows/nightly.py", "import prefect\nfrom workers import jobs"),
-        ("aigc_models/gpt.py", "import math\nimport torch\nfrom aigc_models.attention import attend"),
+        (
+            "aigc_models/gpt.py",
+            "import math\nimport torch\nfrom aigc_models.attention import attend",
+        ),
     ],
 )
 def test_what_a_layer_may_do_is_not_reported(path: str, source: str) -> None:

@@ -32,11 +32,13 @@ ACTOR_ENVIRONMENT = {
 }
 CONNECT_TIMEOUT_S = 10.0
 ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"
-"""What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no cost."""
+"""What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no
+cost."""
 
 
 def connect(settings: Settings) -> None:
-    """Connects this process to the running cluster; a second call does nothing. Raises ServiceError."""
+    """Connects this process to the running cluster; a second call does nothing. Raises
+    ServiceError."""
     if ray.is_initialized():
         return
     if not settings.ray_address:
@@ -45,10 +47,15 @@ def connect(settings: Settings) -> None:
         )
     host, _, port = settings.ray_address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()  # ray.init retries for minutes
+        socket.create_connection(
+            (host, int(port)), timeout=CONNECT_TIMEOUT_S
+        ).close()  # ray.init retries for minutes
         with _keeping_sigterm():
             ray.init(
-                address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR, namespace="nightshift"
+                address=settings.ray_address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                namespace="nightshift",
             )
     except (AuthenticationError, OSError, RaySystemError, RuntimeError, ValueError) as exc:
         raise ServiceError(
@@ -60,7 +67,8 @@ def connect(settings: Settings) -> None:
 
 @contextmanager
 def _keeping_sigterm() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, by which whoever runs the flow cancels it: a cancelled run would look crashed."""
+    """Ray takes SIGTERM for itself, by which whoever runs the flow cancels it: a cancelled run
+    would look crashed."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -68,7 +76,12 @@ def _keeping_sigterm() -> Iterator[None]:
 
 
 def actor_options(
-    settings: Settings, num_cpus: float, num_gpus: float, *, calls_at_once: int = 1, is_background: bool = False
+    settings: Settings,
+    num_cpus: float,
+    num_gpus: float,
+    *,
+    calls_at_once: int = 1,
+    is_background: bool = False,
 ) -> dict[str, Any]:
     """Ray's options for an actor of ours; one more thread answers `report` while others work.
 
@@ -88,30 +101,39 @@ def actor_options(
 
 
 def is_wanted_by_others(own: Collection[str] = ()) -> bool:
-    """Whether any ordinary actor of Nightshift but our `own`, of whatever driver, is on the cluster or waits for it."""
+    """Whether any ordinary actor of Nightshift but our `own`, of whatever driver, is on the cluster
+    or waits for it."""
     names = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
     return any(name.startswith(ORDINARY) for name in names.difference(own))
 
 
-def pool_size(settings: Settings, wanted: int, num_shards: int, num_cpus: float, num_gpus: float) -> int:
-    """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the cluster can hold.
+def pool_size(
+    settings: Settings, wanted: int, num_shards: int, num_cpus: float, num_gpus: float
+) -> int:
+    """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the
+    cluster can hold.
 
-    Nodes that an autoscaler may add count as well: actors that wait are what it adds them for. Raises ServiceError at
-    once when no node will ever hold even one actor.
+    Nodes that an autoscaler may add count as well: actors that wait are what it adds them for.
+    Raises ServiceError at once when no node will ever hold even one actor.
     """
     needs = actor_needs(settings, num_cpus, num_gpus)
     return num_actors(needs, largest_cluster(settings), wanted, num_shards)
 
 
 def actor_needs(settings: Settings, num_cpus: float, num_gpus: float) -> Needs:
-    return Needs({"CPU": num_cpus, "GPU": num_gpus} | settings.actor_resources, settings.actor_labels)
+    return Needs(
+        {"CPU": num_cpus, "GPU": num_gpus} | settings.actor_resources, settings.actor_labels
+    )
 
 
 def reserve_room(needs: Needs, num_workers: int) -> PlacementGroup:
-    """The room of so many workers, spread over nodes: held, or waited for, until it is removed or this process ends."""
+    """The room of so many workers, spread over nodes: held, or waited for, until it is removed or
+    this process ends."""
     bundle = {kind: amount for kind, amount in needs.resources.items() if amount}
     selectors = [dict(needs.labels)] * num_workers if needs.labels else None
-    return placement_group([bundle] * num_workers, strategy="SPREAD", bundle_label_selector=selectors)
+    return placement_group(
+        [bundle] * num_workers, strategy="SPREAD", bundle_label_selector=selectors
+    )
 
 
 def has_gpus(settings: Settings) -> bool:
@@ -123,5 +145,8 @@ def has_gpus(settings: Settings) -> bool:
 def largest_cluster(settings: Settings) -> list[Nodes]:
     """The nodes there are, and of each group those that an autoscaler may add to them."""
     live = [Nodes(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
-    groups = [Nodes(group.resources, group.labels, group.max_nodes, group.name) for group in settings.node_groups]
+    groups = [
+        Nodes(group.resources, group.labels, group.max_nodes, group.name)
+        for group in settings.node_groups
+    ]
     return with_groups(live, groups)

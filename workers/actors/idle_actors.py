@@ -1,4 +1,5 @@
-"""Actors that wait for the next partition of the same run: the next date of a backfill, the next job of a night."""
+"""Actors that wait for the next partition of the same run: the next date of a backfill, the next
+job of a night."""
 
 import threading
 from collections import defaultdict
@@ -19,7 +20,8 @@ class ActorKind:
 
 
 class IdleActors:
-    """Holds room on the cluster: whoever needs that for something else ends them first. Safe between threads."""
+    """Holds room on the cluster: whoever needs that for something else ends them first. Safe
+    between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,7 +52,9 @@ class IdleActors:
 
     def end_all(self, but: ActorKind | None = None) -> None:
         with self._lock:
-            actors = [actor for kind, waiting in self._actors.items() if kind != but for actor in waiting]
+            actors = [
+                actor for kind, waiting in self._actors.items() if kind != but for actor in waiting
+            ]
             for kind in self._actors.keys() - {but}:
                 del self._actors[kind]
         for actor in actors:

@@ -1,7 +1,8 @@
 """What an actor tells its driver while it works: log lines and a count of what is done.
 
-The driver asks for a report every second through a second thread of the actor, so a long shard or training stays
-visible, and a line that was logged just before a crash is not lost with the shard's result.
+The driver asks for a report every second through a second thread of the actor, so a long shard or
+training stays visible, and a line that was logged just before a crash is not lost with the shard's
+result.
 """
 
 import logging
@@ -37,7 +38,8 @@ class Report:
 
 
 class Reporter(logging.Handler):
-    """Collects an actor's log lines and progress until the driver fetches them; safe between threads."""
+    """Collects an actor's log lines and progress until the driver fetches them; safe between
+    threads."""
 
     def __init__(self, label: str, node: str) -> None:
         super().__init__(logging.INFO)
@@ -67,7 +69,9 @@ class Reporter(logging.Handler):
         with self._guard:
             lines, self._lines = self._lines, []
             if self._num_dropped:
-                lines.append(self._line(logging.INFO, f"{self._num_dropped} further lines are left out"))
+                lines.append(
+                    self._line(logging.INFO, f"{self._num_dropped} further lines are left out")
+                )
                 self._num_dropped = 0
             return Report(node=self._node, lines=lines, done=self._done, doing=self._doing)
 

@@ -1,6 +1,7 @@
 """The driver's side of an actor: its reports, its end, and for how long it has not moved.
 
-Ray's errors end here: an actor that is gone is an ActorLost, whatever an actor raised is an error of ours.
+Ray's errors end here: an actor that is gone is an ActorLost, whatever an actor raised is an error
+of ours.
 """
 
 import time
@@ -27,11 +28,14 @@ MAX_ATTEMPTS = 3
 def wait_for(calls: list[Any], timeout_s: float, *, num_returns: int = 1) -> list[Any]:
     """The calls that have ended, once there are so many or the time is over, a second at the most.
 
-    Raises what a signal's handler raised meanwhile, as itself: Ray makes a SystemError of it when it stops waiting. It
-    looks for signals once a second and forgets at the second look what the first one found.
+    Raises what a signal's handler raised meanwhile, as itself: Ray makes a SystemError of it when
+    it stops waiting. It looks for signals once a second and forgets at the second look what the
+    first one found.
     """
     try:
-        ended: list[Any] = ray.wait(calls, num_returns=num_returns, timeout=min(timeout_s, SIGNALS_EVERY_S))[0]
+        ended: list[Any] = ray.wait(
+            calls, num_returns=num_returns, timeout=min(timeout_s, SIGNALS_EVERY_S)
+        )[0]
     except SystemError as exc:
         raise exc.__cause__ or exc from None
     return ended
@@ -41,14 +45,15 @@ class ActorLost(Exception):
     """The actor died or was given up; another one can do its work."""
 
     def __init__(self, what: str, *, never_ran: bool = False) -> None:
-        """`never_ran`: it was to start on a node that had died, which Ray notices after some seconds."""
+        """`never_ran`: it was to start on a node that had died, which Ray notices after some
+        seconds."""
         super().__init__(what)
         self.never_ran = never_ran
 
 
 class RemoteActor:
-    """An actor that has `report`. `label` names it in log lines, with its node once that is known and it runs. `room`
-    is that of others whom it starts, given back at its end."""
+    """An actor that has `report`. `label` names it in log lines, with its node once that is known
+    and it runs. `room` is that of others whom it starts, given back at its end."""
 
     def __init__(
         self,
@@ -79,12 +84,17 @@ class RemoteActor:
         return f"{self._label} on {self.node}" if self.node else self._label
 
     def is_stalled(self, timeout_s: float) -> bool:
-        """Whether it runs and has not moved for so long. One that waits for room on the cluster does not run."""
+        """Whether it runs and has not moved for so long. One that waits for room on the cluster
+        does not run."""
         return bool(self.node) and self._quiet_s > timeout_s
 
     def stir(self, num_rows: int = 0) -> None:
         """Counts as a sign of life: it was given work, or has handed in so many rows."""
-        self.done, self._quiet_s, self._heard_at = max(0.0, self.done - num_rows), 0.0, time.monotonic()
+        self.done, self._quiet_s, self._heard_at = (
+            max(0.0, self.done - num_rows),
+            0.0,
+            time.monotonic(),
+        )
 
     def listen(self, wait_s: float = 0.0) -> None:
         """Takes the report that is there, or comes within `wait_s`, and asks for the next one."""
@@ -114,9 +124,11 @@ class RemoteActor:
             self.watcher.on_line(line)
 
     def result(self, ref: Any) -> Any:
-        """What a call returned. Raises ActorLost, or what the call raised: itself if it is an error of ours.
+        """What a call returned. Raises ActorLost, or what the call raised: itself if it is an error
+        of ours.
 
-        The texts of ActorLost and OutOfMemory say what became of the actor: they go on from its label.
+        The texts of ActorLost and OutOfMemory say what became of the actor: they go on from its
+        label.
         """
         try:
             return ray.get(ref)
@@ -140,16 +152,21 @@ class RemoteActor:
         return GenerationError(f"{self.label} failed: {type(cause).__name__}: {cause}")
 
     def end(self) -> None:
-        """Frees what it holds, at once; a process that is stopped and cannot answer is killed by Ray after 5 s."""
+        """Frees what it holds, at once; a process that is stopped and cannot answer is killed by
+        Ray after 5 s."""
         ray.kill(self.handle)
         if self._room:
             ray.util.remove_placement_group(self._room)
 
 
 def reason(exc: RayError) -> str:
-    """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for want of memory."""
+    """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for
+    want of memory."""
     lines = [line.strip() for line in str(exc).strip().splitlines() if NEVER_RAN not in line]
-    if not isinstance(exc, RayActorError):  # such as OutOfMemoryError: Ray itself killed it before Linux did
+    # such as OutOfMemoryError: Ray itself killed it before Linux did
+    if not isinstance(exc, RayActorError):
         return lines[0]
-    found, guesses, _ = lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes include")
+    found, guesses, _ = (
+        lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes include")
+    )
     return f"{found} Perhaps Linux killed it for want of memory." if guesses else found

@@ -1,4 +1,5 @@
-"""How many actors there is room for: on the nodes there are, and on those that an autoscaler may add. Knows no Ray."""
+"""How many actors there is room for: on the nodes there are, and on those that an autoscaler may
+add. Knows no Ray."""
 
 import math
 from collections import Counter
@@ -9,12 +10,14 @@ from typing import NoReturn
 from infra.errors import ServiceError
 
 DRIVER_SHARE = 0.5
-"""CPUs left for whatever else runs on the cluster: actors that hold every CPU make other work wait for ever."""
+"""CPUs left for whatever else runs on the cluster: actors that hold every CPU make other work wait
+for ever."""
 PRECISION = 1e-6
 """Ray counts in ten-thousandths: a third of a GPU fits three times."""
 FEWEST_WAITING = 64
-"""So many actors may wait at once, or as many as run: a cluster that may have thousands is asked for them in steps, as
-Ray adds its nodes in steps, since each one that waits costs the driver and Ray as much as one that runs."""
+"""So many actors may wait at once, or as many as run: a cluster that may have thousands is asked
+for them in steps, as Ray adds its nodes in steps, since each one that waits costs the driver and
+Ray as much as one that runs."""
 MAX_KINDS_TOLD = 6
 
 
@@ -26,7 +29,9 @@ class Needs:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return _list(_amounts(self.resources) + [f"{key}={value}" for key, value in self.labels.items()])
+        return _list(
+            _amounts(self.resources) + [f"{key}={value}" for key, value in self.labels.items()]
+        )
 
     def times(self, number: int) -> str:
         """Of so many actors at once."""
@@ -46,7 +51,9 @@ class Nodes:
     def are_of(self, group: "Nodes") -> bool:
         """Whether they have just what nodes of `group` have."""
         kinds = {"CPU", "GPU", *group.resources}
-        is_alike = all(self.resources.get(kind, 0.0) == group.resources.get(kind, 0.0) for kind in kinds)
+        is_alike = all(
+            self.resources.get(kind, 0.0) == group.resources.get(kind, 0.0) for kind in kinds
+        )
         return is_alike and group.labels.items() <= self.labels.items()
 
     def room(self, needs: Needs) -> int:
@@ -64,22 +71,31 @@ class Nodes:
 
 
 def with_groups(live: Sequence[Nodes], groups: Sequence[Nodes]) -> list[Nodes]:
-    """The cluster at its largest: live nodes, and of each group those that are not among them yet."""
+    """The cluster at its largest: live nodes, and of each group those that are not among them
+    yet."""
     missing = [
-        Nodes(group.resources, group.labels, group.count - sum(node.are_of(group) for node in live), group.group)
+        Nodes(
+            group.resources,
+            group.labels,
+            group.count - sum(node.are_of(group) for node in live),
+            group.group,
+        )
         for group in groups
     ]
     return [*live, *(nodes for nodes in missing if nodes.count > 0)]
 
 
 def num_actors(needs: Needs, cluster: Sequence[Nodes], wanted: int, num_shards: int) -> int:
-    """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the cluster can hold.
+    """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the
+    cluster can hold.
 
-    No nodes with GPUs are to be added for actors that need none, unless there are no others. Raises ServiceError when
-    no node can hold even one actor.
+    No nodes with GPUs are to be added for actors that need none, unless there are no others. Raises
+    ServiceError when no node can hold even one actor.
     """
     cheap = [
-        nodes for nodes in cluster if needs.resources.get("GPU") or not (nodes.group and nodes.resources.get("GPU"))
+        nodes
+        for nodes in cluster
+        if needs.resources.get("GPU") or not (nodes.group and nodes.resources.get("GPU"))
     ]
     used = cheap if _room(cheap, needs) else cluster
     fitting = _room(used, needs)
@@ -92,7 +108,8 @@ def num_actors(needs: Needs, cluster: Sequence[Nodes], wanted: int, num_shards: 
 
 
 def num_to_wait(num_shards: int, num_running: int) -> int:
-    """How many actors are to wait for room while nobody has begun with `num_shards`: no more than these.
+    """How many actors are to wait for room while nobody has begun with `num_shards`: no more than
+    these.
 
     None where the actors that run outnumber the shards: each of these is soon with one of them.
     """
@@ -110,11 +127,18 @@ def _refuse(needs: Needs, cluster: Sequence[Nodes]) -> NoReturn:
     )
 
 
-def never_came(who: str, needs: Needs, num_at_once: int, cluster: Sequence[Nodes], waited_s: float) -> ServiceError:
-    """The error of a run that has waited so long for nodes of the groups in `cluster`, of which too few are there."""
+def never_came(
+    who: str, needs: Needs, num_at_once: int, cluster: Sequence[Nodes], waited_s: float
+) -> ServiceError:
+    """The error of a run that has waited so long for nodes of the groups in `cluster`, of which too
+    few are there."""
     live = [nodes for nodes in cluster if not nodes.group]
     missing = [nodes for nodes in cluster if nodes.group]
-    declared = f"NIGHTSHIFT_NODE_GROUPS promises {_enumerate(missing, needs)}" if missing else "no more are declared"
+    declared = (
+        f"NIGHTSHIFT_NODE_GROUPS promises {_enumerate(missing, needs)}"
+        if missing
+        else "no more are declared"
+    )
     return ServiceError(
         f"{who} has waited {waited_s:g} s (NIGHTSHIFT_NODE_WAIT_S) for nodes that did not come. It needs "
         f"{needs.times(num_at_once)} on one node; there are {_enumerate(live, needs)}; {declared}. `ray status` on the "
@@ -142,7 +166,9 @@ def _change(needs: Needs) -> str:
 def _describe(nodes: Nodes, needs: Needs) -> str:
     """Of what is needed all that they have."""
     amounts = _amounts({kind: nodes.resources.get(kind, 0.0) for kind in needs.resources})
-    labels = [f"{key}={nodes.labels[key]}" if key in nodes.labels else f"no {key}" for key in needs.labels]
+    labels = [
+        f"{key}={nodes.labels[key]}" if key in nodes.labels else f"no {key}" for key in needs.labels
+    ]
     origin = f"more of group {nodes.group} " if nodes.group else ""
     return f"{origin}with {_list(amounts + labels)}"
 

@@ -1,6 +1,8 @@
-"""What earlier plans with fewer attempts made of a shard: a start for the plan that tries again what they set aside.
+"""What earlier plans with fewer attempts made of a shard: a start for the plan that tries again
+what they set aside.
 
-Only a shortcut: where their files are gone every row is generated again from the first attempt on, to the same end.
+Only a shortcut: where their files are gone every row is generated again from the first attempt on,
+to the same end.
 """
 
 from dataclasses import replace
@@ -29,7 +31,8 @@ class EarlierAttempts:
         return read_published(self._storage, self._plan.job, self._plan.date)
 
     def find(self, shard: int, rows: pa.Table) -> ShardRows:
-        """What the most attempts so far made of the shard's `rows`; no attempts where nothing is there."""
+        """What the most attempts so far made of the shard's `rows`; no attempts where nothing is
+        there."""
         for attempts in range(self._plan.attempts - 1, 0, -1):
             found = self._read(replace(self._plan, attempts=attempts), shard, rows)
             if found is not None:

@@ -34,7 +34,8 @@ class Tally:
         self._rows = self._input_rows = self._quarantined = 0
 
     def add(self, receipt: Receipt) -> None:
-        """Raises GenerationError once it is certain that more of the plan's rows raise than its error budget allows.
+        """Raises GenerationError once it is certain that more of the plan's rows raise than its
+        error budget allows.
 
         Whichever shards come first; plans of fewer than 20 rows have no budget.
         """
@@ -67,9 +68,11 @@ def generate_shards(
     num_actors: int = 0,
     background: bool = False,
 ) -> list[Receipt]:
-    """All receipts of the plan, in shard order; shards that are already written are not generated again.
+    """All receipts of the plan, in shard order; shards that are already written are not generated
+    again.
 
-    Raises GenerationError when the error budget is spent or a shard cannot be done; finished shards stay.
+    Raises GenerationError when the error budget is spent or a shard cannot be done; finished shards
+    stay.
     """
     plan.store(storage)
     finished = list_parts(storage, plan.prefix)
@@ -84,7 +87,9 @@ def generate_shards(
         connect(settings)
         wanted = num_actors or settings.num_actors
         needs = plan.settings
-        size = partial(pool_size, settings, wanted, len(missing), needs["threads"], needs["num_gpus"])
+        size = partial(
+            pool_size, settings, wanted, len(missing), needs["threads"], needs["num_gpus"]
+        )
         on_line(LogLine(logging.INFO, f"{len(missing)} shards on up to {size()} actors"))
         watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
         model = fetch_model(storage, plan.model.name, plan.model.version)

@@ -32,10 +32,12 @@ SAY_EVERY_S = 10.0
 
 
 class GenerateActor:
-    """Call `load` for a plan, then `generate` for each of its shards; then `load` for the next plan.
+    """Call `load` for a plan, then `generate` for each of its shards; then `load` for the next
+    plan.
 
-    Several calls of `generate` may be at work: one generates, others read their rows or write their part meanwhile.
-    Nothing that may fail happens before `load`: what a constructor raises looks to Ray like an actor that died.
+    Several calls of `generate` may be at work: one generates, others read their rows or write their
+    part meanwhile. Nothing that may fail happens before `load`: what a constructor raises looks to
+    Ray like an actor that died.
     """
 
     def __init__(self, settings: Settings, label: str) -> None:
@@ -47,7 +49,8 @@ class GenerateActor:
         self._model: tuple[ModelPin, str, Any] | None = None
 
     def load(self, plan: Plan, files: ModelFiles) -> str:
-        """Opens the store and loads the plan's model, if it is another one; returns the node's address."""
+        """Opens the store and loads the plan's model, if it is another one; returns the node's
+        address."""
         import torch
 
         from aigc_models.device import granted_device
@@ -63,7 +66,12 @@ class GenerateActor:
         if self._model is None or self._model[:2] != (plan.model, device):
             self._model = None  # two at once might not fit
             self._model = (plan.model, device, load_model(plan.model.name, files, device))
-            log.info("model %s on %s after %.1f s", plan.model.version, device, time.monotonic() - started)
+            log.info(
+                "model %s on %s after %.1f s",
+                plan.model.version,
+                device,
+                time.monotonic() - started,
+            )
         self._reader = ShardReader(self._storage, plan, self._job)
         self._earlier = EarlierAttempts(self._storage, plan, self._job)
         self._generator = RowGenerator(self._job, self._model[2], plan.model.version, settings)
@@ -71,7 +79,8 @@ class GenerateActor:
         return self._node
 
     def generate(self, index: int, lost_s: float = 0.0) -> Receipt:
-        """Generates and writes one shard; its bytes depend on the plan and the kind of hardware only.
+        """Generates and writes one shard; its bytes depend on the plan and the kind of hardware
+        only.
 
         `lost_s`: what actors that were lost had already spent on it.
         """
@@ -119,7 +128,8 @@ class GenerateActor:
 
     @contextmanager
     def _tracing_first(self, index: int) -> Iterator[Callable[[], None]]:
-        """Traces the first shard of this actor, if that is asked for; gives what to call after each batch."""
+        """Traces the first shard of this actor, if that is asked for; gives what to call after each
+        batch."""
         num_batches = 0 if self._has_traced else self._plan.settings["trace_batches"]
         self._has_traced = True
         with tempfile.TemporaryDirectory() as folder:
@@ -128,18 +138,29 @@ class GenerateActor:
                 yield mark_batch
             if path.exists():
                 self._storage.put_file(f"{self._plan.trace_prefix}{path.name}", path)
-                log.info("traced up to %d batches: %s%s", num_batches, self._plan.trace_prefix, path.name)
+                log.info(
+                    "traced up to %d batches: %s%s", num_batches, self._plan.trace_prefix, path.name
+                )
 
     def _tell_result(self, receipt: Receipt, error: str) -> None:
         if receipt.quarantined:
-            log.warning("shard %d: %d rows raised, the first one %s", receipt.shard, receipt.quarantined, error)
+            log.warning(
+                "shard %d: %d rows raised, the first one %s",
+                receipt.shard,
+                receipt.quarantined,
+                error,
+            )
         if time.monotonic() - self._said_at < SAY_EVERY_S:
             return
         self._said_at = time.monotonic()
         log.info(
             "shard %d: %d rows in %.1f s (%d rejected, %d quarantined)",
-            receipt.shard, receipt.accepted, receipt.seconds, receipt.rejected, receipt.quarantined,
-        )  # fmt: skip
+            receipt.shard,
+            receipt.accepted,
+            receipt.seconds,
+            receipt.rejected,
+            receipt.quarantined,
+        )
 
     def report(self) -> Report:
         return self._reporter.fetch()

@@ -1,6 +1,8 @@
-"""The actor pool: hands shards to actors, replaces actors that are lost, yields receipts as they come.
+"""The actor pool: hands shards to actors, replaces actors that are lost, yields receipts as they
+come.
 
-Plain actors and `ray.wait`; the driver never touches rows. Everything ends with the driver's process.
+Plain actors and `ray.wait`; the driver never touches rows. Everything ends with the driver's
+process.
 """
 
 import logging
@@ -20,7 +22,13 @@ from infra.settings import Settings
 from workers.actors.cluster import actor_needs, actor_options, is_wanted_by_others, largest_cluster
 from workers.actors.idle_actors import IDLE_ACTORS, ActorKind
 from workers.actors.messages import LogLine, Watcher
-from workers.actors.remote_actor import MAX_ATTEMPTS, REPORT_EVERY_S, ActorLost, RemoteActor, wait_for
+from workers.actors.remote_actor import (
+    MAX_ATTEMPTS,
+    REPORT_EVERY_S,
+    ActorLost,
+    RemoteActor,
+    wait_for,
+)
 from workers.actors.room import num_to_wait
 from workers.actors.waiting import Waiting
 from workers.generation.generate_actor import GenerateActor
@@ -33,7 +41,8 @@ MAX_FAILED_SHARDS = 3
 GROW_EVERY_S = 5.0
 """How often the cluster is asked whether it has room for more actors: nodes may join."""
 SHARDS_IN_HAND = 2
-"""Shards of one actor: while it generates the rows of one, it writes the last one's or reads the next one's."""
+"""Shards of one actor: while it generates the rows of one, it writes the last one's or reads the
+next one's."""
 
 
 @dataclass(slots=True)
@@ -55,7 +64,8 @@ class Place:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has an actor that is known to be on a node, not one that still waits for room."""
+        """Whether it has an actor that is known to be on a node, not one that still waits for
+        room."""
         return self.actor is not None and bool(self.actor.node)
 
     @property
@@ -71,10 +81,11 @@ class Place:
 
 
 class Pool:
-    """Use as a context manager: leaving it ends the actors, unless they are kept for the run's next partition.
+    """Use as a context manager: leaving it ends the actors, unless they are kept for the run's next
+    partition.
 
-    A background pool steps aside while ordinary actors are on the cluster or wait for it: its actors end after their
-    shards and come back when those are gone.
+    A background pool steps aside while ordinary actors are on the cluster or wait for it: its
+    actors end after their shards and come back when those are gone.
     """
 
     def __init__(
@@ -87,13 +98,16 @@ class Pool:
         *,
         is_background: bool = False,
     ) -> None:
-        """`size`: for how many actors there is room, or will be; asked again, and the pool grows with it."""
+        """`size`: for how many actors there is room, or will be; asked again, and the pool grows
+        with it."""
         self._settings, self._plan, self._watcher = settings, plan, watcher
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
         IDLE_ACTORS.end_all(but=self._kind)
         needs = actor_needs(settings, self._kind.num_cpus, self._kind.num_gpus)
-        self._waiting = Waiting(needs, 1, partial(largest_cluster, settings), settings.node_wait_s, watcher)
+        self._waiting = Waiting(
+            needs, 1, partial(largest_cluster, settings), settings.node_wait_s, watcher
+        )
         self._size = size
         self._most = size()
         self._places: list[Place] = []
@@ -121,9 +135,9 @@ class Pool:
     def run(self, shards: Iterable[int]) -> Iterator[Receipt]:
         """Yields one receipt for each shard, as they end.
 
-        A shard that loses MAX_ATTEMPTS actors has failed. Raises GenerationError once the others are done, or
-        MAX_FAILED_SHARDS have failed; at once what an actor itself raised, such as a model that cannot be loaded;
-        ServiceError where the nodes that it waits for do not come.
+        A shard that loses MAX_ATTEMPTS actors has failed. Raises GenerationError once the others
+        are done, or MAX_FAILED_SHARDS have failed; at once what an actor itself raised, such as a
+        model that cannot be loaded; ServiceError where the nodes that it waits for do not come.
         """
         self._queue.extend(shards)
         left = len(self._queue)
@@ -139,7 +153,8 @@ class Pool:
             raise self._failure()
 
     def _tick(self) -> None:
-        """Once a second: steps aside or comes back, grows, takes reports, gives up actors that do not move."""
+        """Once a second: steps aside or comes back, grows, takes reports, gives up actors that do
+        not move."""
         if time.monotonic() - self._ticked_at < REPORT_EVERY_S:
             return
         self._ticked_at = time.monotonic()
@@ -168,7 +183,8 @@ class Pool:
         if self._ticked_at - self._grown_at < GROW_EVERY_S:
             return
         self._grown_at, before = self._ticked_at, self._most
-        with suppress(ServiceError):  # the node with all the room has just been lost: actors wait until it is back
+        # the node with all the room has just been lost: actors wait until it is back
+        with suppress(ServiceError):
             self._most = max(before, self._size())
         if self._most > before:
             self._tell(logging.INFO, f"the cluster has grown: {self._most} actors from now on")
@@ -189,13 +205,18 @@ class Pool:
                 place.actor.hear_last_words()
 
     def _hand_out(self) -> None:
-        """Gives shards to the actors that have none, then to the others; asks for more actors where shards are left."""
+        """Gives shards to the actors that have none, then to the others; asks for more actors where
+        shards are left."""
         num_running = sum(place.is_running for place in self._places)
         for num_in_hand in range(SHARDS_IN_HAND):
             for place in self._places:
                 if not self._queue:
                     break
-                if place.actor and len(place.calls) == num_in_hand and self._may_hand_out(place, num_running):
+                if (
+                    place.actor
+                    and len(place.calls) == num_in_hand
+                    and self._may_hand_out(place, num_running)
+                ):
                     self._give_shard(place, place.actor)
         self._ask_for_room(num_running)
 
@@ -219,8 +240,9 @@ class Pool:
     def _may_hand_out(self, place: Place, num_running: int) -> bool:
         """Whether the actor may have one more shard.
 
-        One that has already lost an actor is worked on alone, so that it is known which one is to blame; and the last
-        shards are not handed out ahead, while other actors that run may have nothing to do.
+        One that has already lost an actor is worked on alone, so that it is known which one is to
+        blame; and the last shards are not handed out ahead, while other actors that run may have
+        nothing to do.
         """
         if not place.calls:
             return True
@@ -248,11 +270,19 @@ class Pool:
             is_background=kind.is_background,
         )
         label = f"actor {number}"
-        return RemoteActor(GenerateActor, options, self._settings, label, label=label, watcher=self._watcher)
+        return RemoteActor(
+            GenerateActor, options, self._settings, label, label=label, watcher=self._watcher
+        )
 
     def _next_receipts(self) -> Iterator[Receipt]:
-        """Of all shards that have ended; none where a second went by, or something else came to an end."""
-        at_work = {call: (place, place.actor) for place in self._places for call in place.calls if place.actor}
+        """Of all shards that have ended; none where a second went by, or something else came to an
+        end."""
+        at_work = {
+            call: (place, place.actor)
+            for place in self._places
+            for call in place.calls
+            if place.actor
+        }
         if not at_work:
             time.sleep(REPORT_EVERY_S)  # everybody has stepped aside
             return
@@ -270,7 +300,9 @@ class Pool:
         try:
             answer: Receipt | str = actor.result(call)
         except (ActorLost, OutOfMemory) as exc:
-            self._give_up(place, actor, str(exc), never_ran=isinstance(exc, ActorLost) and exc.never_ran)
+            self._give_up(
+                place, actor, str(exc), never_ran=isinstance(exc, ActorLost) and exc.never_ran
+            )
             return None
         del place.calls[call]
         if isinstance(answer, Receipt):
@@ -280,22 +312,32 @@ class Pool:
         actor.node, place.failed_starts = answer, 0
         return None
 
-    def _give_up(self, place: Place, actor: RemoteActor, why: str, *, never_ran: bool = False) -> None:
+    def _give_up(
+        self, place: Place, actor: RemoteActor, why: str, *, never_ran: bool = False
+    ) -> None:
         """Ends an actor; its shards go back to the front of the queue, or have failed."""
         shards = place.shards
         place.clear()
         if not shards:
             place.failed_starts += not never_ran
             if place.failed_starts == MAX_ATTEMPTS:
-                raise GenerationError(f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {why}")
+                raise GenerationError(
+                    f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {why}"
+                )
             self._tell(logging.WARNING, f"{actor.label} {why}; another one takes its place")
             return
-        self._lost_s[shards[0]] = self._lost_s.get(shards[0], 0.0) + time.monotonic() - place.heard_at
+        self._lost_s[shards[0]] = (
+            self._lost_s.get(shards[0], 0.0) + time.monotonic() - place.heard_at
+        )
         self._losses.update(shards)
         again = [shard for shard in shards if self._losses[shard] < MAX_ATTEMPTS]
         self._queue.extendleft(reversed(again))
         if again:
-            which = f"shard {again[0]} goes" if len(again) == 1 else f"shards {again[0]} and {again[1]} go"
+            which = (
+                f"shard {again[0]} goes"
+                if len(again) == 1
+                else f"shards {again[0]} and {again[1]} go"
+            )
             self._tell(logging.WARNING, f"{actor.label} {why}; {which} to another one")
         for shard in set(shards).difference(again):
             self._failed[shard] = f"{actor.label} {why}"
@@ -308,9 +350,15 @@ class Pool:
         advice = "Finished shards are kept, the next run goes on with the others"
         if "memory" in causes:
             settings = self._plan.settings
-            sizes = [f"{name} (now {settings[name]})" for name in ("batch_rows", "num_candidates") if name in settings]
+            sizes = [
+                f"{name} (now {settings[name]})"
+                for name in ("batch_rows", "num_candidates")
+                if name in settings
+            ]
             advice += f". If memory is short, lower {' or '.join(sizes)}"
-        return GenerationError(f"{len(self._failed)} shards failed {MAX_ATTEMPTS} times. {causes}. {advice}")
+        return GenerationError(
+            f"{len(self._failed)} shards failed {MAX_ATTEMPTS} times. {causes}. {advice}"
+        )
 
     def _tell(self, level: int, text: str) -> None:
         self._watcher.on_line(LogLine(level, text))

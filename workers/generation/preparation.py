@@ -14,7 +14,12 @@ from workers.plans.prepared_rows import find_prepared
 
 
 def prepare_rows(
-    settings: Settings, storage: Storage, plan: Plan, watcher: Watcher, *, is_background: bool = False
+    settings: Settings,
+    storage: Storage,
+    plan: Plan,
+    watcher: Watcher,
+    *,
+    is_background: bool = False,
 ) -> Plan:
     """The plan with its prepared rows, computed now on one actor unless an earlier run has done so.
 

@@ -1,4 +1,5 @@
-"""The actor that prepares the rows of a partition: one file, written once, whatever happens on the way."""
+"""The actor that prepares the rows of a partition: one file, written once, whatever happens on the
+way."""
 
 import json
 import logging
@@ -22,7 +23,8 @@ log = logging.getLogger("nightshift.prepare")
 
 
 class PrepareActor:
-    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
+    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an
+    actor that died."""
 
     def __init__(self, settings: Settings, plan: Plan) -> None:
         self._reporter = Reporter("preparation", ray.util.get_node_ip_address())

@@ -1,4 +1,5 @@
-"""Row seeds: each row's randomness comes from its own id, so no other row, batch or worker can change it."""
+"""Row seeds: each row's randomness comes from its own id, so no other row, batch or worker can
+change it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ def row_seed(run_seed: int, row_id: str) -> int:
 
 
 def attempt_seed(run_seed: int, attempt: int) -> int:
-    """What takes the run seed's place when a row is tried for the `attempt`-th time, from 1: a new draw each time."""
+    """What takes the run seed's place when a row is tried for the `attempt`-th time, from 1: a new
+    draw each time."""
     return run_seed if attempt == 1 else row_seed(run_seed, f"attempt {attempt}")
 
 

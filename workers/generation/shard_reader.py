@@ -1,4 +1,5 @@
-"""What a shard is generated from: rows of an input file without those from the future, prepared rows, or an order's."""
+"""What a shard is generated from: rows of an input file without those from the future, prepared
+rows, or an order's."""
 
 from datetime import datetime
 

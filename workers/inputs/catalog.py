@@ -30,7 +30,8 @@ class Catalog:
 
     @cached_property
     def facts(self) -> dict[str, frozenset[tuple[str, str]]]:
-        """What each product is like: its attributes and its category, as pairs of a key and a value."""
+        """What each product is like: its attributes and its category, as pairs of a key and a
+        value."""
         columns = (self.table[name].to_pylist() for name in COLUMNS)
         return {
             product: frozenset(_facts([*attributes, {"key": "category", "value": category}]))
@@ -45,12 +46,15 @@ def _facts(pairs: Iterable[Mapping[str, str | None] | None]) -> Iterator[tuple[s
 
 
 def read_catalog(storage: Storage, snapshot: Snapshot) -> Catalog:
-    """Products without a time, and those from before the cut, in the order of the files; none without an id."""
+    """Products without a time, and those from before the cut, in the order of the files; none
+    without an id."""
     cut = pa.scalar(datetime.fromisoformat(snapshot.cut), TIMESTAMP)
     tables = []
     for item in snapshot.objects:
         for group in range(len(item.row_groups)):
-            rows = read_row_group(storage, snapshot.table, item.key, group, [*COLUMNS, "updated_at"])
+            rows = read_row_group(
+                storage, snapshot.table, item.key, group, [*COLUMNS, "updated_at"]
+            )
             is_past = pc.fill_null(pc.less(rows["updated_at"], cut), True)
             rows = rows.filter(pc.and_(is_past, pc.is_valid(rows["product_id"]))).select(COLUMNS)
             attributes = pc.fill_null(rows["attributes"], pa.scalar([], ATTRIBUTES))

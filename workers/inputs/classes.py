@@ -1,4 +1,5 @@
-"""The classes of a table of pictures: their names, how many pictures each has, how many are to be generated."""
+"""The classes of a table of pictures: their names, how many pictures each has, how many are to be
+generated."""
 
 import json
 import re
@@ -16,7 +17,8 @@ AMOUNT = re.compile(r"(?P<each>\d+)|(?P<times>\d+(\.\d+)?)x|up-to-(?P<target>\d+
 MAX_ROWS = 100_000_000
 LabelName = tuple[int, str]
 _COUNTED: dict[tuple[str, str, str], Mapping[LabelName, int]] = {}
-"""By store, key and etag. A cache that held the stores themselves would keep open the connections of each."""
+"""By store, key and etag. A cache that held the stores themselves would keep open the connections
+of each."""
 
 
 class LabelNames:
@@ -28,10 +30,13 @@ class LabelNames:
         self._num_declared: int | None = None
 
     def add(self, label: int, name: str, place: str) -> None:
-        """Takes a label and its name as they are found at `place`; raises InputError where they contradict others."""
+        """Takes a label and its name as they are found at `place`; raises InputError where they
+        contradict others."""
         if self._num_declared is not None and label >= self._num_declared:
             most = self._num_declared - 1
-            raise InputError(f"{place}, column label: found {label}; expected 0 to {most}, as the metadata name them")
+            raise InputError(
+                f"{place}, column label: found {label}; expected 0 to {most}, as the metadata name them"
+            )
         known, where = self._names.setdefault(label, (name, place))
         if known != name:
             raise InputError(
@@ -61,14 +66,17 @@ class LabelNames:
 def _declared_names(schema: pa.Schema) -> list[str]:
     """Empty also where other software wrote metadata of another shape."""
     try:
-        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]["names"]
+        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"][
+            "names"
+        ]
     except (LookupError, TypeError, ValueError, RecursionError):
         return []
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
 def count_classes(storage: Storage, snapshot: Snapshot) -> dict[LabelName, int]:
-    """Pictures of each class, by label. Reads two columns of every file; of one that did not change only once."""
+    """Pictures of each class, by label. Reads two columns of every file; of one that did not change
+    only once."""
     counts: Counter[LabelName] = Counter()
     names = LabelNames()
     for item in snapshot.objects:
@@ -91,7 +99,9 @@ def _count_rows(storage: Storage, key: str) -> Mapping[LabelName, int]:
     counts: Counter[LabelName] = Counter()
     with open_parquet(storage, key) as file:
         for batch in iter_batches(file, columns=["label", "label_name"]):
-            counts.update(zip(batch["label"].to_pylist(), batch["label_name"].to_pylist(), strict=True))
+            counts.update(
+                zip(batch["label"].to_pylist(), batch["label_name"].to_pylist(), strict=True)
+            )
     return counts
 
 
@@ -105,17 +115,28 @@ def check_amount(amount: str) -> None:
 
 
 def orders(storage: Storage, snapshot: Snapshot, amount: str) -> tuple[Order, ...]:
-    """An order for each class, by label; raises InputError where nothing is left to generate, or absurdly much."""
+    """An order for each class, by label; raises InputError where nothing is left to generate, or
+    absurdly much."""
     match = AMOUNT.fullmatch(amount)
     assert match is not None  # settings are checked when they are made
     each, times, target = match["each"], match["times"], match["target"]
     found = []
     for (label, name), num_real in count_classes(storage, snapshot).items():
-        wanted = int(each) if each else round(float(times) * num_real) if times else int(target) - num_real
+        wanted = (
+            int(each)
+            if each
+            else round(float(times) * num_real)
+            if times
+            else int(target) - num_real
+        )
         found.append(Order(label, name, max(0, wanted)))
     total = sum(order.num_rows for order in found)
     if total == 0:
-        raise InputError(f"amount={amount} asks for no picture at all: every class has that many already")
+        raise InputError(
+            f"amount={amount} asks for no picture at all: every class has that many already"
+        )
     if total > MAX_ROWS:
-        raise InputError(f"amount={amount} asks for {total:,} pictures; at most {MAX_ROWS:,} go into one partition")
+        raise InputError(
+            f"amount={amount} asks for {total:,} pictures; at most {MAX_ROWS:,} go into one partition"
+        )
     return tuple(order for order in found if order.num_rows)

@@ -1,10 +1,12 @@
-"""Reads what a user has: Parquet, CSV or JSON Lines, as a stream of canonical batches. Nothing is ever guessed.
+"""Reads what a user has: Parquet, CSV or JSON Lines, as a stream of canonical batches. Nothing is
+ever guessed.
 
-CSV: UTF-8 with commas and a header; an empty cell is null; attributes are either a JSON column `attributes` or
-columns `attributes.KEY`, whose empty cells leave the attribute out. JSON Lines: attributes are an object or a list of
-objects with `key` and `value`; numbers and booleans in them are taken as they are written in JSON. Columns that the
-table does not declare are carried along as text; a value that is not text stays the JSON that it was. Parquet columns
-of one name that the table does not declare are numbered.
+CSV: UTF-8 with commas and a header; an empty cell is null; attributes are either a JSON column
+`attributes` or columns `attributes.KEY`, whose empty cells leave the attribute out. JSON Lines:
+attributes are an object or a list of objects with `key` and `value`; numbers and booleans in them
+are taken as they are written in JSON. Columns that the table does not declare are carried along as
+text; a value that is not text stays the JSON that it was. Parquet columns of one name that the
+table does not declare are numbered.
 """
 
 import csv
@@ -23,7 +25,13 @@ import pyarrow.types as pat
 from infra.errors import InputError
 from infra.storage.parquet import iter_batches, open_local_parquet
 from workers.inputs.rows import Place
-from workers.inputs.tables import Column, InputTable, canonical_schema, canonical_table, check_schema
+from workers.inputs.tables import (
+    Column,
+    InputTable,
+    canonical_schema,
+    canonical_table,
+    check_schema,
+)
 
 BATCH_ROWS = 4096
 ATTRIBUTE_PREFIX = "attributes."
@@ -48,9 +56,15 @@ class _Number:
 def open_input(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batches]]:
     """The canonical schema of a local file and its batches; rows are not checked yet.
 
-    Raises InputError, also while batches are read, where the file is not what its name's ending says.
+    Raises InputError, also while batches are read, where the file is not what its name's ending
+    says.
     """
-    readers = {".parquet": _open_parquet, ".csv": _open_csv, ".jsonl": _open_json_lines, ".ndjson": _open_json_lines}
+    readers = {
+        ".parquet": _open_parquet,
+        ".csv": _open_csv,
+        ".jsonl": _open_json_lines,
+        ".ndjson": _open_json_lines,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: files end in {', '.join(readers)}")
@@ -69,7 +83,9 @@ def _open_parquet(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Ba
 
         def batches() -> Batches:
             for batch in iter_batches(file):
-                rows = canonical_table(table, pa.Table.from_batches([batch]).rename_columns(names), str(path))
+                rows = canonical_table(
+                    table, pa.Table.from_batches([batch]).rename_columns(names), str(path)
+                )
                 yield from rows.to_batches()
 
         schema = canonical_schema(table, file.schema_arrow)
@@ -78,11 +94,14 @@ def _open_parquet(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Ba
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """The names, with a number behind those that stood before: Parquet may repeat them, a table may not."""
+    """The names, with a number behind those that stood before: Parquet may repeat them, a table may
+    not."""
     found: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in count(2))
-        found.append(next(one for one in numbered if one not in names + found) if name in found else name)
+        found.append(
+            next(one for one in numbered if one not in names + found) if name in found else name
+        )
     return found
 
 
@@ -131,7 +150,11 @@ def _csv_row(cells: dict[str, str]) -> Row:
         for name, value in cells.items()
         if name.startswith(ATTRIBUTE_PREFIX) and value
     }
-    plain = {name: value or None for name, value in cells.items() if not name.startswith(ATTRIBUTE_PREFIX)}
+    plain = {
+        name: value or None
+        for name, value in cells.items()
+        if not name.startswith(ATTRIBUTE_PREFIX)
+    }
     return plain if "attributes" in plain else plain | {"attributes": attributes}
 
 
@@ -161,7 +184,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
 def _parse_json(text: str) -> Any:
     """Raises ValueError, or RecursionError; numbers become `_Number`."""
     return json.loads(
-        text, object_pairs_hook=_unique_keys, parse_float=_Number, parse_int=_Number, parse_constant=_Number
+        text,
+        object_pairs_hook=_unique_keys,
+        parse_float=_Number,
+        parse_int=_Number,
+        parse_constant=_Number,
     )
 
 
@@ -171,20 +198,29 @@ def _schema(table: InputTable, names: list[str], file_name: str) -> pa.Schema:
     schema = pa.schema([(name, declared.get(name, pa.string())) for name in names])
     check_schema(table, schema, file_name)
     if any(pat.is_binary(field.type) or pat.is_struct(field.type) for field in schema):
-        raise InputError(f"{file_name}: the table {table.name} holds bytes; expected a Parquet file")
+        raise InputError(
+            f"{file_name}: the table {table.name} holds bytes; expected a Parquet file"
+        )
     return schema
 
 
-def _to_batches(table: InputTable, schema: pa.Schema, rows: Iterable[Row], file_name: str) -> Batches:
+def _to_batches(
+    table: InputTable, schema: pa.Schema, rows: Iterable[Row], file_name: str
+) -> Batches:
     iterator = iter(rows)
     rows_before = 0
     while chunk := list(islice(iterator, BATCH_ROWS)):
-        columns = [_to_array(table.column(field.name), field, chunk, file_name, rows_before) for field in schema]
+        columns = [
+            _to_array(table.column(field.name), field, chunk, file_name, rows_before)
+            for field in schema
+        ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
         rows_before += len(chunk)
 
 
-def _to_array(column: Column | None, field: pa.Field, rows: list[Row], file_name: str, rows_before: int) -> pa.Array:
+def _to_array(
+    column: Column | None, field: pa.Field, rows: list[Row], file_name: str, rows_before: int
+) -> pa.Array:
     parse = _carried if column is None else _parser(field.type)
     values = []
     for index, row in enumerate(rows):
@@ -222,7 +258,8 @@ def _attribute_value(value: Any) -> str | None:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object as a dict, unless it names a key twice: JSON would keep the last one without a word."""
+    """An object as a dict, unless it names a key twice: JSON would keep the last one without a
+    word."""
     keys = [key for key, _ in pairs]
     repeated = next((key for key in keys if keys.count(key) > 1), None)
     if repeated is not None:
@@ -253,14 +290,24 @@ def _write_json(value: Any) -> str:
             raise ValueError(f"JSON has no number {value}")
         return value.text
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_write_json(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(key)}: {_write_json(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(map(_write_json, value)) + "]"
     return json.dumps(value)
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return names.get(type(value), "a number")
 
 

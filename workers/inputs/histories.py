@@ -1,7 +1,8 @@
 """What each user did up to the end of a day: the newest items, the oldest of them first.
 
-Two engines, the same rows out: DuckDB on this machine, Ray Data where a cluster or the size asks for it. Events of one
-moment are ordered by item, so that neither files nor engines change a history; one that is there twice counts once.
+Two engines, the same rows out: DuckDB on this machine, Ray Data where a cluster or the size asks
+for it. Events of one moment are ordered by item, so that neither files nor engines change a
+history; one that is there twice counts once.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ HISTORIES = pa.schema(
         pa.field("newest", TIMESTAMP, nullable=False),
     ]
 )
-"""One row a user, in the order of their ids; `num_events` are all up to the cut, `num_repeated` were there before,
-`newest` is the time of the last one."""
+"""One row a user, in the order of their ids; `num_events` are all up to the cut, `num_repeated`
+were there before, `newest` is the time of the last one."""
 ORDER = [("event_time", "ascending"), ("item_id", "ascending"), ("event_type", "ascending")]
 MEMORY_LIMIT = "1GB"
 NUM_PARTITIONS = 8
@@ -81,11 +82,15 @@ class Histories:
 
 
 def build_histories(
-    open_store: Callable[[], Storage], snapshot: Snapshot, *, max_items: int, engine: Engine = "duckdb"
+    open_store: Callable[[], Storage],
+    snapshot: Snapshot,
+    *,
+    max_items: int,
+    engine: Engine = "duckdb",
 ) -> Histories:
-    """Each user's `max_items` newest items before the snapshot's cut. The engine `ray` needs a connection to a cluster
-    that has a CPU to spare, and opens the store in its workers. Raises InputError for an unknown engine, or an event
-    without user, item, time or type."""
+    """Each user's `max_items` newest items before the snapshot's cut. The engine `ray` needs a
+    connection to a cluster that has a CPU to spare, and opens the store in its workers. Raises
+    InputError for an unknown engine, or an event without user, item, time or type."""
     if engine not in ENGINES:
         raise InputError(f"{engine!r} is no engine for histories: choose {' or '.join(ENGINES)}")
     make = _by_duckdb if engine == "duckdb" else _by_ray
@@ -95,7 +100,8 @@ def build_histories(
 
 
 def _past_events(storage: Storage, key: str, cut: str) -> Iterator[pa.Table]:
-    """The events of one file before the cut, batch by batch; raises InputError for one that lacks something."""
+    """The events of one file before the cut, batch by batch; raises InputError for one that lacks
+    something."""
     first_left_out = pa.scalar(datetime.fromisoformat(cut), TIMESTAMP)
     num_rows = 0
     with open_parquet(storage, key) as file:

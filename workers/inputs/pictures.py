@@ -14,7 +14,8 @@ MIN_PX, MAX_PX = 8, 4096
 FORMATS = ("PNG", "JPEG")
 GREY, COLOUR = "L", "RGB"
 MODES = {"1": GREY, "L": GREY, "LA": GREY, "P": COLOUR, "RGB": COLOUR, "RGBA": COLOUR}
-"""What is taken, and what becomes of it. A palette may hold colours; what is transparent becomes white."""
+"""What is taken, and what becomes of it. A palette may hold colours; what is transparent becomes
+white."""
 PNG_COMPRESSION = 3
 """zlib's level: 6, the usual one, takes twice the time for 2 % fewer bytes at these sizes."""
 
@@ -48,13 +49,18 @@ def _check_kind(image: Image.Image) -> None:
         raise PictureError(f"a {image.format}", "the bytes of a PNG or JPEG image")
     if getattr(image, "is_animated", False):
         raise PictureError(
-            f"an animated {image.format} of {getattr(image, 'n_frames', '?')} frames", "a single picture"
+            f"an animated {image.format} of {getattr(image, 'n_frames', '?')} frames",
+            "a single picture",
         )
     if image.mode not in MODES:
-        raise PictureError(f"a {image.format} in {image.mode}", "grey or RGB with 8 bits each (convert it)")
+        raise PictureError(
+            f"a {image.format} in {image.mode}", "grey or RGB with 8 bits each (convert it)"
+        )
     if min(image.size) < MIN_PX or max(image.size) > MAX_PX:
         width, height = image.size
-        raise PictureError(f"a picture of {width} x {height} pixels", f"sides of {MIN_PX} to {MAX_PX:,} pixels")
+        raise PictureError(
+            f"a picture of {width} x {height} pixels", f"sides of {MIN_PX} to {MAX_PX:,} pixels"
+        )
 
 
 def _flattened(image: Image.Image) -> Image.Image:
@@ -66,12 +72,15 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def to_square(image: Image.Image, px: int) -> Image.Image:
-    """The middle of the picture, cut square and resampled to `px` a side; untouched where it is just that."""
+    """The middle of the picture, cut square and resampled to `px` a side; untouched where it is
+    just that."""
     if image.size == (px, px):
         return image
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((px, px), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    return image.resize(
+        (px, px), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
+    )
 
 
 def encode_png(pixels_HWC: np.ndarray) -> bytes:
@@ -80,7 +89,8 @@ def encode_png(pixels_HWC: np.ndarray) -> bytes:
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray | None]], gap_px: int = 2) -> bytes:
-    """Pictures [H, W, C] of one size, row by row, as one PNG on white; None leaves a place empty."""
+    """Pictures [H, W, C] of one size, row by row, as one PNG on white; None leaves a place
+    empty."""
     height, width, _ = next(pixels for row in rows for pixels in row if pixels is not None).shape
     columns = max(len(row) for row in rows)
     size = ((width + gap_px) * columns + gap_px, (height + gap_px) * len(rows) + gap_px)

@@ -13,15 +13,22 @@ from workers.inputs.tables import input_table
 
 def event_time_column(table: str) -> str | None:
     """The column that says when a row came to be, for tables that have one."""
-    return next((column.name for column in input_table(table).columns if column.content == "time"), None)
+    return next(
+        (column.name for column in input_table(table).columns if column.content == "time"), None
+    )
 
 
-def read_row_group(storage: Storage, table: str, key: str, row_group: int, columns: Sequence[str]) -> pa.Table:
-    """The columns of one row group, in their declared types; an optional column that the file lacks is null.
+def read_row_group(
+    storage: Storage, table: str, key: str, row_group: int, columns: Sequence[str]
+) -> pa.Table:
+    """The columns of one row group, in their declared types; an optional column that the file lacks
+    is null.
 
     Times are cut to microseconds.
     """
-    return _as_declared(read_rows(storage, key, columns=columns, row_groups=[row_group]), table, columns)
+    return _as_declared(
+        read_rows(storage, key, columns=columns, row_groups=[row_group]), table, columns
+    )
 
 
 def iter_rows(

@@ -1,4 +1,5 @@
-"""What a row of an input table may hold; every refusal names file, row, column, what was found and what was expected.
+"""What a row of an input table may hold; every refusal names file, row, column, what was found and
+what was expected.
 
 Rows are counted from 1 in the order of the file; a CSV file's header is not a row.
 """
@@ -13,7 +14,14 @@ import pyarrow.compute as pc
 
 from infra.errors import InputError
 from workers.inputs.pictures import PictureError, open_picture
-from workers.inputs.tables import MAX_ID_CHARS, MAX_KEY_CHARS, MAX_TEXT_CHARS, MAX_VALUE_CHARS, Column, InputTable
+from workers.inputs.tables import (
+    MAX_ID_CHARS,
+    MAX_KEY_CHARS,
+    MAX_TEXT_CHARS,
+    MAX_VALUE_CHARS,
+    Column,
+    InputTable,
+)
 
 BIDI_OVERRIDES = r"\x{202a}-\x{202e}\x{2066}-\x{2069}"
 """They make a text look different from what it is; right-to-left scripts need none of them."""
@@ -24,7 +32,8 @@ SHOWN_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A stretch of one column: the file, the column, and how many rows of the file stand before it."""
+    """A stretch of one column: the file, the column, and how many rows of the file stand before
+    it."""
 
     file_name: str
     column: str
@@ -33,11 +42,16 @@ class Place:
     def refuse(self, index: int, found: str, expected: str) -> InputError:
         """The error for the row at `index` of this stretch."""
         row = self.rows_before + index + 1
-        return InputError(f"{self.file_name}, row {row}, column {self.column}: found {found}; expected {expected}")
+        return InputError(
+            f"{self.file_name}, row {row}, column {self.column}: found {found}; expected {expected}"
+        )
 
 
-def check_rows(table: InputTable, rows: pa.RecordBatch, file_name: str, rows_before: int = 0) -> None:
-    """Raises InputError for the first bad value of the first bad column; `rows` are canonical: see `tables`."""
+def check_rows(
+    table: InputTable, rows: pa.RecordBatch, file_name: str, rows_before: int = 0
+) -> None:
+    """Raises InputError for the first bad value of the first bad column; `rows` are canonical: see
+    `tables`."""
     for column in table.columns:
         index = rows.schema.get_field_index(column.name)
         if index >= 0:
@@ -79,21 +93,31 @@ def _check_line(values: pa.Array, place: Place, max_chars: int, *, may_be_empty:
     if not may_be_empty:
         _refuse_first(place, _is_blank(values), "an empty text", "some text")
     _check_length(values, place, max_chars)
-    _refuse_first(place, _matches(values, NOT_IN_A_LINE), "a control character", "one line of plain text", values)
+    _refuse_first(
+        place,
+        _matches(values, NOT_IN_A_LINE),
+        "a control character",
+        "one line of plain text",
+        values,
+    )
 
 
 def _check_text(values: pa.Array, place: Place, *, may_be_empty: bool) -> None:
     if not may_be_empty:
         _refuse_first(place, _is_blank(values), "an empty text", "some text")
     _check_length(values, place, MAX_TEXT_CHARS)
-    _refuse_first(place, _matches(values, NOT_IN_A_TEXT), "a control character", "plain text", values)
+    _refuse_first(
+        place, _matches(values, NOT_IN_A_TEXT), "a control character", "plain text", values
+    )
 
 
 def _check_length(values: pa.Array, place: Place, max_chars: int) -> None:
     lengths = pc.utf8_length(values)
     index = _first(pc.greater(lengths, max_chars))
     if index >= 0:
-        raise place.refuse(index, f"a text of {lengths[index].as_py():,} characters", f"at most {max_chars:,}")
+        raise place.refuse(
+            index, f"a text of {lengths[index].as_py():,} characters", f"at most {max_chars:,}"
+        )
 
 
 def _check_attributes(values: pa.Array, place: Place, *, is_act: bool) -> None:
@@ -114,25 +138,51 @@ def _check_attributes(values: pa.Array, place: Place, *, is_act: bool) -> None:
 def _attribute_problems(
     keys: pa.Array, values: pa.Array, is_act: bool
 ) -> Iterator[tuple[pa.Array, str, str, pa.Array]]:
-    """What may be wrong with single pairs: where, what it is, what was expected, and what to show of it."""
+    """What may be wrong with single pairs: where, what it is, what was expected, and what to show
+    of it."""
     yield (
         pc.or_(keys.is_null(), pc.fill_null(_is_blank(keys), False)),
         "an attribute without a key, value",
         "a key",
         values,
     )
-    yield pc.greater(pc.utf8_length(keys), MAX_KEY_CHARS), "a key that is too long,", f"at most {MAX_KEY_CHARS}", keys
-    yield _matches(keys, NOT_IN_A_LINE), "a control character in the key", "one line of plain text", keys
+    yield (
+        pc.greater(pc.utf8_length(keys), MAX_KEY_CHARS),
+        "a key that is too long,",
+        f"at most {MAX_KEY_CHARS}",
+        keys,
+    )
+    yield (
+        _matches(keys, NOT_IN_A_LINE),
+        "a control character in the key",
+        "one line of plain text",
+        keys,
+    )
     if not is_act:
-        yield values.is_null(), "null for key", "a value (leave out an attribute that is not known)", keys
-    yield _is_blank(values), "an empty value for key", "a value (leave out an attribute that is not known)", keys
+        yield (
+            values.is_null(),
+            "null for key",
+            "a value (leave out an attribute that is not known)",
+            keys,
+        )
+    yield (
+        _is_blank(values),
+        "an empty value for key",
+        "a value (leave out an attribute that is not known)",
+        keys,
+    )
     yield (
         pc.greater(pc.utf8_length(values), MAX_VALUE_CHARS),
         "a value that is too long for key",
         f"at most {MAX_VALUE_CHARS:,} characters",
         keys,
     )
-    yield _matches(values, NOT_IN_A_LINE), "a control character in the value of key", "one line of plain text", keys
+    yield (
+        _matches(values, NOT_IN_A_LINE),
+        "a control character in the value of key",
+        "one line of plain text",
+        keys,
+    )
 
 
 def _check_repeats(keys: pa.Array, rows: np.ndarray, place: Place) -> None:
@@ -153,10 +203,14 @@ def _check_images(values: pa.Array, place: Place) -> None:
             raise place.refuse(index, exc.found, exc.expected) from exc
 
 
-def _refuse_first(place: Place, mask: pa.Array, found: str, expected: str, shown: pa.Array | None = None) -> None:
+def _refuse_first(
+    place: Place, mask: pa.Array, found: str, expected: str, shown: pa.Array | None = None
+) -> None:
     index = _first(mask)
     if index >= 0:
-        raise place.refuse(index, found + ("" if shown is None else f" in{_show(shown[index])}"), expected)
+        raise place.refuse(
+            index, found + ("" if shown is None else f" in{_show(shown[index])}"), expected
+        )
 
 
 def _first(mask: pa.Array) -> int:
@@ -179,7 +233,8 @@ def _show(value: pa.Scalar) -> str:
 class IdRegister:
     """Finds ids that occur twice among millions of rows, at eight bytes a row.
 
-    Ids are compared by a 64-bit hash: among a million rows the chance of a false alarm is below one in ten million.
+    Ids are compared by a 64-bit hash: among a million rows the chance of a false alarm is below one
+    in ten million.
     """
 
     def __init__(self, column: str) -> None:
@@ -188,8 +243,12 @@ class IdRegister:
         self._files: list[str] = []
 
     def add(self, ids: pa.Array | pa.ChunkedArray, file_name: str) -> None:
-        """Takes the next ids of a file, in the order of its rows; a file's rows come one after another."""
-        digests = b"".join(hashlib.blake2b(str(value).encode(), digest_size=8).digest() for value in ids.to_pylist())
+        """Takes the next ids of a file, in the order of its rows; a file's rows come one after
+        another."""
+        digests = b"".join(
+            hashlib.blake2b(str(value).encode(), digest_size=8).digest()
+            for value in ids.to_pylist()
+        )
         self._hashes.append(np.frombuffer(digests, dtype=np.uint64))
         self._files.append(file_name)
 
@@ -201,7 +260,10 @@ class IdRegister:
         if len(repeats) == 0:
             return
         again = repeats[np.argmin(order[repeats + 1])]
-        (first_file, first_row), (file_name, row) = self._locate(order[again]), self._locate(order[again + 1])
+        (first_file, first_row), (file_name, row) = (
+            self._locate(order[again]),
+            self._locate(order[again + 1]),
+        )
         raise InputError(
             f"{file_name}, row {row}, column {self._column}: the same id stands in {first_file}, row {first_row}; "
             "expected each id once"

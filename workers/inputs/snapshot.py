@@ -1,4 +1,5 @@
-"""Snapshots of input tables: which objects are there, how many rows each row group has, and where the future begins."""
+"""Snapshots of input tables: which objects are there, how many rows each row group has, and where
+the future begins."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,20 +19,25 @@ MAX_READS = 5
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """An input table as its footers describe it now; snapshots for any number of dates follow without reading more."""
+    """An input table as its footers describe it now; snapshots for any number of dates follow
+    without reading more."""
 
     table: str
     files: tuple[InputFile, ...]
 
     def snapshot(self, day: date) -> Snapshot:
-        """What a run for `day` may see. A file with nothing but later rows is left out: its coming changes no past."""
+        """What a run for `day` may see. A file with nothing but later rows is left out: its coming
+        changes no past."""
         cut = end_of_day(day)
-        past = [file for file in self.files if not _is_future(file, event_time_column(self.table), cut)]
+        past = [
+            file for file in self.files if not _is_future(file, event_time_column(self.table), cut)
+        ]
         return Snapshot(self.table, cut.isoformat(), tuple(_input_object(file) for file in past))
 
 
 def read_inputs(storage: Storage, table: str) -> Inputs:
-    """Reads one footer for each object of the table; raises InputError when there is nothing or a column is wrong."""
+    """Reads one footer for each object of the table; raises InputError when there is nothing or a
+    column is wrong."""
     return Inputs(table, tuple(check_inputs(storage, table)))
 
 
@@ -41,8 +47,8 @@ def take_snapshot(storage: Storage, table: str, day: date) -> Snapshot:
 
 
 def while_files_change(act: Callable[[], T]) -> T:
-    """What `act` gives, which lists input files and reads them; once more where `inputs put` has removed some of them
-    in between. Raises ObjectNotFound where that goes on and on."""
+    """What `act` gives, which lists input files and reads them; once more where `inputs put` has
+    removed some of them in between. Raises ObjectNotFound where that goes on and on."""
     for _ in range(MAX_READS - 1):
         with suppress(ObjectNotFound):
             return act()

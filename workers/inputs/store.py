@@ -1,12 +1,14 @@
-"""The input tables of the store: putting files there, whole or not at all, and looking at what is there.
+"""The input tables of the store: putting files there, whole or not at all, and looking at what is
+there.
 
-A file is stored as `inputs/TABLE/HASH.parquet`, named by the bytes it was made from: putting it again changes nothing.
+A file is stored as `inputs/TABLE/HASH.parquet`, named by the bytes it was made from: putting it
+again changes nothing.
 
-Where a put changes several files, `inputs/TABLE/_hidden.json` keeps what is half done from readers. It names files that
-are no part of the table: at first those that are being uploaded, then in one write those that they replace, until these
-are removed. The next put removes what a killed one left hidden. Names that start with `_` or `.`, of folders too, are
-other software's markers and unfinished writes. Puts into one table are to follow each other; one that is overtaken says
-so.
+Where a put changes several files, `inputs/TABLE/_hidden.json` keeps what is half done from readers.
+It names files that are no part of the table: at first those that are being uploaded, then in one
+write those that they replace, until these are removed. The next put removes what a killed one left
+hidden. Names that start with `_` or `.`, of folders too, are other software's markers and
+unfinished writes. Puts into one table are to follow each other; one that is overtaken says so.
 """
 
 import hashlib
@@ -34,7 +36,8 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutSummary:
-    """What `put_table` found and did; `num_rows` counts the rows of the files given, each file once."""
+    """What `put_table` found and did; `num_rows` counts the rows of the files given, each file
+    once."""
 
     table: str
     keys: tuple[str, ...]
@@ -67,9 +70,11 @@ def table_prefix(table_name: str) -> str:
 
 
 def list_input_files(storage: Storage, table_name: str) -> list[ObjectInfo]:
-    """The Parquet files of a table, sorted by key: all that a put brought, or none; markers are left out.
+    """The Parquet files of a table, sorted by key: all that a put brought, or none; markers are
+    left out.
 
-    Raises InputError for a file that is not Parquet by its name: it would silently be no part of the table.
+    Raises InputError for a file that is not Parquet by its name: it would silently be no part of
+    the table.
     """
     prefix = table_prefix(input_table(table_name).name)
     after = _read_hidden(storage, prefix)
@@ -77,10 +82,16 @@ def list_input_files(storage: Storage, table_name: str) -> list[ObjectInfo]:
         before, infos, after = after, list(storage.list(prefix)), _read_hidden(storage, prefix)
         if before == after:
             break
-    found = [info for info in infos if info.key not in after and not _is_marker(info.key.removeprefix(prefix))]
+    found = [
+        info
+        for info in infos
+        if info.key not in after and not _is_marker(info.key.removeprefix(prefix))
+    ]
     for info in found:
         if not info.key.endswith(".parquet"):
-            raise InputError(f"{info.key} is not a Parquet file: put it with `nightshift inputs put {table_name} FILE`")
+            raise InputError(
+                f"{info.key} is not a Parquet file: put it with `nightshift inputs put {table_name} FILE`"
+            )
     return found
 
 
@@ -97,7 +108,8 @@ def _read_hidden(storage: Storage, prefix: str) -> list[str]:
 
 
 def check_inputs(storage: Storage, table_name: str) -> list[InputFile]:
-    """The files of a table with their footers; raises InputError if there are none, or one does not fit the table.
+    """The files of a table with their footers; raises InputError if there are none, or one does not
+    fit the table.
 
     Reads footers only: files that came by `put_table` were checked row by row then.
     """
@@ -125,9 +137,9 @@ def put_table(
 ) -> PutSummary:
     """Checks every row of every file, then uploads them; uploads nothing if anything is wrong.
 
-    Adds to the table; with `replace` the files become the whole table. Raises InputError for the first problem, also
-    for an id that stands twice in the files, or in the files and in the store; PreconditionFailed where another put
-    into the table went on at the same time.
+    Adds to the table; with `replace` the files become the whole table. Raises InputError for the
+    first problem, also for an id that stands twice in the files, or in the files and in the store;
+    PreconditionFailed where another put into the table went on at the same time.
     """
     table = input_table(table_name)
     with tempfile.TemporaryDirectory(prefix="nightshift-inputs-") as folder:
@@ -138,7 +150,10 @@ def put_table(
             _register_stored(storage, table, sources.keys(), ids)
         if names is not None and not replace:
             _add_stored_names(storage, table, names)
-        staged = [_stage(table, path, key, Path(folder), ids, names, on_progress) for key, path in sources.items()]
+        staged = [
+            _stage(table, path, key, Path(folder), ids, names, on_progress)
+            for key, path in sources.items()
+        ]
         if ids is not None:
             ids.check()
         present = _remove_hidden(storage, table.name)
@@ -169,7 +184,9 @@ def _remove_hidden(storage: Storage, table_name: str) -> set[str]:
     return present - {*hidden, marker}
 
 
-def _exchange(storage: Storage, table_name: str, new: Sequence[_Staged], superseded: Sequence[str]) -> None:
+def _exchange(
+    storage: Storage, table_name: str, new: Sequence[_Staged], superseded: Sequence[str]
+) -> None:
     """Uploads files and removes others; readers see all of that or nothing."""
     needs_hiding = len(new) + len(superseded) > 1
     etag = _hide(storage, table_name, [file.key for file in new]) if needs_hiding else None
@@ -183,7 +200,8 @@ def _exchange(storage: Storage, table_name: str, new: Sequence[_Staged], superse
 
 
 def _hide(storage: Storage, table_name: str, keys: Sequence[str], etag: str | None = None) -> str:
-    """Writes which files are hidden, over the object of that etag or where none is; returns the new one."""
+    """Writes which files are hidden, over the object of that etag or where none is; returns the new
+    one."""
     key = f"{table_prefix(table_name)}{HIDDEN}"
     document = json.dumps({"hidden": list(keys), "put": uuid.uuid4().hex}).encode()
     try:
@@ -224,7 +242,9 @@ def _stage(
     with open_input(table, path) as (schema, batches):
         if names is not None:
             names.add_declared(schema, str(path))
-        num_rows = write_file(target, _checked(table, batches, path, ids, names, on_progress), schema)
+        num_rows = write_file(
+            target, _checked(table, batches, path, ids, names, on_progress), schema
+        )
     if num_rows == 0:
         raise InputError(f"{path}: the table {table.name} is empty; expected at least one row")
     return _Staged(key, target, num_rows)
@@ -251,10 +271,14 @@ def _checked(
         yield batch
 
 
-def _register_stored(storage: Storage, table: InputTable, given: Container[str], ids: IdRegister) -> None:
+def _register_stored(
+    storage: Storage, table: InputTable, given: Container[str], ids: IdRegister
+) -> None:
     """Takes the ids of the table's files, but for those whose keys are given anew."""
     assert table.id_column is not None
-    for key in [info.key for info in list_input_files(storage, table.name) if info.key not in given]:
+    for key in [
+        info.key for info in list_input_files(storage, table.name) if info.key not in given
+    ]:
         with open_parquet(storage, key) as file:
             for batch in iter_batches(file, columns=[table.id_column]):
                 ids.add(batch.column(0), key)

@@ -1,6 +1,7 @@
 """The input tables: their columns, the types that are taken for them, and what an id is.
 
-Knows nothing about where the files come from; what a single row may hold is checked in `workers.inputs.rows`.
+Knows nothing about where the files come from; what a single row may hold is checked in
+`workers.inputs.rows`.
 """
 
 from collections.abc import Mapping
@@ -25,8 +26,9 @@ MAX_ID_CHARS = 256
 MAX_TEXT_CHARS = 20_000
 
 Content = Literal["id", "name", "text", "facts", "act", "image", "label", "time"]
-"""`id` and `name` are one line, `text` may have several; `facts` name each key once and each with a value, an `act`
-may repeat keys and ask for a value by leaving it null; a `label` is not negative."""
+"""`id` and `name` are one line, `text` may have several; `facts` name each key once and each with a
+value, an `act` may repeat keys and ask for a value by leaving it null; a `label` is not
+negative."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,9 @@ def _table(name: str, *columns: Column, id_column: str | None = None) -> InputTa
     return InputTable(name=name, columns=columns, id_column=id_column)
 
 
-def _column(name: str, content: Content, type_: pa.DataType | None = None, *, required: bool = True) -> Column:
+def _column(
+    name: str, content: Content, type_: pa.DataType | None = None, *, required: bool = True
+) -> Column:
     return Column(name=name, content=content, type=type_ or pa.string(), required=required)
 
 
@@ -112,26 +116,36 @@ INPUT_TABLES: Mapping[str, InputTable] = {
 def input_table(name: str) -> InputTable:
     """The declared table of that name; raises InputError listing the names there are."""
     if name not in INPUT_TABLES:
-        raise InputError(f"{name!r} is not an input table: the tables are {', '.join(INPUT_TABLES)}")
+        raise InputError(
+            f"{name!r} is not an input table: the tables are {', '.join(INPUT_TABLES)}"
+        )
     return INPUT_TABLES[name]
 
 
 def check_schema(table: InputTable, schema: pa.Schema, file_name: str) -> None:
-    """Raises InputError where a declared column is missing, appears twice or has a type that cannot be taken for it."""
+    """Raises InputError where a declared column is missing, appears twice or has a type that cannot
+    be taken for it."""
     for column in table.columns:
         count = schema.names.count(column.name)
         if count > 1:
-            raise InputError(f"{file_name}, column {column.name}: found {count} times, expected once")
+            raise InputError(
+                f"{file_name}, column {column.name}: found {count} times, expected once"
+            )
         if count == 0 and column.required:
             found = ", ".join(schema.names) or "none"
-            raise InputError(f"{file_name}: column {column.name} ({column.type}) is missing; found columns: {found}")
+            raise InputError(
+                f"{file_name}: column {column.name} ({column.type}) is missing; found columns: {found}"
+            )
         if count == 1 and not _is_taken(schema.field(column.name).type, column.type):
             found = schema.field(column.name).type
-            raise InputError(f"{file_name}, column {column.name}: found type {found}, expected {column.type}")
+            raise InputError(
+                f"{file_name}, column {column.name}: found type {found}, expected {column.type}"
+            )
 
 
 def canonical_schema(table: InputTable, schema: pa.Schema) -> pa.Schema:
-    """The schema with declared columns in their declared types and all others as they are; metadata stay."""
+    """The schema with declared columns in their declared types and all others as they are; metadata
+    stay."""
     fields = []
     for field in schema:
         column = table.column(field.name)
@@ -145,7 +159,9 @@ def canonical_table(table: InputTable, rows: pa.Table, file_name: str) -> pa.Tab
     for column in table.columns:
         index = rows.schema.get_field_index(column.name)
         if index >= 0 and rows.schema.field(index).type != column.type:
-            rows = rows.set_column(index, column.name, _convert(rows.column(index), column, file_name))
+            rows = rows.set_column(
+                index, column.name, _convert(rows.column(index), column, file_name)
+            )
     return rows
 
 
@@ -153,13 +169,17 @@ def _convert(values: pa.ChunkedArray, column: Column, file_name: str) -> pa.Chun
     try:
         chunks = [_converted(chunk, column.type) for chunk in values.chunks]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
-        raise InputError(f"{file_name}, column {column.name}: expected {column.type}: {exc}") from exc
+        raise InputError(
+            f"{file_name}, column {column.name}: expected {column.type}: {exc}"
+        ) from exc
     return pa.chunked_array(chunks, type=column.type)
 
 
 def _converted(values: pa.Array, type_: pa.DataType) -> pa.Array:
     if pat.is_map(values.type):
-        values = values.cast(pa.list_(pa.struct([("key", values.type.key_type), ("value", values.type.item_type)])))
+        values = values.cast(
+            pa.list_(pa.struct([("key", values.type.key_type), ("value", values.type.item_type)]))
+        )
     if pat.is_struct(type_) and pat.is_struct(values.type):
         parts = [_converted(values.field(field.name), field.type) for field in type_]
         return pa.StructArray.from_arrays(parts, fields=list(type_), mask=values.is_null())
@@ -177,7 +197,9 @@ def _is_taken(found: pa.DataType, expected: pa.DataType) -> bool:
         return _is_list_of(found, expected.value_type)
     if pat.is_struct(expected):
         return _is_struct_of(found, expected)
-    return any(is_kind(expected) and any(same(found) for same in kinds) for is_kind, kinds in _SAME_KINDS)
+    return any(
+        is_kind(expected) and any(same(found) for same in kinds) for is_kind, kinds in _SAME_KINDS
+    )
 
 
 def _is_list_of(found: pa.DataType, value_type: pa.DataType) -> bool:

@@ -1,4 +1,5 @@
-"""Texts asked for directly: ad copy, recommendations, service replies, one for each row of `copy_requests`."""
+"""Texts asked for directly: ad copy, recommendations, service replies, one for each row of
+`copy_requests`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from aigc_models.text.model import TextModel
 
 
-def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings) -> pa.Table:
+def generate(
+    model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings
+) -> pa.Table:
     """States exactly the attributes of each request, in the manner of its intent."""
     requests = text_requests(batch["intent"].to_pylist(), batch["attributes"].to_pylist())
     texts = model.generate(requests, row_seeds, settings.sampling())
-    return pa.table({"request_id": batch["request_id"], "intent": batch["intent"], **text_columns(texts)})
+    return pa.table(
+        {"request_id": batch["request_id"], "intent": batch["intent"], **text_columns(texts)}
+    )
 
 
 JOB = Job(

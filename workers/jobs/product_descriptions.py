@@ -1,4 +1,5 @@
-"""A description of every product of the catalogue, of one or more sentences, every stated fact true."""
+"""A description of every product of the catalogue, of one or more sentences, every stated fact
+true."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,13 @@ import pyarrow as pa
 from aigc_models.text.composition import Composition, compose
 from workers.job import Job
 from workers.quality.texts import TEXT_GATES, TextMeter
-from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
+from workers.text_rows import (
+    TEXT_OUTPUT,
+    TextSettings,
+    product_attributes,
+    text_columns,
+    text_requests,
+)
 
 if TYPE_CHECKING:
     from aigc_models.text.model import TextModel
@@ -18,7 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescriptionSettings(TextSettings):
     num_facts: int = 6
-    """Facts that a description states, beside the product's name and kind; 0: all that the model knows to say."""
+    """Facts that a description states, beside the product's name and kind; 0: all that the model
+    knows to say."""
     facts_per_sentence: int = 3
 
     def __post_init__(self) -> None:
@@ -29,11 +37,15 @@ class DescriptionSettings(TextSettings):
         return Composition(num_facts=self.num_facts, facts_per_sentence=self.facts_per_sentence)
 
 
-def generate(model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: DescriptionSettings) -> pa.Table:
+def generate(
+    model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: DescriptionSettings
+) -> pa.Table:
     """Chooses and groups facts from the row's seed, then writes a sentence for each group."""
     products = text_requests(["inform"] * batch.num_rows, product_attributes(batch))
     texts = compose(model, products, row_seeds, settings.sampling(), settings.composition())
-    return pa.table({"product_id": batch["product_id"], "title": batch["title"], **text_columns(texts)})
+    return pa.table(
+        {"product_id": batch["product_id"], "title": batch["title"], **text_columns(texts)}
+    )
 
 
 JOB = Job(
@@ -45,7 +57,11 @@ JOB = Job(
     model="copywriter",
     settings=DescriptionSettings,
     output=pa.schema(
-        [pa.field("product_id", pa.string(), nullable=False), pa.field("title", pa.string()), *TEXT_OUTPUT]
+        [
+            pa.field("product_id", pa.string(), nullable=False),
+            pa.field("title", pa.string()),
+            *TEXT_OUTPUT,
+        ]
     ),
     generate=generate,
     meter=TextMeter,

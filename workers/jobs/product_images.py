@@ -1,4 +1,5 @@
-"""Synthetic pictures of every class of the table `images`, for training jobs that have too few real ones."""
+"""Synthetic pictures of every class of the table `images`, for training jobs that have too few real
+ones."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from aigc_models.images.checked import CheckedImageModel, CheckedImages
 
 DIGITS = 5
-"""After the point, of errors and ratios: their last bits depend on how many pictures were judged at once."""
+"""After the point, of errors and ratios: their last bits depend on how many pictures were judged at
+once."""
 
 
 IMAGE_COLUMNS = (
@@ -38,11 +40,13 @@ IMAGE_COLUMNS = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSettings(JobSettings):
     amount: str = "1x"
-    """500: so many of each class; 2x: twice as many as there are real ones; up-to-1000: what a class lacks of that."""
+    """500: so many of each class; 2x: twice as many as there are real ones; up-to-1000: what a
+    class lacks of that."""
     rows_per_shard: int = 2048
     batch_rows: int = 2048
     num_candidates: int = 8
-    """Pictures drawn for a row until one is neither odd nor misread nor a near copy of a training picture."""
+    """Pictures drawn for a row until one is neither odd nor misread nor a near copy of a training
+    picture."""
     reject_odd: bool = True
     """Whether pictures that the autoencoder of real ones reconstructs badly are set aside."""
     reject_copies: bool = True
@@ -63,14 +67,17 @@ class ImageSettings(JobSettings):
         )
 
 
-def order_images(storage: Storage, snapshot: Snapshot, settings: ImageSettings) -> tuple[Order, ...]:
+def order_images(
+    storage: Storage, snapshot: Snapshot, settings: ImageSettings
+) -> tuple[Order, ...]:
     return orders(storage, snapshot, settings.amount)
 
 
 def generate(
     model: "CheckedImageModel", batch: pa.Table, row_seeds: Sequence[int], settings: ImageSettings
 ) -> pa.Table:
-    """A picture for each row; pictures become PNG in `threads` further threads while the next ones are generated."""
+    """A picture for each row; pictures become PNG in `threads` further threads while the next ones
+    are generated."""
     places = {name: place for place, name in enumerate(model.label_names)}
     names = batch["label_name"].to_pylist()
     unknown = sorted(set(names) - places.keys())
@@ -82,7 +89,9 @@ def generate(
         groups = model.generate([places[name] for name in names], row_seeds, settings.checks())
         encoded = [encoders.submit(_image_rows, group, batch["image_id"]) for group in groups]
     rows = [row for future in encoded for row in future.result()]
-    found = pa.Table.from_pylist(sorted(rows, key=lambda row: row.pop("place")), pa.schema(IMAGE_COLUMNS))
+    found = pa.Table.from_pylist(
+        sorted(rows, key=lambda row: row.pop("place")), pa.schema(IMAGE_COLUMNS)
+    )
     for name in found.column_names:
         batch = batch.append_column(name, found[name])
     return batch
@@ -101,7 +110,12 @@ def _image_rows(group: "CheckedImages", ids: pa.ChunkedArray) -> list[dict[str, 
             "candidate": candidate,
         }
         for place, pixels_HWC, candidate, problems, (error, ratio) in zip(
-            group.rows, group.images_BHWC.numpy(), group.candidates, group.problems, figures, strict=True
+            group.rows,
+            group.images_BHWC.numpy(),
+            group.candidates,
+            group.problems,
+            figures,
+            strict=True,
         )
     ]
 

@@ -1,6 +1,7 @@
-"""For every active user the products to recommend, and a text that recommends each, every stated fact true."""
+"""For every active user the products to recommend, and a text that recommends each, every stated
+fact true."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +14,18 @@ from aigc_models.text.language.acts import TextRequest
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.job import Job, Preparation, Preparer
+from workers.pins import Order
 from workers.plans.plan import Plan
 from workers.quality.gates import Gate, Quality
 from workers.quality.texts import TextMeter
 from workers.recommendations.ranked_rows import RANKED
-from workers.text_rows import TEXT_OUTPUT, TextSettings, product_attributes, text_columns, text_requests
+from workers.text_rows import (
+    TEXT_OUTPUT,
+    TextSettings,
+    product_attributes,
+    text_columns,
+    text_requests,
+)
 
 if TYPE_CHECKING:
     from aigc_models.text.model import TextModel
@@ -41,7 +49,8 @@ class RecommendationSettings(TextSettings):
     repeat_sentences: bool = False
     """Whether a user may get the same sentence about the same product night after night."""
     history_engine: Literal["auto", "duckdb", "ray"] = "auto"
-    """What groups events by user: DuckDB on one machine, Ray Data on a cluster; auto: by their number."""
+    """What groups events by user: DuckDB on one machine, Ray Data on a cluster; auto: by their
+    number."""
 
     def __post_init__(self) -> None:
         TextSettings.__post_init__(self)
@@ -69,9 +78,19 @@ def generate(
     requests = [
         TextRequest(
             settings.intent,
-            choose_facts(model.schema, settings.intent, product.attributes, shared, settings.num_facts, seed, night),
+            choose_facts(
+                model.schema,
+                settings.intent,
+                product.attributes,
+                shared,
+                settings.num_facts,
+                seed,
+                night,
+            ),
         )
-        for product, shared, seed, night in zip(products, batch["shared"].to_pylist(), row_seeds, nights, strict=True)
+        for product, shared, seed, night in zip(
+            products, batch["shared"].to_pylist(), row_seeds, nights, strict=True
+        )
     ]
     seeds = [derive_seed(seed, night) for seed, night in zip(row_seeds, nights, strict=True)]
     texts = compose(model, requests, seeds, settings.sampling(), settings.composition())
@@ -80,7 +99,11 @@ def generate(
 
 
 def rank(
-    open_store: Callable[[], Storage], plan: Plan, model: Any, settings: Any, on_progress: Callable[[float, str], None]
+    open_store: Callable[[], Storage],
+    plan: Plan,
+    model: Any,
+    settings: Any,
+    on_progress: Callable[[float, str], None],
 ) -> Preparer:
     from workers.recommendations.ranking import RankedItems
 
@@ -90,13 +113,15 @@ def rank(
 class RecommendationMeter(TextMeter):
     """What TextMeter says of the texts, and what the preparation found of the ranking."""
 
-    def quality(self, plan: Plan) -> Quality:
-        assert plan.prepared is not None
-        return {**super().quality(plan), **plan.prepared.summary["quality"]}
+    def quality(self, orders: Sequence[Order], summary: Mapping[str, Any]) -> Quality:
+        return {**super().quality(orders, summary), **summary["quality"]}
 
 
 RECOMMENDED = pa.schema(
-    [RANKED.field(name) for name in ("recommendation_id", "user_id", "rank", "item_id", "score", "because_item_id")]
+    [
+        RANKED.field(name)
+        for name in ("recommendation_id", "user_id", "rank", "item_id", "score", "because_item_id")
+    ]
 )
 JOB = Job(
     name="recommendation_texts",
@@ -111,7 +136,8 @@ JOB = Job(
     meter=RecommendationMeter,
     gates=(
         Gate("passed_share", "min", 0.8),
-        Gate("duplicate_share", "rise", 0.2),  # users of a small shop may well get the same sentence on one night
+        # users of a small shop may well get the same sentence on one night
+        Gate("duplicate_share", "rise", 0.2),
         Gate("distinct_2", "min", 0.002),
         Gate("distinct_2", "drop", 0.5),
         Gate("mean_length", "drift", 0.5),

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from aigc_models.text.model import TextModel
 
 MAX_EXAMPLES = 50_000
-"""Read for one training, spread evenly over each table; plenty for models of this size, and memory stays bounded."""
+"""Read for one training, spread evenly over each table; plenty for models of this size, and memory
+stays bounded."""
 YES_OR_NO = frozenset({"true", "false", "yes", "no"})
 MIN_WORD_CHARS = 4
 
@@ -34,7 +35,9 @@ def train(examples: list[TextExample], folder: Path, **arguments: Any) -> dict[s
     return train_text_model(examples, folder, **arguments)
 
 
-def evaluate(model: "TextModel", examples: list[TextExample], settings: TrainingSettings) -> dict[str, float]:
+def evaluate(
+    model: "TextModel", examples: list[TextExample], settings: TrainingSettings
+) -> dict[str, float]:
     from aigc_models.text.evaluation import evaluate_text_model
 
     return evaluate_text_model(model, examples, settings)
@@ -46,11 +49,14 @@ def load(folder: Path, device: str) -> "TextModel":
     return TextModel.load(folder, device=device)
 
 
-def read_examples(storage: Storage, snapshots: list[Snapshot], _: TrainingSettings) -> list[TextExample]:
-    """The training texts: `copy_examples`, and catalogue rows that have a description, before the cut.
+def read_examples(
+    storage: Storage, snapshots: list[Snapshot], _: TrainingSettings
+) -> list[TextExample]:
+    """The training texts: `copy_examples`, and catalogue rows that have a description, before the
+    cut.
 
-    What a description was written from is only guessed: beside copy examples, descriptions are at most as many.
-    Raises InputError when there are none at all.
+    What a description was written from is only guessed: beside copy examples, descriptions are at
+    most as many. Raises InputError when there are none at all.
     """
     examples: list[TextExample] = []
     for snapshot in snapshots:
@@ -58,7 +64,9 @@ def read_examples(storage: Storage, snapshots: list[Snapshot], _: TrainingSettin
         most = 2 * len(examples) if is_catalog and examples else MAX_EXAMPLES
         wanted = min(most, MAX_EXAMPLES) - len(examples)
         if wanted > 0:
-            examples += (_catalog_examples if is_catalog else _copy_examples)(storage, snapshot, wanted)
+            examples += (_catalog_examples if is_catalog else _copy_examples)(
+                storage, snapshot, wanted
+            )
     if not examples:
         raise InputError(
             "there is nothing to train on: load texts with `nightshift inputs put copy_examples FILE…`, "
@@ -84,7 +92,8 @@ def _catalog_examples(storage: Storage, snapshot: Snapshot, wanted: int) -> Iter
 def _spread(
     storage: Storage, snapshot: Snapshot, columns: list[str], text: str, wanted: int
 ) -> Iterator[Mapping[str, Any]]:
-    """Rows with a text from before the cut: all, or `wanted` of them evenly from the first to the last."""
+    """Rows with a text from before the cut: all, or `wanted` of them evenly from the first to the
+    last."""
     count = snapshot.num_rows
     if count > wanted:  # many may have no text: only reading that column tells
         count = sum(1 for _ in _rows(storage, snapshot, [text], text))
@@ -94,7 +103,9 @@ def _spread(
             yield row
 
 
-def _rows(storage: Storage, snapshot: Snapshot, columns: list[str], text: str) -> Iterator[Mapping[str, Any]]:
+def _rows(
+    storage: Storage, snapshot: Snapshot, columns: list[str], text: str
+) -> Iterator[Mapping[str, Any]]:
     cut, time = datetime.fromisoformat(snapshot.cut), event_time_column(snapshot.table)
     read = [*columns, time] if time else columns
     for item in snapshot.objects:
@@ -104,7 +115,8 @@ def _rows(storage: Storage, snapshot: Snapshot, columns: list[str], text: str) -
 
 
 def _catalog_request(row: Mapping[str, Any]) -> TextRequest:
-    """What a description seems to be written from: of all the attributes, those that it speaks of."""
+    """What a description seems to be written from: of all the attributes, those that it speaks
+    of."""
     text = row["description"].casefold()
     attributes = with_name_and_type(row["title"], row["category"], row["attributes"])
     return text_requests(["inform"], [[pair for pair in attributes if _is_stated(text, **pair)]])[0]
@@ -116,7 +128,11 @@ def _is_stated(text: str, key: str, value: str | None) -> bool:
         return False
     folded = value.casefold()
     if folded in YES_OR_NO:
-        return any(word in text for word in key.casefold().replace("_", " ").split() if len(word) >= MIN_WORD_CHARS)
+        return any(
+            word in text
+            for word in key.casefold().replace("_", " ").split()
+            if len(word) >= MIN_WORD_CHARS
+        )
     return folded in text
 
 

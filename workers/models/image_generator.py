@@ -1,4 +1,5 @@
-"""The model that makes pictures of the classes of the table `images`, and how these are read for training."""
+"""The model that makes pictures of the classes of the table `images`, and how these are read for
+training."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_models.images.settings import FAMILIES, FEW_IMAGES, QUICK, ImageTrainingSettings, default_image_settings
+from aigc_models.images.settings import (
+    FAMILIES,
+    FEW_IMAGES,
+    QUICK,
+    ImageTrainingSettings,
+    default_image_settings,
+)
 from aigc_models.seeds import derive_seed
 from aigc_models.training.settings import TrainingProgress
 from infra.errors import InputError
@@ -41,8 +48,11 @@ class LabelledPictures:
         return len(self.data)
 
 
-def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTrainingSettings) -> LabelledPictures:
-    """All pictures in one size, in RGB if any of them is; raises InputError naming file and row of one that is none."""
+def read_pictures(
+    storage: Storage, snapshots: list[Snapshot], settings: ImageTrainingSettings
+) -> LabelledPictures:
+    """All pictures in one size, in RGB if any of them is; raises InputError naming file and row of
+    one that is none."""
     import torch
 
     from aigc_models.images.data import LabelledImages
@@ -51,10 +61,14 @@ def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTr
     counts = count_classes(storage, snapshot)
     names = tuple(name for _, name in counts)
     if len(set(names)) < 2:
-        raise InputError(f"the pictures are all of one class, {names[0]!r}: at least two are needed")
+        raise InputError(
+            f"the pictures are all of one class, {names[0]!r}: at least two are needed"
+        )
     few = [f"{name} ({count})" for (_, name), count in counts.items() if count < 2]
     if few:
-        raise InputError(f"too few pictures to learn from, add some or leave the class out: {', '.join(few)}")
+        raise InputError(
+            f"too few pictures to learn from, add some or leave the class out: {', '.join(few)}"
+        )
     taken, labels, pictures = _Taken(counts), [], []
     place_of_size: dict[tuple[int, int], str] = {}
     for place, content, pair in _iter_rows(storage, snapshot):
@@ -71,13 +85,17 @@ def read_pictures(storage: Storage, snapshots: list[Snapshot], settings: ImageTr
         labels.append(names.index(pair[1]))
     mode = COLOUR if any(picture.mode == COLOUR for picture in pictures) else GREY
     pixels = np.stack(
-        [np.asarray(picture.convert(mode)).reshape(picture.height, picture.width, -1) for picture in pictures]
+        [
+            np.asarray(picture.convert(mode)).reshape(picture.height, picture.width, -1)
+            for picture in pictures
+        ]
     )
     return LabelledPictures(LabelledImages(torch.from_numpy(pixels), torch.tensor(labels)), names)
 
 
 def survey(storage: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
-    """Where there are few pictures, families need other settings, and a VAE learns the fewest of them by heart."""
+    """Where there are few pictures, families need other settings, and a VAE learns the fewest of
+    them by heart."""
     (snapshot,) = snapshots
     fewest = min(count_classes(storage, snapshot).values())
     return {"images_per_class": fewest, **({"family": "vae"} if fewest < FEW_IMAGES else {})}
@@ -88,7 +106,9 @@ class _Taken:
 
     def __init__(self, counts: Mapping[LabelName, int]) -> None:
         self._counts = counts
-        self._most = max(2, MAX_IMAGES // len(counts)) if sum(counts.values()) > MAX_IMAGES else MAX_IMAGES
+        self._most = (
+            max(2, MAX_IMAGES // len(counts)) if sum(counts.values()) > MAX_IMAGES else MAX_IMAGES
+        )
         self._seen = dict.fromkeys(counts, 0)
 
     def take(self, pair: LabelName) -> bool:
@@ -98,7 +118,9 @@ class _Taken:
         return (number + 1) * wanted // count > number * wanted // count
 
 
-def _iter_rows(storage: Storage, snapshot: Snapshot) -> Iterator[tuple[str, bytes | None, LabelName]]:
+def _iter_rows(
+    storage: Storage, snapshot: Snapshot
+) -> Iterator[tuple[str, bytes | None, LabelName]]:
     for item in snapshot.objects:
         row = 0
         with open_parquet(storage, item.key) as file:
@@ -111,7 +133,9 @@ def _iter_rows(storage: Storage, snapshot: Snapshot) -> Iterator[tuple[str, byte
 
 
 def _other_sizes(places: Mapping[tuple[int, int], str]) -> InputError:
-    found = "; ".join(f"{width} x {height} in {place}" for (width, height), place in list(places.items())[:2])
+    found = "; ".join(
+        f"{width} x {height} in {place}" for (width, height), place in list(places.items())[:2]
+    )
     return InputError(
         f"the pictures must be square and of one size, or be brought to one with `--set image_px=32`: found {found}"
     )
@@ -143,7 +167,9 @@ def train(
     except ImageDataError as exc:
         raise InputError(f"the pictures cannot be learned from: {exc}") from exc
     if metrics:
-        (folder / SAMPLES).write_bytes(sample_sheet(pictures.data, ImageModel.load(folder), settings.seed))
+        (folder / SAMPLES).write_bytes(
+            sample_sheet(pictures.data, ImageModel.load(folder), settings.seed)
+        )
     return metrics
 
 
@@ -152,7 +178,9 @@ def sample_sheet(data: "LabelledImages", model: "ImageModel", seed: int) -> byte
     rows: list[list[np.ndarray | None]] = []
     for label in range(min(len(model.label_names), MAX_SAMPLE_CLASSES)):
         real = list(data.images_BHWC[data.labels_B == label][:SAMPLES_EACH].numpy())
-        made = model.sample([label] * SAMPLES_EACH, [derive_seed(seed, i) for i in range(SAMPLES_EACH)])
+        made = model.sample(
+            [label] * SAMPLES_EACH, [derive_seed(seed, i) for i in range(SAMPLES_EACH)]
+        )
         rows.append([*real, *[None] * (SAMPLES_EACH + 1 - len(real)), *made.numpy()])
     return sheet(rows)
 
@@ -160,10 +188,13 @@ def sample_sheet(data: "LabelledImages", model: "ImageModel", seed: int) -> byte
 def evaluate(
     model: "CheckedImageModel", pictures: LabelledPictures, settings: ImageTrainingSettings
 ) -> dict[str, float]:
-    """Metrics on what a training with `settings` holds out; none for a model of other classes or another size."""
+    """Metrics on what a training with `settings` holds out; none for a model of other classes or
+    another size."""
     from aigc_models.images.training import evaluate_image_model
 
-    if model.label_names != pictures.label_names or model.model.shape != tuple(pictures.data.images_BHWC.shape[1:]):
+    if model.label_names != pictures.label_names or model.model.shape != tuple(
+        pictures.data.images_BHWC.shape[1:]
+    ):
         return {}
     return evaluate_image_model(model.model, pictures.data, settings)
 
@@ -175,7 +206,8 @@ def load(folder: Path, device: str) -> "CheckedImageModel":
 
 
 def score(metrics: Mapping[str, float]) -> float:
-    """What the pictures are worth as training data; of equals, the one of the smaller Fréchet distance."""
+    """What the pictures are worth as training data; of equals, the one of the smaller Fréchet
+    distance."""
     return metrics["cas"] - metrics["fcd"] / 1000
 
 

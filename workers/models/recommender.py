@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_models.recommenders.settings import FAMILIES, QUICK, RecommenderSettings, default_recommender_settings
+from aigc_models.recommenders.settings import (
+    FAMILIES,
+    QUICK,
+    RecommenderSettings,
+    default_recommender_settings,
+)
 from infra.errors import InputError
 from infra.storage import Storage
 from workers.model import ModelDeclaration
@@ -18,12 +23,16 @@ MAX_EVENTS = 1000
 History = list[str]
 
 
-def read_histories(storage: Storage, snapshots: list[Snapshot], _: RecommenderSettings) -> list[History]:
+def read_histories(
+    storage: Storage, snapshots: list[Snapshot], _: RecommenderSettings
+) -> list[History]:
     """What each user took before the cut, the oldest first, users in the order of their ids."""
     from workers.inputs.histories import build_histories
 
     (snapshot,) = snapshots
-    found: list[History] = build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS).table["items"].to_pylist()
+    found: list[History] = (
+        build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS).table["items"].to_pylist()
+    )
     if not found:
         raise InputError(
             f"every event of interactions is from after {snapshot.cut[:10]}: there is nothing to learn from"
@@ -45,7 +54,9 @@ def train(histories: list[History], folder: Path, **arguments: Any) -> dict[str,
         raise InputError(f"the interactions cannot be learned from: {exc}") from exc
 
 
-def evaluate(model: "Recommender", histories: list[History], settings: RecommenderSettings) -> dict[str, float]:
+def evaluate(
+    model: "Recommender", histories: list[History], settings: RecommenderSettings
+) -> dict[str, float]:
     from aigc_models.recommenders.training import evaluate_recommender
 
     return evaluate_recommender(model, histories, settings)

@@ -1,4 +1,5 @@
-"""Removes what runs leave behind: superseded parts, copies that nobody published, work that nobody needs any more."""
+"""Removes what runs leave behind: superseded parts, copies that nobody published, work that nobody
+needs any more."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -9,14 +10,17 @@ from workers.partitions.parts import list_parts
 from workers.plans.plan import Plan, partition_output_prefix, partition_work_prefix
 
 COPY_AGE = timedelta(hours=1)
-"""Copies of a later generation than the manifest's may belong to a publisher at work until they are this old."""
+"""Copies of a later generation than the manifest's may belong to a publisher at work until they are
+this old."""
 WORK_AGE = timedelta(days=7)
-"""Plans that were not published, on a date that is, and parts that are newer than what is: kept so long after their
-last sign of life. The latter are those of a run that makes the published rows anew (`--force`)."""
+"""Plans that were not published, on a date that is, and parts that are newer than what is: kept so
+long after their last sign of life. The latter are those of a run that makes the published rows anew
+(`--force`)."""
 
 
 def clean_up(storage: Storage, job: str, day: str, now: datetime | None = None) -> int:
-    """Removes what the published partition of the date does not need; returns how many objects. Safe at any time."""
+    """Removes what the published partition of the date does not need; returns how many objects.
+    Safe at any time."""
     published = read_published(storage, job, day)
     if published is None:
         return 0
@@ -32,14 +36,15 @@ def clean_up(storage: Storage, job: str, day: str, now: datetime | None = None) 
 
 
 def clean_up_after(storage: Storage, plan: Plan) -> None:
-    """What a run does at its end once its plan is published, by itself or by another run: its own parts go, too, which
-    are newer than what is published where another one was first."""
+    """What a run does at its end once its plan is published, by itself or by another run: its own
+    parts go, too, which are newer than what is published where another one was first."""
     storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
     clean_up(storage, plan.job, plan.date)
 
 
 def _doomed_copies(outputs: Iterable[ObjectInfo], published: Published, now: datetime) -> list[str]:
-    """A copy of this or an earlier generation that the manifest does not name was superseded, or has lost.
+    """A copy of this or an earlier generation that the manifest does not name was superseded, or
+    has lost.
 
     Its publisher's swap was or will be refused. Times would not tell: S3's are of whole seconds.
     """
@@ -52,11 +57,16 @@ def _doomed_copies(outputs: Iterable[ObjectInfo], published: Published, now: dat
     return [item.key for item in copies if item.key not in named and is_doomed(item)]
 
 
-def _doomed_work(storage: Storage, job: str, day: str, fingerprint: str, since: datetime, now: datetime) -> list[str]:
-    """The work folder's parts of what is published `since`, and whole folders of plans that were left long ago."""
+def _doomed_work(
+    storage: Storage, job: str, day: str, fingerprint: str, since: datetime, now: datetime
+) -> list[str]:
+    """The work folder's parts of what is published `since`, and whole folders of plans that were
+    left long ago."""
     prefix = partition_work_prefix(job, day)
     parts = list_parts(storage, f"{prefix}{fingerprint}/").values()
-    doomed = [item.key for item in parts if item.modified <= since or item.modified < now - WORK_AGE]
+    doomed = [
+        item.key for item in parts if item.modified <= since or item.modified < now - WORK_AGE
+    ]
     folders: dict[str, list[ObjectInfo]] = {}
     for item in storage.list(prefix):
         folders.setdefault(item.key.removeprefix(prefix).partition("/")[0], []).append(item)

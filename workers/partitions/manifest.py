@@ -1,4 +1,5 @@
-"""The manifest of a published partition, `_SUCCESS`: what was published, from what, and what it supersedes."""
+"""The manifest of a published partition, `_SUCCESS`: what was published, from what, and what it
+supersedes."""
 
 import json
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ def read_published(storage: Storage, job: str, day: str) -> Published | None:
 
 
 def is_current(plan: Plan, published: Published) -> bool:
-    """Whether `plan` would give what is published; how often set-aside rows were tried makes no difference."""
+    """Whether `plan` would give what is published; how often set-aside rows were tried makes no
+    difference."""
     return replace(plan, attempts=published.attempts).fingerprint == published.fingerprint
 
 
@@ -68,7 +70,9 @@ def absent_parts(storage: Storage, manifest: dict[str, Any]) -> list[str]:
     """The parts that the manifest names and the store has not, or not with that size."""
     prefix = partition_output_prefix(manifest["job"], manifest["date"])
     sizes = {item.key: item.size_bytes for item in storage.list(prefix)}
-    return [part["key"] for part in manifest["parts"] if sizes.get(part["key"]) != part["size_bytes"]]
+    return [
+        part["key"] for part in manifest["parts"] if sizes.get(part["key"]) != part["size_bytes"]
+    ]
 
 
 def part_keys(manifest: dict[str, Any]) -> set[str]:
@@ -84,8 +88,8 @@ def make_manifest(
     before: Published | None,
     breaches: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The manifest that is to replace `before`, what was published when the run began. `breaches`: the gates that it is
-    published in spite of.
+    """The manifest that is to replace `before`, what was published when the run began. `breaches`:
+    the gates that it is published in spite of.
 
     Raises GenerationError unless every shard has a receipt and every input row is accounted for.
     """
@@ -147,8 +151,8 @@ def model_pins(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def output_key(plan: Plan, shard: int, generation: int) -> str:
-    """A name that no other manifest of the date has: what is being read is never overwritten, and a late delete of
-    superseded parts never meets living ones."""
+    """A name that no other manifest of the date has: what is being read is never overwritten, and a
+    late delete of superseded parts never meets living ones."""
     prefix = partition_output_prefix(plan.job, plan.date)
     return f"{prefix}part-{shard:06d}-{generation}-{plan.fingerprint[:8]}.parquet"
 

@@ -40,10 +40,13 @@ def export_partition(storage: Storage, job: str, day: str, folder: Path) -> Path
 
 
 def _is_exported(storage: Storage, job: str, day: str, target: Path) -> bool:
-    """Makes `target` whole or not at all; False where what was read first was superseded meanwhile."""
+    """Makes `target` whole or not at all; False where what was read first was superseded
+    meanwhile."""
     published = read_published(storage, job, day)
     if published is None:
-        raise InputError(f"{job} has nothing published for {day}; `nightshift show {job}` lists what there is")
+        raise InputError(
+            f"{job} has nothing published for {day}; `nightshift show {job}` lists what there is"
+        )
     with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         draft = Path(scratch, target.name)
         draft.mkdir()

@@ -1,7 +1,9 @@
-"""Part files: the Parquet object that a shard becomes, written once, and the receipt that proves it.
+"""Part files: the Parquet object that a shard becomes, written once, and the receipt that proves
+it.
 
-Rows that did not make it into the part (rejected by a check, or raised) lie beside it in a quarantine file of a fixed
-schema, written first: whoever sees the part can rely on the quarantine file being there.
+Rows that did not make it into the part (rejected by a check, or raised) lie beside it in a
+quarantine file of a fixed schema, written first: whoever sees the part can rely on the quarantine
+file being there.
 """
 
 import hashlib
@@ -21,7 +23,8 @@ from workers.plans.plan import Plan
 QUARANTINE = pa.schema(
     [
         pa.field("row_id", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),  # "generate": it raised; "check": no faithful candidate
+        # "generate": it raised; "check": no faithful candidate
+        pa.field("stage", pa.string(), nullable=False),
         pa.field("error", pa.string(), nullable=False),
         pa.field("traceback", pa.string(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
@@ -34,7 +37,8 @@ HEADS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of a shard. `input_rows = accepted + rejected + quarantined`; later rows than the cut are apart."""
+    """What became of a shard. `input_rows = accepted + rejected + quarantined`; later rows than the
+    cut are apart."""
 
     shard: int
     fingerprint: str
@@ -55,7 +59,8 @@ class Receipt:
             raise GenerationError(f"shard {self.shard}: rows were lost or made up: {self}")
 
     def counts(self) -> str:
-        """The part of the receipt that any worker would write: it goes into the file, so that bytes stay equal."""
+        """The part of the receipt that any worker would write: it goes into the file, so that bytes
+        stay equal."""
         fields = asdict(self)
         return json.dumps({name: fields[name] for name in COUNTED}, separators=(",", ":"))
 
@@ -90,8 +95,11 @@ def told_if_removed(plan: Plan) -> Iterator[None]:
         raise removed_meanwhile(plan) from exc
 
 
-def write_part(storage: Storage, plan: Plan, receipt: Receipt, rows: pa.Table, quarantined: pa.Table) -> Receipt:
-    """Writes the shard's files and returns the receipt of the part that counts: ours, or the equal one found there.
+def write_part(
+    storage: Storage, plan: Plan, receipt: Receipt, rows: pa.Table, quarantined: pa.Table
+) -> Receipt:
+    """Writes the shard's files and returns the receipt of the part that counts: ours, or the equal
+    one found there.
 
     Raises GenerationError when another worker wrote different bytes for the same shard.
     """
@@ -117,7 +125,8 @@ def write_part(storage: Storage, plan: Plan, receipt: Receipt, rows: pa.Table, q
 
 
 def read_receipt(storage: Storage, key: str) -> Receipt:
-    """The receipt in the object's metadata; rebuilt from the file where a store or a copy did not keep those."""
+    """The receipt in the object's metadata; rebuilt from the file where a store or a copy did not
+    keep those."""
     info = storage.head(key)
     if info is not None and RECEIPT_KEY in info.metadata:
         return Receipt(**json.loads(info.metadata[RECEIPT_KEY]))

@@ -1,8 +1,9 @@
 """Publishing a partition: copy its parts, swap the manifest, remove what the swap superseded.
 
-The manifest is moved by one compare-and-swap against what was published when the run began: of several publishers one
-wins, and the others find out whether it published the same. A publisher that dies before the swap has published
-nothing; one that dies after it leaves superseded parts behind, that the next run of the date removes.
+The manifest is moved by one compare-and-swap against what was published when the run began: of
+several publishers one wins, and the others find out whether it published the same. A publisher that
+dies before the swap has published nothing; one that dies after it leaves superseded parts behind,
+that the next run of the date removes.
 """
 
 import json
@@ -11,10 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from infra.errors import GenerationError, NightshiftError, ObjectNotFound, PreconditionFailed, StorageError
+from infra.errors import (
+    GenerationError,
+    NightshiftError,
+    ObjectNotFound,
+    PreconditionFailed,
+    StorageError,
+)
 from infra.storage import Storage
 from workers.partitions.leftovers import clean_up_after
-from workers.partitions.manifest import Published, absent_parts, manifest_key, output_key, part_keys, read_published
+from workers.partitions.manifest import (
+    Published,
+    absent_parts,
+    manifest_key,
+    output_key,
+    part_keys,
+    read_published,
+)
 from workers.partitions.parts import Receipt, part_key
 from workers.plans.plan import Plan
 
@@ -22,12 +36,16 @@ COPIES_AT_ONCE = 16
 
 
 def publish(
-    storage: Storage, plan: Plan, receipts: list[Receipt], manifest: dict[str, Any], before: Published | None
+    storage: Storage,
+    plan: Plan,
+    receipts: list[Receipt],
+    manifest: dict[str, Any],
+    before: Published | None,
 ) -> bool:
     """Publishes the parts over `before`, what was published when the run began.
 
-    False when another run has published the same fingerprint since then. Raises PreconditionFailed when another run
-    has published a different one: what that run knew is newer than our plan.
+    False when another run has published the same fingerprint since then. Raises PreconditionFailed
+    when another run has published a different one: what that run knew is newer than our plan.
     """
     if _etag(read_published(storage, plan.job, plan.date)) != _etag(before):
         return _settle(storage, plan, manifest, before, None)
@@ -35,14 +53,25 @@ def publish(
         _copy_parts(storage, plan, receipts, manifest)
         condition: dict[str, Any] = {"if_match": before.etag} if before else {"if_absent": True}
         document = json.dumps(manifest, indent=1).encode()
-        storage.put(manifest_key(plan.job, plan.date), document, content_type="application/json", **condition)
-    except (GenerationError, ObjectNotFound, PreconditionFailed) as exc:  # a winner removes a loser's copies, too
+        storage.put(
+            manifest_key(plan.job, plan.date),
+            document,
+            content_type="application/json",
+            **condition,
+        )
+    except (
+        GenerationError,
+        ObjectNotFound,
+        PreconditionFailed,
+    ) as exc:  # a winner removes a loser's copies, too
         return _settle(storage, plan, manifest, before, exc)
     _tidy_up(storage, plan)
     return True
 
 
-def _copy_parts(storage: Storage, plan: Plan, receipts: list[Receipt], manifest: dict[str, Any]) -> None:
+def _copy_parts(
+    storage: Storage, plan: Plan, receipts: list[Receipt], manifest: dict[str, Any]
+) -> None:
     _each(
         lambda receipt: storage.copy(
             part_key(plan, receipt.shard), output_key(plan, receipt.shard, manifest["generation"])
@@ -58,7 +87,11 @@ def _copy_parts(storage: Storage, plan: Plan, receipts: list[Receipt], manifest:
 
 
 def _settle(
-    storage: Storage, plan: Plan, manifest: dict[str, Any], before: Published | None, exc: NightshiftError | None
+    storage: Storage,
+    plan: Plan,
+    manifest: dict[str, Any],
+    before: Published | None,
+    exc: NightshiftError | None,
 ) -> bool:
     """Somebody else swapped first, or our own swap arrived and its answer was lost."""
     now = read_published(storage, plan.job, plan.date)

@@ -9,12 +9,15 @@ from workers.plans.plan import Plan
 from workers.quality.gates import PASSED_SHARE, Meter, Quality
 
 
-def measure_quality(storage: Storage, plan: Plan, receipts: Sequence[Receipt], meter: Meter) -> Quality:
+def measure_quality(
+    storage: Storage, plan: Plan, receipts: Sequence[Receipt], meter: Meter
+) -> Quality:
     """passed_share of all rows, and what the meter says of the accepted ones."""
     num_input = sum(receipt.input_rows for receipt in receipts)
     for receipt in receipts:
         with open_parquet(storage, part_key(plan, receipt.shard)) as file:
             for batch in iter_batches(file, columns=list(meter.columns)):
                 meter.add(batch)
+    summary = plan.prepared.summary if plan.prepared else {}
     passed_share = sum(receipt.accepted for receipt in receipts) / num_input if num_input else 0.0
-    return {PASSED_SHARE: passed_share, **meter.quality(plan)}
+    return {PASSED_SHARE: passed_share, **meter.quality(plan.orders, summary)}

@@ -1,4 +1,5 @@
-"""The state of partitions, read from storage alone: published, damaged, held back, failed, or unfinished."""
+"""The state of partitions, read from storage alone: published, damaged, held back, failed, or
+unfinished."""
 
 import json
 from collections import defaultdict
@@ -19,7 +20,8 @@ READS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Why a plan's parts were not published; or that they were: a plan that was published and superseded is no news."""
+    """Why a plan's parts were not published; or that they were: a plan that was published and
+    superseded is no news."""
 
     state: State
     reasons: list[str]
@@ -28,7 +30,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionState:
-    """One line of `nightshift show`. A date can be published and have newer unfinished work at the same time."""
+    """One line of `nightshift show`. A date can be published and have newer unfinished work at the
+    same time."""
 
     job: str
     date: str
@@ -44,16 +47,21 @@ class PartitionState:
 
 
 def record_outcome(storage: Storage, plan: Plan, state: State, reasons: list[str]) -> None:
-    outcome = Outcome(state=state, reasons=reasons, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    outcome = Outcome(
+        state=state, reasons=reasons, at=datetime.now(UTC).isoformat(timespec="seconds")
+    )
     storage.put(
-        f"{plan.prefix}{OUTCOME}", json.dumps(asdict(outcome), indent=1).encode(), content_type="application/json"
+        f"{plan.prefix}{OUTCOME}",
+        json.dumps(asdict(outcome), indent=1).encode(),
+        content_type="application/json",
     )
 
 
 def next_attempt(storage: Storage, plan: Plan, published: Published | None) -> Plan:
     """The plan that tries what is set aside once more.
 
-    One that was begun and not brought to an end is gone on with, else its attempts are one more than the last one's.
+    One that was begun and not brought to an end is gone on with, else its attempts are one more
+    than the last one's.
     """
     attempts = published.attempts + 1 if published and is_current(plan, published) else 1
     while storage.head(f"{replace(plan, attempts=attempts).prefix}{OUTCOME}"):
@@ -76,21 +84,30 @@ def _published_states(storage: Storage, job: str, day: str) -> list[PartitionSta
     sizes: dict[str, dict[str, int]] = defaultdict(dict)
     for item in storage.list(partition_output_prefix(job, day) if day else f"outputs/{job}/dt="):
         sizes[item.key.split("/dt=")[1].partition("/")[0]][item.key] = item.size_bytes
-    days = [one for one, keys in sizes.items() if f"{partition_output_prefix(job, one)}{MANIFEST}" in keys]
+    days = [
+        one
+        for one, keys in sizes.items()
+        if f"{partition_output_prefix(job, one)}{MANIFEST}" in keys
+    ]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         found = threads.map(lambda one: _published_state_of(storage, job, one, sizes[one]), days)
         return [state for state in found if state is not None]
 
 
-def _published_state_of(storage: Storage, job: str, day: str, sizes: dict[str, int]) -> PartitionState | None:
-    """By the sizes that were listed; listed anew where parts seem to be damaged: a run may have published since."""
+def _published_state_of(
+    storage: Storage, job: str, day: str, sizes: dict[str, int]
+) -> PartitionState | None:
+    """By the sizes that were listed; listed anew where parts seem to be damaged: a run may have
+    published since."""
     published = read_published(storage, job, day)
     while published:
         state = _published_state(published, sizes)
         if state.state == "published":
             return state
         before = published
-        sizes = {item.key: item.size_bytes for item in storage.list(partition_output_prefix(job, day))}
+        sizes = {
+            item.key: item.size_bytes for item in storage.list(partition_output_prefix(job, day))
+        }
         published = read_published(storage, job, day)
         if published and published.etag == before.etag:
             return _published_state(published, sizes)
@@ -111,7 +128,9 @@ def _published_state(published: Published, sizes: dict[str, int]) -> PartitionSt
         shards=len(parts),
         model=manifest["model"]["version"],
         at=manifest["published_at"],
-        reasons=[f"{len(absent)} parts are gone or cut short, such as {absent[0]}"] if absent else [],
+        reasons=[f"{len(absent)} parts are gone or cut short, such as {absent[0]}"]
+        if absent
+        else [],
         manifest=manifest,
     )
 

@@ -1,8 +1,8 @@
 """What a partition will consist of, fixed before anything is generated.
 
-A plan pins the input objects, the model version and every setting; its hash is the fingerprint. Shards follow from the
-plan alone: consecutive rows of one input file, of one order, or of the rows that a job prepares. Planning reads Parquet
-footers; rows only where a job's orders depend on them.
+A plan pins the input objects, the model version and every setting; its hash is the fingerprint.
+Shards follow from the plan alone: consecutive rows of one input file, of one order, or of the rows
+that a job prepares. Planning reads Parquet footers; rows only where a job's orders depend on them.
 """
 
 import json
@@ -23,12 +23,14 @@ SETTINGS_WITHOUT_EFFECT = frozenset({"error_budget", "history_engine", "trace_ba
 MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 64, 2048
 """Or a single batch, where that is smaller than the minimum."""
 SHARD_LAYOUT = 2
-"""To be raised by whoever changes how rows are divided into shards: parts of one plan must never mix two layouts."""
+"""To be raised by whoever changes how rows are divided into shards: parts of one plan must never
+mix two layouts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What a job computes its rows from before it generates, beside its own table; and these rows, once they are there.
+    """What a job computes its rows from before it generates, beside its own table; and these rows,
+    once they are there.
 
     They follow from everything else that a plan pins.
     """
@@ -37,7 +39,8 @@ class Prepared:
     model: ModelPin
     objects: tuple[InputObject, ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
-    """`counts` of what was found in the inputs, by what people call it; `quality`: figures of the prepared rows."""
+    """`counts` of what was found in the inputs, by what people call it; `quality`: figures of the
+    prepared rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Plan:
     model: ModelPin
     settings: Mapping[str, Any]
     orders: tuple[Order, ...] = ()
-    """Where there are any, they are what is generated, and the snapshot is what they were counted from."""
+    """Where there are any, they are what is generated, and the snapshot is what they were counted
+    from."""
     attempts: int = 1
     """How often a row that is set aside is tried, each time with a seed of its own."""
     prepared: Prepared | None = None
@@ -67,8 +71,13 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that changes rows or parts: job version, inputs, cut, model weights, settings, layout."""
-        making = {name: value for name, value in self.settings.items() if name not in SETTINGS_WITHOUT_EFFECT}
+        """Hash of everything that changes rows or parts: job version, inputs, cut, model weights,
+        settings, layout."""
+        making = {
+            name: value
+            for name, value in self.settings.items()
+            if name not in SETTINGS_WITHOUT_EFFECT
+        }
         pinned = asdict(replace(self, settings=making, prepared=None))
         if self.prepared:
             pinned["prepared"] = asdict(replace(self.prepared, objects=(), summary={}))
@@ -96,21 +105,25 @@ class Plan:
 
     @cached_property
     def num_rows(self) -> int:
-        """Rows to generate, those included of which only reading tells that they are from the future."""
+        """Rows to generate, those included of which only reading tells that they are from the
+        future."""
         return sum(source.num_rows for source in self.sources)
 
     @cached_property
     def rows_per_shard(self) -> int:
         if self.settings["rows_per_shard"]:
             return int(self.settings["rows_per_shard"])
-        whole = min(int(self.settings["batch_rows"]), MIN_ROWS_PER_SHARD)  # batches that are not full cost more a row
+        # batches that are not full cost more a row
+        whole = min(int(self.settings["batch_rows"]), MIN_ROWS_PER_SHARD)
         share = -(-self.num_rows // SHARDS_AIMED_FOR)
         return min(MAX_ROWS_PER_SHARD, max(1, -(-share // whole)) * whole)
 
     @cached_property
     def _last_shards(self) -> list[int]:
         """For each source the number of shards up to and including it."""
-        return list(accumulate(-(-source.num_rows // self.rows_per_shard) for source in self.sources))
+        return list(
+            accumulate(-(-source.num_rows // self.rows_per_shard) for source in self.sources)
+        )
 
     @property
     def num_shards(self) -> int:
@@ -125,10 +138,19 @@ class Plan:
         return Shard(index, source, start, min(start + self.rows_per_shard, source.num_rows))
 
     def store(self, storage: Storage) -> None:
-        """Writes plan.json; a plan of the same fingerprint that is already there is the same plan."""
-        document = json.dumps(asdict(self) | {"fingerprint": self.fingerprint, "num_shards": self.num_shards}, indent=1)
+        """Writes plan.json; a plan of the same fingerprint that is already there is the same
+        plan."""
+        document = json.dumps(
+            asdict(self) | {"fingerprint": self.fingerprint, "num_shards": self.num_shards},
+            indent=1,
+        )
         try:
-            storage.put(f"{self.prefix}plan.json", document.encode(), if_absent=True, content_type="application/json")
+            storage.put(
+                f"{self.prefix}plan.json",
+                document.encode(),
+                if_absent=True,
+                content_type="application/json",
+            )
         except PreconditionFailed:
             return
 

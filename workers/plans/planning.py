@@ -13,9 +13,15 @@ from workers.plans.plan import Plan, Prepared
 
 
 def plan_date(
-    storage: Storage, job: Job, day: date, inputs: Sequence[Inputs], models: Sequence[ModelPin], settings: Any
+    storage: Storage,
+    job: Job,
+    day: date,
+    inputs: Sequence[Inputs],
+    models: Sequence[ModelPin],
+    settings: Any,
 ) -> Plan:
-    """The plan of one date from `inputs` of the job's tables and the versions of its models, in the job's order.
+    """The plan of one date from `inputs` of the job's tables and the versions of its models, in the
+    job's order.
 
     Prepared rows are not looked for: `workers.generation.preparation` does.
     """
@@ -35,5 +41,12 @@ def make_plan(
     prepared: Prepared | None = None,
 ) -> Plan:
     return Plan(
-        job.name, job.version, day.isoformat(), snapshot, model, asdict(settings), orders=orders, prepared=prepared
+        job.name,
+        job.version,
+        day.isoformat(),
+        snapshot,
+        model,
+        asdict(settings),
+        orders=orders,
+        prepared=prepared,
     )

@@ -5,12 +5,11 @@ A job's meter says what is measured; it sees the accepted rows in streams, a few
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from workers.plans.plan import Plan
+from workers.pins import Order
 
 Quality = dict[str, float]
 PASSED_SHARE = "passed_share"
@@ -49,8 +48,9 @@ class Meter(Protocol):
         """Takes the next rows, in the order of the parts."""
         ...
 
-    def quality(self, plan: "Plan", /) -> Quality:
-        """The figures of all rows so far."""
+    def quality(self, orders: Sequence[Order], summary: Mapping[str, Any], /) -> Quality:
+        """The figures of all rows so far; `orders` and `summary` are the plan's, each may be
+        empty."""
         ...
 
 
@@ -58,7 +58,8 @@ class Meter(Protocol):
 class Gate:
     """A limit to a figure of quality, or to how it has moved since the last published partition.
 
-    `drift` is its change and `drop` its fall, as shares of what it was; `rise` is by how much it grew.
+    `drift` is its change and `drop` its fall, as shares of what it was; `rise` is by how much it
+    grew.
     """
 
     figure: str
@@ -78,16 +79,21 @@ class Breach:
         return f"{self.gate} is {self.value:.4g}, the limit is {self.limit:.4g}"
 
 
-def find_breaches(gates: Sequence[Gate], quality: Mapping[str, float], last: Mapping[str, Any] | None) -> list[Breach]:
-    """The gates that `quality` does not keep; `last` is the quality of the last published partition, if any.
+def find_breaches(
+    gates: Sequence[Gate], quality: Mapping[str, float], last: Mapping[str, Any] | None
+) -> list[Breach]:
+    """The gates that `quality` does not keep; `last` is the quality of the last published
+    partition, if any.
 
-    A figure that could not be measured, as the diversity of single pictures, is not in `quality`, and its gates are not
-    asked.
+    A figure that could not be measured, as the diversity of single pictures, is not in `quality`,
+    and its gates are not asked.
     """
     if quality[PASSED_SHARE] == 0:  # there are no rows that other gates could speak of
         gates = [gate for gate in gates if gate.figure == PASSED_SHARE]
     measured = [gate for gate in gates if gate.figure in quality]
-    found = [_breach(gate, quality[gate.figure], (last or {}).get(gate.figure)) for gate in measured]
+    found = [
+        _breach(gate, quality[gate.figure], (last or {}).get(gate.figure)) for gate in measured
+    ]
     return [breach for breach in found if breach]
 
 
@@ -96,6 +102,10 @@ def _breach(gate: Gate, value: float, last: float | None) -> Breach | None:
         if last is None or (last == 0 and gate.kind != "rise"):  # no share of nothing
             return None
         change = CHANGES[gate.kind](value, last)
-        return Breach(f"{gate.figure}_{gate.kind}", change, gate.limit) if change > gate.limit else None
+        return (
+            Breach(f"{gate.figure}_{gate.kind}", change, gate.limit)
+            if change > gate.limit
+            else None
+        )
     is_broken = value < gate.limit if gate.kind == "min" else value > gate.limit
     return Breach(gate.figure, value, gate.limit) if is_broken else None

@@ -4,12 +4,14 @@ import hashlib
 import io
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from workers.plans.plan import Plan
+from workers.pins import Order
 from workers.quality.gates import Gate, Quality
 
 PICTURES_FOR_DIVERSITY = 64
@@ -24,9 +26,10 @@ IMAGE_GATES = (
 
 
 class ImageMeter:
-    """lowest_class_share: accepted over ordered pictures of the class that has the fewest. duplicate_share. diversity:
-    standard deviation between the pictures of a class, as a share of the whole range, mean over pixels; the mean over
-    classes, and the lowest; left out where no class has two pictures."""
+    """lowest_class_share: accepted over ordered pictures of the class that has the fewest.
+    duplicate_share. diversity: standard deviation between the pictures of a class, as a share of
+    the whole range, mean over pixels; the mean over classes, and the lowest; left out where no
+    class has two pictures."""
 
     columns = ("image", "label")
 
@@ -44,8 +47,8 @@ class ImageMeter:
             if len(self._pixels[label]) < PICTURES_FOR_DIVERSITY:
                 self._pixels[label].append(np.asarray(Image.open(io.BytesIO(content))))
 
-    def quality(self, plan: Plan) -> Quality:
-        shares = [self._accepted[order.label] / order.num_rows for order in plan.orders]
+    def quality(self, orders: Sequence[Order], _summary: Mapping[str, Any]) -> Quality:
+        shares = [self._accepted[order.label] / order.num_rows for order in orders]
         deviations = [_deviation(pixels) for pixels in self._pixels.values() if len(pixels) > 1]
         num_images = len(self._hashes)
         found = {

@@ -1,12 +1,14 @@
 """Quality of a partition of texts. Keeps 8 bytes for each text."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from workers.plans.plan import Plan
+from workers.pins import Order
 from workers.quality.gates import Gate, Quality
 
 TEXTS_FOR_DIVERSITY = 10_000
@@ -19,8 +21,8 @@ TEXT_GATES = (
 
 
 class TextMeter:
-    """duplicate_share; distinct_2 (Li et al. 2016): different word pairs over all word pairs, of the first texts;
-    mean_length in words."""
+    """duplicate_share; distinct_2 (Li et al. 2016): different word pairs over all word pairs, of
+    the first texts; mean_length in words."""
 
     columns = ("text",)
 
@@ -39,7 +41,7 @@ class TextMeter:
             self._num_pairs += max(0, len(words) - 1)
         self._num_texts += len(texts)
 
-    def quality(self, _: Plan) -> Quality:
+    def quality(self, _orders: Sequence[Order], _summary: Mapping[str, Any]) -> Quality:
         num_different = len(np.unique(np.concatenate(self._hashes))) if self._hashes else 0
         return {
             "duplicate_share": 1 - num_different / self._num_texts if self._num_texts else 0.0,

@@ -1,4 +1,5 @@
-"""The rows that are prepared of recommendations: their columns alone, which planning needs without what ranks."""
+"""The rows that are prepared of recommendations: their columns alone, which planning needs without
+what ranks."""
 
 import pyarrow as pa
 
@@ -19,5 +20,5 @@ RANKED = pa.schema(
         pa.field("night", pa.int32(), nullable=False),
     ]
 )
-"""A row for each user and rank. `shared`: keys of what the item has in common with `because_item_id`; `night`: the date
-as a number, one more each day."""
+"""A row for each user and rank. `shared`: keys of what the item has in common with
+`because_item_id`; `night`: the date as a number, one more each day."""

@@ -1,4 +1,5 @@
-"""What to recommend to whom on a night: the best products for each active user, and what speaks for each.
+"""What to recommend to whom on a night: the best products for each active user, and what speaks for
+each.
 
 Only the history up to the end of the night is read, and the catalogue as it was then.
 """
@@ -36,7 +37,8 @@ HISTORY_SHOWN = 6
 
 
 class RankedItems:
-    """The prepared rows of `recommendation_texts`: users by id, each one's items from the best on."""
+    """The prepared rows of `recommendation_texts`: users by id, each one's items from the best
+    on."""
 
     def __init__(
         self,
@@ -47,7 +49,12 @@ class RankedItems:
         on_progress: Callable[[float, str], None],
     ) -> None:
         assert plan.prepared is not None
-        self._open_store, self._plan, self._settings, self._on_progress = open_store, plan, settings, on_progress
+        self._open_store, self._plan, self._settings, self._on_progress = (
+            open_store,
+            plan,
+            settings,
+            on_progress,
+        )
         self._model = model
         self._storage = open_store()
         self._recommender_pin = plan.prepared.model
@@ -61,7 +68,9 @@ class RankedItems:
         (snapshot,) = self._plan.prepared.snapshots
         catalog = read_catalog(self._storage, snapshot)
         if not catalog.table.num_rows:
-            raise InputError(f"no product of catalog is from before the end of {self._plan.date}: nothing to recommend")
+            raise InputError(
+                f"no product of catalog is from before the end of {self._plan.date}: nothing to recommend"
+            )
         return catalog
 
     @cached_property
@@ -80,7 +89,9 @@ class RankedItems:
         if not days or not histories.num_rows:
             return histories
         since = datetime.fromisoformat(self._plan.snapshot.cut) - timedelta(days=days)
-        active = histories.filter(pc.greater_equal(histories["newest"], pa.scalar(since, TIMESTAMP)))
+        active = histories.filter(
+            pc.greater_equal(histories["newest"], pa.scalar(since, TIMESTAMP))
+        )
         if not active.num_rows:
             newest = pc.max(histories["newest"]).as_py().date()
             raise InputError(
@@ -97,21 +108,30 @@ class RankedItems:
         for start in range(0, len(users), USERS_AT_ONCE):
             histories = items.slice(start, USERS_AT_ONCE).to_pylist()
             self._on_progress(start / len(users), f"ranking for {len(users):,} users")
-            found = model.recommend(histories, self._settings.num_items, leave_out_seen=self._settings.leave_out_seen)
+            found = model.recommend(
+                histories, self._settings.num_items, leave_out_seen=self._settings.leave_out_seen
+            )
             batch_users = users.slice(start, USERS_AT_ONCE).to_pylist()
             self._remember(batch_users, histories, found)
             yield from self._rows(batch_users, found).to_batches()
 
     def _remember(
-        self, users: Sequence[str], histories: Sequence[list[str]], found: Sequence[list[Recommendation]]
+        self,
+        users: Sequence[str],
+        histories: Sequence[list[str]],
+        found: Sequence[list[Recommendation]],
     ) -> None:
         self._ranked += [[one.item for one in ranked] for ranked in found]
         self._num_unguided += sum(bool(ranked) and ranked[0].because is None for ranked in found)
-        for user, history, ranked in list(zip(users, histories, found, strict=True))[: EXAMPLES - len(self._examples)]:
+        for user, history, ranked in list(zip(users, histories, found, strict=True))[
+            : EXAMPLES - len(self._examples)
+        ]:
             titles = {one.item: self._title(one.item) for one in ranked}
             titles |= {one.because: self._title(one.because) for one in ranked if one.because}
             shown = [self._title(item) for item in history[-HISTORY_SHOWN:]]
-            self._examples.append({"user_id": user, "history": shown, "titles": titles, "num_items": len(history)})
+            self._examples.append(
+                {"user_id": user, "history": shown, "titles": titles, "num_items": len(history)}
+            )
 
     def _title(self, item: str) -> str:
         if item not in self._catalog.row_of:
@@ -120,7 +140,9 @@ class RankedItems:
 
     def _rows(self, users: Sequence[str], found: Sequence[list[Recommendation]]) -> pa.Table:
         triples = [
-            (user, rank, one) for user, ranked in zip(users, found, strict=True) for rank, one in enumerate(ranked, 1)
+            (user, rank, one)
+            for user, ranked in zip(users, found, strict=True)
+            for rank, one in enumerate(ranked, 1)
         ]
         products = self._catalog.rows([one.item for _, _, one in triples])
         night = date.fromisoformat(self._plan.date).toordinal()
@@ -141,7 +163,9 @@ class RankedItems:
 
     def _shared(self, one: Recommendation) -> list[str]:
         facts = self._catalog.facts
-        return sorted({key for key, _ in facts[one.item] & facts.get(one.because or "", frozenset())})
+        return sorted(
+            {key for key, _ in facts[one.item] & facts.get(one.because or "", frozenset())}
+        )
 
     def summary(self) -> Mapping[str, Any]:
         return {"counts": self._counts(), "quality": self._quality()}
@@ -154,13 +178,20 @@ class RankedItems:
         num_known = sum(item in self._model.items.token_of for item in catalog.row_of)
         taken = pc.list_flatten(table["items"]).value_counts()
         foreign = [pair for pair in taken.to_pylist() if pair["values"] not in catalog.row_of]
-        days = f"with an event in the last {self._settings.active_days} days" if self._settings.active_days else "all"
+        days = (
+            f"with an event in the last {self._settings.active_days} days"
+            if self._settings.active_days
+            else "all"
+        )
         return {
             "users in the interactions": table.num_rows,
             f"users recommended to ({days})": self._active.num_rows,
             "users with one event": int(pc.sum(pc.equal(table["num_events"], 1)).as_py() or 0),
             f"users of whom only the newest {most:,} events count": int(
-                pc.sum(pc.greater(pc.subtract(table["num_events"], table["num_repeated"]), most)).as_py() or 0
+                pc.sum(
+                    pc.greater(pc.subtract(table["num_events"], table["num_repeated"]), most)
+                ).as_py()
+                or 0
             ),
             "users of whom nothing known is read: they get what is popular": self._num_unguided,
             "events up to the date": self._histories.total("num_events"),
@@ -169,11 +200,14 @@ class RankedItems:
             "items that the catalogue lacks: read, never recommended": len(foreign),
             "events of such items": sum(pair["counts"] for pair in foreign),
             "products of the catalogue": catalog.table.num_rows,
-            "products without events, found by their attributes": catalog.table.num_rows - num_known,
+            "products without events, found by their attributes": catalog.table.num_rows
+            - num_known,
         }
 
     def _quality(self) -> dict[str, float]:
-        version = find_version(self._storage, self._recommender_pin.name, self._recommender_pin.version)
+        version = find_version(
+            self._storage, self._recommender_pin.name, self._recommender_pin.version
+        )
         figures = {name: version.metrics[name] for name in ("ndcg_10", "hr_10")}
         if not any(self._ranked):
             return figures
@@ -181,9 +215,16 @@ class RankedItems:
         known = pc.list_flatten(taken).unique().to_pylist()
         items = Items(tuple(sorted({*known, *self._catalog.row_of})))
         widest = max(map(len, self._ranked))
-        ranked_BK = torch.tensor([items.tokens(row) + [PAD] * (widest - len(row)) for row in self._ranked])
-        counts_V = np.bincount(items.tokens(pc.list_flatten(taken).to_pylist()), minlength=items.vocab_size)
-        active = [np.asarray(items.tokens(history), np.int64) for history in self._active["items"].to_pylist()]
+        ranked_BK = torch.tensor(
+            [items.tokens(row) + [PAD] * (widest - len(row)) for row in self._ranked]
+        )
+        counts_V = np.bincount(
+            items.tokens(pc.list_flatten(taken).to_pylist()), minlength=items.vocab_size
+        )
+        active = [
+            np.asarray(items.tokens(history), np.int64)
+            for history in self._active["items"].to_pylist()
+        ]
         return {
             **figures,
             "coverage": coverage(ranked_BK, self._catalog.table.num_rows),

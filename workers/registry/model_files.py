@@ -1,4 +1,5 @@
-"""A model version's files on their way to actors: read from storage once, then brought to each node once, by Ray."""
+"""A model version's files on their way to actors: read from storage once, then brought to each node
+once, by Ray."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +13,8 @@ from workers.models import MODELS
 from workers.registry.versions import version_prefix
 
 ModelFiles = dict[str, NDArray[np.uint8]]
-"""Contents by path; as arrays, which all processes of a node share once they are in Ray's object store."""
+"""Contents by path; as arrays, which all processes of a node share once they are in Ray's object
+store."""
 
 
 def fetch_model(storage: Storage, name: str, version: str) -> ModelFiles:

@@ -1,7 +1,7 @@
 """Model versions in storage: `models/NAME/VERSION/`, immutable, and the champion among them.
 
-A version is named by its date, family and weights' hash. Its folder counts once `metrics.json` is there, which is
-written last. `champion.json` is moved by compare-and-swap only.
+A version is named by its date, family and weights' hash. Its folder counts once `metrics.json` is
+there, which is written last. `champion.json` is moved by compare-and-swap only.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ class ModelVersion:
     """The snapshots of the tables it was trained on."""
     metrics: dict[str, float] = field(default_factory=dict)
     rivals: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Metrics, on what this version held out, of the champion it met: another version's own are of other examples.
-    None at all of a champion that could not be measured by it."""
+    """Metrics, on what this version held out, of the champion it met: another version's own are of
+    other examples. None at all of a champion that could not be measured by it."""
     created_at: str = ""
 
     @property
@@ -63,7 +63,9 @@ def version_prefix(name: str, version: str) -> str:
 
 def list_versions(storage: Storage, name: str) -> list[ModelVersion]:
     """All finished versions, oldest training data first."""
-    records = [item.key for item in storage.list(f"models/{name}/") if item.key.endswith(f"/{RECORD}")]
+    records = [
+        item.key for item in storage.list(f"models/{name}/") if item.key.endswith(f"/{RECORD}")
+    ]
     versions = [ModelVersion(**json.loads(storage.get(key))) for key in records]
     return sorted(versions, key=lambda version: (version.through, version.created_at))
 
@@ -84,7 +86,8 @@ def read_champion(storage: Storage, name: str) -> tuple[Champion, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The versions of a model and its champion as they are now; choices for any number of dates read no more."""
+    """The versions of a model and its champion as they are now; choices for any number of dates
+    read no more."""
 
     name: str
     all: tuple[ModelVersion, ...]
@@ -93,7 +96,8 @@ class Versions:
     """Empty before the first."""
 
     def choose(self, policy: str, day: str) -> ModelVersion | None:
-        """The version that `policy` (champion, as-of, or a version's name) means for `day`; None where there is none.
+        """The version that `policy` (champion, as-of, or a version's name) means for `day`; None
+        where there is none.
 
         Raises InputError for a name that no version has.
         """
@@ -117,13 +121,17 @@ def read_versions(storage: Storage, name: str) -> Versions:
 
 
 def policies(versions: Sequence[Versions], policy: str) -> list[str]:
-    """`policy` for each of several models: the name of a version of one leaves the others to their champions.
+    """`policy` for each of several models: the name of a version of one leaves the others to their
+    champions.
 
     Raises InputError for a name that no version of any has.
     """
     if policy in {"champion", "as-of"}:
         return [policy] * len(versions)
-    found = ["champion" if policy not in [one.version for one in model.all] else policy for model in versions]
+    found = [
+        "champion" if policy not in [one.version for one in model.all] else policy
+        for model in versions
+    ]
     if policy not in found:
         versions[-1].find(policy)
     return found
@@ -143,15 +151,16 @@ def publish_version(storage: Storage, folder: Path, version: ModelVersion) -> No
 
 
 def promote(storage: Storage, name: str, version: str, reason: str) -> Champion:
-    """Makes `version` the champion; raises PreconditionFailed when somebody else moved it in the same moment."""
+    """Makes `version` the champion; raises PreconditionFailed when somebody else moved it in the
+    same moment."""
     return replace_champion(storage, name, version, reason, read_champion(storage, name))
 
 
 def replace_champion(
     storage: Storage, name: str, version: str, reason: str, found: tuple[Champion, str] | None
 ) -> Champion:
-    """Makes `version` the champion in place of `found`, as `read_champion` gave it; raises PreconditionFailed when
-    somebody else has moved it since."""
+    """Makes `version` the champion in place of `found`, as `read_champion` gave it; raises
+    PreconditionFailed when somebody else has moved it since."""
     find_version(storage, name, version)
     if found and found[0].version == version:
         return found[0]
@@ -180,7 +189,9 @@ def roll_back(storage: Storage, name: str) -> Champion:
     found = read_champion(storage, name)
     if found is None or found[0].previous is None:
         raise InputError(f"model {name} has no earlier champion to go back to")
-    return replace_champion(storage, name, found[0].previous, f"rolled back from {found[0].version}", found)
+    return replace_champion(
+        storage, name, found[0].previous, f"rolled back from {found[0].version}", found
+    )
 
 
 def name_version(folder: Path, family: str, day: str) -> tuple[str, str]:
@@ -195,4 +206,6 @@ def needs_training(versions: Versions, job: Job, policy: str, day: date) -> bool
     """Whether a run for `day` would train before it generates."""
     if policy != "champion" or not versions.champion:
         return versions.choose(policy, day.isoformat()) is None
-    return date.fromisoformat(versions.all[-1].through) < day - timedelta(days=job.retrain_after_days)
+    return date.fromisoformat(versions.all[-1].through) < day - timedelta(
+        days=job.retrain_after_days
+    )

@@ -1,6 +1,15 @@
-"""Pages that need nothing but themselves: one of each published partition, and one of all jobs and nights."""
+"""Pages that need nothing but themselves: one of each published partition, and one of all jobs and
+nights."""
 
-from workers.report.overview import OVERVIEW, SIGNS, SUMS, calendar_days, make_day, sum_up, write_overview
+from workers.report.overview import (
+    OVERVIEW,
+    SIGNS,
+    SUMS,
+    calendar_days,
+    make_day,
+    sum_up,
+    write_overview,
+)
 from workers.report.page import has_report, reasons_set_aside, report_key, write_report
 from workers.report.pictures import write_grid
 from workers.report.trend import trend_figures

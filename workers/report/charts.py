@@ -1,4 +1,5 @@
-"""Charts as SVG that reads on light and dark pages, in colours that colour-blind people can tell apart."""
+"""Charts as SVG that reads on light and dark pages, in colours that colour-blind people can tell
+apart."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
 }
 TAGS = {"loss/train": "training loss", "loss/validation": "on held-out data"}
 """What the training loop writes, and what it is called."""
@@ -48,7 +51,8 @@ class Trend:
 
 
 def read_curves(folder: Path) -> dict[str, dict[str, Curve]]:
-    """For each folder of TensorBoard event files below `folder`, by its name, the curves of `TAGS` that it holds."""
+    """For each folder of TensorBoard event files below `folder`, by its name, the curves of `TAGS`
+    that it holds."""
     found = {}
     for place in sorted({path.parent for path in folder.rglob("events.out.tfevents.*")}):
         events = EventAccumulator(str(place), size_guidance={"scalars": 500, "images": 1})
@@ -56,7 +60,8 @@ def read_curves(folder: Path) -> dict[str, dict[str, Curve]]:
         scalars = {tag: events.Scalars(tag) for tag in TAGS if tag in events.Tags()["scalars"]}
         name = place.relative_to(folder).as_posix()
         found["training" if name == "." else name] = {
-            tag: Curve([one.step for one in values], [one.value for one in values]) for tag, values in scalars.items()
+            tag: Curve([one.step for one in values], [one.value for one in values])
+            for tag, values in scalars.items()
         }
     return found
 
@@ -80,7 +85,9 @@ def draw_trends(trends: Sequence[Trend]) -> str:
         figure = Figure(figsize=(9.6, 1.6 * num_rows), layout="constrained")
         panels = figure.subplots(num_rows, TRENDS_ABREAST, squeeze=False).flat
         for panel, trend in zip(panels, trends, strict=False):
-            panel.plot(trend.days, trend.values, color=COLOURS[0], linewidth=1.2, marker="o", markersize=3)
+            panel.plot(
+                trend.days, trend.values, color=COLOURS[0], linewidth=1.2, marker="o", markersize=3
+            )
             panel.set_title(trend.label, fontsize=9)
             panel.margins(y=0.2)
             locator = AutoDateLocator(minticks=2, maxticks=4)

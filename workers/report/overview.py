@@ -72,13 +72,18 @@ def _overview(storage: Storage, job: str, days: Sequence[str], price: float) -> 
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         found = list(threads.map(partial(list_partitions, storage, job), days))
     pages = {item.key for item in storage.list(f"reports/{job}/")}
-    cells = [make_day(day, states, report_key(job, day), pages) for day, states in zip(days, found, strict=True)]
+    cells = [
+        make_day(day, states, report_key(job, day), pages)
+        for day, states in zip(days, found, strict=True)
+    ]
     manifests = [state.manifest for states in found for state in states if state.manifest]
     weeks = [cells[start : start + 7] for start in range(0, len(cells), 7)]
     return JobOverview(job, weeks, sum_up(manifests, price), draw_trend(manifests))
 
 
-def make_day(day: str, states: Sequence[PartitionState], page: str = "", pages: Collection[str] = ()) -> Day:
+def make_day(
+    day: str, states: Sequence[PartitionState], page: str = "", pages: Collection[str] = ()
+) -> Day:
     """A field of the calendar, of the newest state of a date."""
     if not states:
         return Day("missing", "", f"{day}: never run", "")
@@ -90,7 +95,8 @@ def make_day(day: str, states: Sequence[PartitionState], page: str = "", pages: 
 
 
 def sum_up(manifests: Sequence[dict[str, Any]], price_per_hour: float) -> list[str]:
-    """What some nights of a job come to, as SUMS names it, and their cost where there is a price."""
+    """What some nights of a job come to, as SUMS names it, and their cost where there is a
+    price."""
     aside, hours = share_set_aside(manifests), sum(map(actor_hours, manifests))
     return [
         f"{len(manifests)}",

@@ -1,4 +1,5 @@
-"""Puts a partition's report together: figures, samples, the model and its training, what was set aside, lineage.
+"""Puts a partition's report together: figures, samples, the model and its training, what was set
+aside, lineage.
 
 Everything that comes from data is escaped by the template.
 """
@@ -41,13 +42,14 @@ def has_report(storage: Storage, manifest: Mapping[str, Any]) -> bool:
 def template(name: str) -> Template:
     """A page's template; what it is given from data is escaped."""
     loader = PackageLoader("workers.report", ".")
-    return Environment(loader=loader, autoescape=select_autoescape(["j2"]), undefined=StrictUndefined).get_template(
-        name
-    )
+    return Environment(
+        loader=loader, autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
+    ).get_template(name)
 
 
 def write_report(storage: Storage, manifest: dict[str, Any], figures: Rows, samples: Rows) -> str:
-    """Writes the page and returns its key. `figures` are of the partition, `samples` are rows in words."""
+    """Writes the page and returns its key. `figures` are of the partition, `samples` are rows in
+    words."""
     versions = [find_version(storage, pin["name"], pin["version"]) for pin in model_pins(manifest)]
     people = example_people(storage, manifest)
     text = template("page.html.j2").render(
@@ -75,7 +77,11 @@ def _identity(manifest: Mapping[str, Any]) -> str:
 
 def _metrics(version: ModelVersion) -> Rows:
     names = MODELS[version.name].figures
-    rows = [(label, f"{version.metrics[name]:.4g}") for label, name in names.items() if name in version.metrics]
+    rows = [
+        (label, f"{version.metrics[name]:.4g}")
+        for label, name in names.items()
+        if name in version.metrics
+    ]
     return [*rows, ("CPU seconds of training", f"{version.metrics['cpu_seconds']:,.0f}")]
 
 
@@ -84,7 +90,11 @@ def _charts(storage: Storage, version: ModelVersion) -> list[str]:
 
     with tempfile.TemporaryDirectory() as folder:
         storage.download(f"{version.prefix}tensorboard/", Path(folder))
-        return [draw_curves(name, curves) for name, curves in read_curves(Path(folder)).items() if curves]
+        return [
+            draw_curves(name, curves)
+            for name, curves in read_curves(Path(folder)).items()
+            if curves
+        ]
 
 
 def reasons_set_aside(storage: Storage, manifest: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -1,4 +1,5 @@
-"""Some users of a partition of recommendations: what they have beside what is recommended to them, and in which words.
+"""Some users of a partition of recommendations: what they have beside what is recommended to them,
+and in which words.
 
 Nobody is named: a page is passed on more easily than rows are.
 """
@@ -33,11 +34,14 @@ class Person:
 
 
 def example_people(storage: Storage, manifest: dict[str, Any]) -> list[Person]:
-    """Those that the preparation remembered; nobody where its file is gone or the job prepares no rows."""
+    """Those that the preparation remembered; nobody where its file is gone or the job prepares no
+    rows."""
     if not manifest.get("prepared") or not manifest["prepared"]["objects"]:
         return []
     try:
-        examples = json.loads(read_metadata(storage, manifest["prepared"]["objects"][0]["key"])[EXAMPLES_KEY])
+        examples = json.loads(
+            read_metadata(storage, manifest["prepared"]["objects"][0]["key"])[EXAMPLES_KEY]
+        )
     except ObjectNotFound:
         return []
     rows = sample_rows(storage, manifest, len(examples) * manifest["settings"]["num_items"])

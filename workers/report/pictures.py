@@ -34,13 +34,19 @@ def class_samples(storage: Storage, manifest: dict[str, Any]) -> list[ClassSampl
     orders = manifest["orders"][:MAX_CLASSES]
     wanted = {order["label"] for order in orders}
     synthetic = _first_of_each(storage, [part["key"] for part in manifest["parts"]], wanted)
-    sizes = [Image.open(io.BytesIO(content)).size[0] for contents in synthetic.values() for content in contents[:1]]
+    sizes = [
+        Image.open(io.BytesIO(content)).size[0]
+        for contents in synthetic.values()
+        for content in contents[:1]
+    ]
     objects = [item["key"] for item in manifest["snapshot"]["objects"]]
     real = _first_of_each(storage, objects, wanted, MAX_ROWS_READ) if sizes else {}
     return [
         ClassSamples(
             name=order["label_name"],
-            real=[_data_uri(_resized(content, sizes[0])) for content in real.get(order["label"], [])],
+            real=[
+                _data_uri(_resized(content, sizes[0])) for content in real.get(order["label"], [])
+            ],
             synthetic=[_data_uri(content) for content in synthetic.get(order["label"], [])],
         )
         for order in orders
@@ -51,13 +57,17 @@ def draw_grid(storage: Storage, manifest: dict[str, Any]) -> bytes:
     """PNG of some published pictures: a row for each class."""
     wanted = {order["label"] for order in manifest["orders"][:MAX_CLASSES]}
     found = _first_of_each(storage, [part["key"] for part in manifest["parts"]], wanted)
-    rows = [[Image.open(io.BytesIO(content)) for content in found[label]] for label in sorted(found)]
+    rows = [
+        [Image.open(io.BytesIO(content)) for content in found[label]] for label in sorted(found)
+    ]
     px = rows[0][0].size[0] if rows else 1
     cell = max(px, CELL_PX) + GAP_PX
     grid = Image.new("RGB", (EACH * cell + GAP_PX, max(1, len(rows)) * cell + GAP_PX), "white")
     for down, row in enumerate(rows):
         for across, image in enumerate(row):
-            shown = image.convert("RGB").resize((cell - GAP_PX, cell - GAP_PX), Image.Resampling.NEAREST)
+            shown = image.convert("RGB").resize(
+                (cell - GAP_PX, cell - GAP_PX), Image.Resampling.NEAREST
+            )
             grid.paste(shown, (GAP_PX + across * cell, GAP_PX + down * cell))
     sink = io.BytesIO()
     grid.save(sink, "PNG")
@@ -78,7 +88,9 @@ def _first_of_each(
     for number, (label, content) in enumerate(_iter_pictures(storage, keys)):
         if label in wanted and len(found[label]) < EACH:
             found[label].append(content.as_py())
-        if number == max_rows or (found.keys() == wanted and all(len(each) == EACH for each in found.values())):
+        if number == max_rows or (
+            found.keys() == wanted and all(len(each) == EACH for each in found.values())
+        ):
             break
     return found
 
@@ -87,7 +99,9 @@ def _iter_pictures(storage: Storage, keys: list[str]) -> Iterator[tuple[int, Any
     for key in keys:
         with open_parquet(storage, key) as file:
             for batch in iter_batches(file, columns=["image", "label"]):
-                yield from zip(batch["label"].to_pylist(), batch["image"].field("bytes"), strict=True)
+                yield from zip(
+                    batch["label"].to_pylist(), batch["image"].field("bytes"), strict=True
+                )
 
 
 def _resized(content: bytes, px: int) -> bytes:

@@ -24,7 +24,8 @@ def last_nights(storage: Storage, manifest: dict[str, Any]) -> list[dict[str, An
 
 
 def trend_figures(nights: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """What moved from night to night, by what people call it; NaN where a night has no such figure."""
+    """What moved from night to night, by what people call it; NaN where a night has no such
+    figure."""
     figures = {
         "rows published": [float(night["counts"]["accepted"]) for night in nights],
         "share set aside": [share_set_aside([night]) for night in nights],
@@ -33,7 +34,9 @@ def trend_figures(nights: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     }
     for name in nights[-1]["quality"] if nights else ():
         if name in FIGURES:
-            figures[FIGURES[name][0]] = [night["quality"].get(name, float("nan")) for night in nights]
+            figures[FIGURES[name][0]] = [
+                night["quality"].get(name, float("nan")) for night in nights
+            ]
     return figures
 
 
@@ -44,14 +47,20 @@ def draw_trend(nights: Sequence[dict[str, Any]]) -> str:
     from workers.report.charts import Trend, draw_trends
 
     days = [date.fromisoformat(night["date"]) for night in nights]
-    return draw_trends([Trend(label, days, values) for label, values in trend_figures(nights).items()])
+    return draw_trends(
+        [Trend(label, days, values) for label, values in trend_figures(nights).items()]
+    )
 
 
 def share_set_aside(manifests: Sequence[dict[str, Any]]) -> float:
     """Of all their input rows, those rejected or quarantined; NaN without any."""
     counts = [manifest["counts"] for manifest in manifests]
     num_rows = sum(each["input_rows"] for each in counts)
-    return sum(each["rejected"] + each["quarantined"] for each in counts) / num_rows if num_rows else float("nan")
+    return (
+        sum(each["rejected"] + each["quarantined"] for each in counts) / num_rows
+        if num_rows
+        else float("nan")
+    )
 
 
 def rows_per_second(manifest: dict[str, Any]) -> float:

@@ -1,4 +1,5 @@
-"""The products of the sample shop: as many as asked for, the first ones always the same for a seed."""
+"""The products of the sample shop: as many as asked for, the first ones always the same for a
+seed."""
 
 import random
 from collections.abc import Iterator
@@ -59,7 +60,12 @@ class Product:
     @property
     def attributes(self) -> list[dict[str, str | None]]:
         """Name and type, the facts, and a number that no text mentions."""
-        given = {"name": self.name, "type": self.kind.name, **self.facts, "article number": self.article_number}
+        given = {
+            "name": self.name,
+            "type": self.kind.name,
+            **self.facts,
+            "article number": self.article_number,
+        }
         return [{"key": key, "value": value} for key, value in given.items()]
 
 
@@ -89,7 +95,11 @@ def iter_catalog_tables(num_products: int, seed: int) -> Iterator[pa.Table]:
 def _product(index: int, rng: random.Random) -> Product:
     kind = rng.choice(KINDS)
     name = _name(rng)
-    facts = {feature.key: rng.choice(feature.values) for feature in kind.features if rng.random() < KNOWN_SHARE}
+    facts = {
+        feature.key: rng.choice(feature.values)
+        for feature in kind.features
+        if rng.random() < KNOWN_SHARE
+    }
     description = describe(name, kind, facts, rng) if rng.random() < DESCRIBED_SHARE else None
     return Product(
         product_id=f"{kind.name}-{name.lower().replace(' ', '-')}-{index}",

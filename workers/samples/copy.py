@@ -1,4 +1,5 @@
-"""What the sample shop says about its products and to its customers: examples with texts, requests without."""
+"""What the sample shop says about its products and to its customers: examples with texts, requests
+without."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,9 @@ class Saying:
         return [{"key": key, "value": value} for key, value in self.attributes.items()]
 
 
-def iter_sayings(products: Sequence[Product], num_sayings: int, rng: random.Random) -> Iterator[Saying]:
+def iter_sayings(
+    products: Sequence[Product], num_sayings: int, rng: random.Random
+) -> Iterator[Saying]:
     """Sayings about these products, every intent in its share."""
     intents, weights = list(INTENT_WEIGHTS), list(INTENT_WEIGHTS.values())
     for _ in range(num_sayings):
@@ -65,7 +68,9 @@ def iter_sayings(products: Sequence[Product], num_sayings: int, rng: random.Rand
         yield SAY[intent](intent, rng.choice(products), rng)
 
 
-def iter_example_tables(products: Sequence[Product], num_examples: int, seed: int) -> Iterator[pa.Table]:
+def iter_example_tables(
+    products: Sequence[Product], num_examples: int, seed: int
+) -> Iterator[pa.Table]:
     """The table `copy_examples`, in tables of bounded size."""
     sayings = iter_sayings(products, num_examples, random.Random(f"examples {seed}"))
     for start in range(0, num_examples, BATCH_ROWS):
@@ -79,7 +84,9 @@ def iter_example_tables(products: Sequence[Product], num_examples: int, seed: in
         yield pa.table(columns, schema=EXAMPLES_SCHEMA)
 
 
-def iter_request_tables(products: Sequence[Product], num_requests: int, seed: int) -> Iterator[pa.Table]:
+def iter_request_tables(
+    products: Sequence[Product], num_requests: int, seed: int
+) -> Iterator[pa.Table]:
     """The table `copy_requests`, in tables of bounded size."""
     sayings = iter_sayings(products, num_requests, random.Random(f"requests {seed}"))
     for start in range(0, num_requests, BATCH_ROWS):
@@ -96,14 +103,23 @@ def iter_request_tables(products: Sequence[Product], num_requests: int, seed: in
 def _about(intent: str, product: Product, rng: random.Random) -> Saying:
     # Nobody recommends a product for what it lacks.
     known = [key for key, value in product.facts.items() if intent == "inform" or value != "false"]
-    chosen = {key: product.facts[key] for key in rng.sample(known, min(len(known), rng.choice(NUM_FACTS)))}
+    chosen = {
+        key: product.facts[key] for key in rng.sample(known, min(len(known), rng.choice(NUM_FACTS)))
+    }
     text = tell(intent, product.name, product.kind, chosen, rng)
-    return Saying(intent, {"name": product.name, "type": product.kind.name, **chosen}, text, product.product_id)
+    return Saying(
+        intent,
+        {"name": product.name, "type": product.kind.name, **chosen},
+        text,
+        product.product_id,
+    )
 
 
 def _sold_out(intent: str, product: Product, rng: random.Random) -> Saying:
     text = rng.choice(SOLD_OUT).format(NAME=product.name, TYPE=product.kind.name)
-    return Saying(intent, {"name": product.name, "type": product.kind.name}, text, product.product_id)
+    return Saying(
+        intent, {"name": product.name, "type": product.kind.name}, text, product.product_id
+    )
 
 
 def _delivery(intent: str, product: Product, rng: random.Random) -> Saying:

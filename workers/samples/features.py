@@ -1,6 +1,7 @@
 """A kind of product and its features: which values there are, and how English states them.
 
-Phrases hold `{}` where the value is repeated as it is. A noun phrase stands after "with", a verb phrase after "it".
+Phrases hold `{}` where the value is repeated as it is. A noun phrase stands after "with", a verb
+phrase after "it".
 """
 
 import random
@@ -53,8 +54,11 @@ def choice(key: str, values: str, *, nouns: str, verbs: str) -> Feature:
     return Feature(key=key, values=phrases(values), nouns=phrases(nouns), verbs=phrases(verbs))
 
 
-def quantity(key: str, numbers: tuple[str, str, str], unit: str, *, nouns: str, verbs: str) -> Feature:
-    """A number with its unit; `numbers` are the least, the greatest and the step, as they are to be written."""
+def quantity(
+    key: str, numbers: tuple[str, str, str], unit: str, *, nouns: str, verbs: str
+) -> Feature:
+    """A number with its unit; `numbers` are the least, the greatest and the step, as they are to be
+    written."""
     low, high, step = (Decimal(number) for number in numbers)
     values = tuple(f"{low + step * index} {unit}" for index in range(int((high - low) / step) + 1))
     return Feature(key=key, values=values, nouns=phrases(nouns), verbs=phrases(verbs))

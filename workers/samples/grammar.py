@@ -1,7 +1,8 @@
-"""A small grammar of shop English. Every text states the facts it is given, each once, and no other.
+"""A small grammar of shop English. Every text states the facts it is given, each once, and no
+other.
 
-`{NAME}` and `{TYPE}` are the product, `{NOUNS}` and `{VERBS}` enumerate facts. A text's first sentence names the
-product, a further one goes on about it.
+`{NAME}` and `{TYPE}` are the product, `{NOUNS}` and `{VERBS}` enumerate facts. A text's first
+sentence names the product, a further one goes on about it.
 """
 
 import random
@@ -55,7 +56,9 @@ GREETING = phrases(
     """Hello, how may I help you? | Welcome to our shop! What are you looking for?
     | Good to see you, what can I do for you?"""
 )
-GOODBYE = phrases("""Thank you and goodbye! | Thanks for your visit, see you soon. | Goodbye, and enjoy your day.""")
+GOODBYE = phrases(
+    """Thank you and goodbye! | Thanks for your visit, see you soon. | Goodbye, and enjoy your day."""
+)
 
 
 def tell(
@@ -67,7 +70,8 @@ def tell(
     *,
     num_sentences: int | None = None,
 ) -> str:
-    """The product introduced with these facts, at least one, in the order given, in one sentence or several."""
+    """The product introduced with these facts, at least one, in the order given, in one sentence or
+    several."""
     items = list(facts.items())
     if num_sentences is None:
         is_long = len(items) > MAX_FACTS_PER_SENTENCE
@@ -75,7 +79,10 @@ def tell(
     size = -(-len(items) // num_sentences)
     groups = [items[start : start + size] for start in range(0, len(items), size)]
     patterns = [rng.choice(OPENINGS[intent]), *rng.sample(CONTINUE, len(groups) - 1)]
-    told = [_sentence(pattern, name, kind, dict(group), rng) for pattern, group in zip(patterns, groups, strict=True)]
+    told = [
+        _sentence(pattern, name, kind, dict(group), rng)
+        for pattern, group in zip(patterns, groups, strict=True)
+    ]
     return " ".join(told)
 
 
@@ -84,7 +91,9 @@ def describe(name: str, kind: Kind, facts: Mapping[str, str], rng: random.Random
     verbatim = [key for key in facts if kind.feature(key).is_verbatim]
     chosen = rng.sample(verbatim, min(len(verbatim), rng.choice((4, 5, 6))))
     num_sentences = max(1, -(-len(chosen) // MAX_FACTS_PER_SENTENCE))
-    return tell("inform", name, kind, {key: facts[key] for key in chosen}, rng, num_sentences=num_sentences)
+    return tell(
+        "inform", name, kind, {key: facts[key] for key in chosen}, rng, num_sentences=num_sentences
+    )
 
 
 def nothing_with(kind: Kind, key: str, value: str, rng: random.Random) -> str:
@@ -92,8 +101,12 @@ def nothing_with(kind: Kind, key: str, value: str, rng: random.Random) -> str:
     return _sentence(rng.choice(NO_MATCH), "", kind, {key: value}, rng)
 
 
-def _sentence(pattern: str, name: str, kind: Kind, facts: Mapping[str, str], rng: random.Random) -> str:
-    features: list[tuple[Feature, str]] = [(kind.feature(key), value) for key, value in facts.items()]
+def _sentence(
+    pattern: str, name: str, kind: Kind, facts: Mapping[str, str], rng: random.Random
+) -> str:
+    features: list[tuple[Feature, str]] = [
+        (kind.feature(key), value) for key, value in facts.items()
+    ]
     if "{NOUNS}" in pattern:
         stated = series([feature.noun(value, rng) for feature, value in features])
     else:

@@ -1,4 +1,5 @@
-"""Simulated purchases: customers with tastes, best sellers, and products that are bought after one another."""
+"""Simulated purchases: customers with tastes, best sellers, and products that are bought after one
+another."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,8 @@ INTERACTIONS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What is on the shelves, by kind: items with the best sellers first, and their weights, added up.
+    """What is on the shelves, by kind: items with the best sellers first, and their weights, added
+    up.
 
     `followers` says of each item what is often bought after it.
     """
@@ -50,8 +52,8 @@ class Shop:
 def iter_interaction_tables(
     products: Sequence[Product], num_interactions: int, seed: int, last_day: date = LAST_DAY
 ) -> Iterator[pa.Table]:
-    """The table `interactions` in the order of event time, of the days up to `last_day`; no customer buys the same
-    product twice."""
+    """The table `interactions` in the order of event time, of the days up to `last_day`; no
+    customer buys the same product twice."""
     rng = random.Random(f"interactions {seed}")
     shop = _furnish(products, rng)
     kinds = sorted(shop.items)
@@ -66,7 +68,9 @@ def iter_interaction_tables(
         yield _table(events[start : start + BATCH_ROWS], products, last_day)
 
 
-def _table(events: Sequence[tuple[int, int, int]], products: Sequence[Product], last_day: date) -> pa.Table:
+def _table(
+    events: Sequence[tuple[int, int, int]], products: Sequence[Product], last_day: date
+) -> pa.Table:
     began = datetime.combine(last_day - timedelta(days=NUM_DAYS - 1), time(), UTC)
     columns = {
         "user_id": [f"user-{user}" for _, user, _ in events],
@@ -85,14 +89,23 @@ def _furnish(products: Sequence[Product], rng: random.Random) -> Shop:
         rng.shuffle(shelf)
     kinds = sorted(items)
     followers = [
-        tuple(rng.choice(items[rng.choice((product.kind.name, rng.choice(kinds)))]) for _ in range(NUM_FOLLOWERS))
+        tuple(
+            rng.choice(items[rng.choice((product.kind.name, rng.choice(kinds)))])
+            for _ in range(NUM_FOLLOWERS)
+        )
         for product in products
     ]
-    weights = {kind: [1 / (rank + 1) for rank in range(len(shelf))] for kind, shelf in items.items()}
-    return Shop(items, {kind: list(accumulate(steps)) for kind, steps in weights.items()}, followers)
+    weights = {
+        kind: [1 / (rank + 1) for rank in range(len(shelf))] for kind, shelf in items.items()
+    }
+    return Shop(
+        items, {kind: list(accumulate(steps)) for kind, steps in weights.items()}, followers
+    )
 
 
-def _history(user: int, shop: Shop, tastes: Sequence[str], rng: random.Random) -> list[tuple[int, int, int]]:
+def _history(
+    user: int, shop: Shop, tastes: Sequence[str], rng: random.Random
+) -> list[tuple[int, int, int]]:
     """One customer's purchases: second since the first day, user, item."""
     num_purchases = min(MAX_PURCHASES, 1 + int(rng.expovariate(1 / MEAN_PURCHASES)))
     bought: list[int] = []

@@ -29,7 +29,11 @@ def weight(low: str, high: str, step: str, unit: str) -> Feature:
 
 def price(low: str, high: str, step: str) -> Feature:
     return quantity(
-        "price", (low, high, step), "euros", nouns="a price of {} | a price tag of {}", verbs="costs {} | sells for {}"
+        "price",
+        (low, high, step),
+        "euros",
+        nouns="a price of {} | a price tag of {}",
+        verbs="costs {} | sells for {}",
     )
 
 
@@ -43,7 +47,9 @@ KETTLE = Kind(
             nouns="a capacity of {}",
             verbs="holds {}",
         ),
-        quantity("power", ("1500", "3000", "100"), "watts", nouns="{} of power", verbs="heats with {}"),
+        quantity(
+            "power", ("1500", "3000", "100"), "watts", nouns="{} of power", verbs="heats with {}"
+        ),
         quantity(
             "boiling time",
             ("3", "8", "1"),
@@ -82,7 +88,11 @@ BACKPACK = Kind(
     "backpack",
     (
         quantity(
-            "volume", ("12", "48", "2"), "litres", nouns="a volume of {} | {} of space", verbs="carries {} | packs {}"
+            "volume",
+            ("12", "48", "2"),
+            "litres",
+            nouns="a volume of {} | {} of space",
+            verbs="carries {} | packs {}",
         ),
         quantity(
             "laptop size",
@@ -98,7 +108,12 @@ BACKPACK = Kind(
             nouns="a shell of {} | a {} shell",
             verbs="is sewn from {}",
         ),
-        choice("closure", "roll-top | zip | buckle | drawstring", nouns="a {} closure", verbs="closes with a {}"),
+        choice(
+            "closure",
+            "roll-top | zip | buckle | drawstring",
+            nouns="a {} closure",
+            verbs="closes with a {}",
+        ),
         flag(
             "rainproof",
             nouns="protection from rain",
@@ -129,8 +144,16 @@ LAMP = Kind(
             nouns="a brightness of {} | {} of light",
             verbs="shines with {}",
         ),
-        quantity("height", ("25", "160", "5"), "cm", nouns="a height of {}", verbs="stands {} tall"),
-        quantity("cable", ("1.2", "3.0", "0.2"), "metres", nouns="a cable of {}", verbs="has a cable of {}"),
+        quantity(
+            "height", ("25", "160", "5"), "cm", nouns="a height of {}", verbs="stands {} tall"
+        ),
+        quantity(
+            "cable",
+            ("1.2", "3.0", "0.2"),
+            "metres",
+            nouns="a cable of {}",
+            verbs="has a cable of {}",
+        ),
         quantity(
             "bulb life",
             ("5000", "30000", "1000"),
@@ -173,9 +196,20 @@ HEADSET = Kind(
             nouns="a battery life of {} | {} of battery life",
             verbs="plays for {}",
         ),
-        quantity("drivers", ("30", "50", "2"), "mm", nouns="drivers of {}", verbs="sounds through drivers of {}"),
+        quantity(
+            "drivers",
+            ("30", "50", "2"),
+            "mm",
+            nouns="drivers of {}",
+            verbs="sounds through drivers of {}",
+        ),
         quantity("range", ("8", "40", "2"), "metres", nouns="a range of {}", verbs="reaches {}"),
-        choice("connection", "Bluetooth | cable | radio", nouns="a {} connection", verbs="connects by {}"),
+        choice(
+            "connection",
+            "Bluetooth | cable | radio",
+            nouns="a {} connection",
+            verbs="connects by {}",
+        ),
         choice(
             "cushions",
             "velvet | leather | memory foam | cotton",
@@ -213,7 +247,13 @@ BICYCLE = Kind(
     "bicycle",
     (
         quantity("gears", ("3", "27", "1"), "gears", nouns="{}", verbs="has {}"),
-        quantity("wheels", ("20", "29", "1"), "inches", nouns="wheels of {}", verbs="rolls on wheels of {}"),
+        quantity(
+            "wheels",
+            ("20", "29", "1"),
+            "inches",
+            nouns="wheels of {}",
+            verbs="rolls on wheels of {}",
+        ),
         quantity(
             "maximum load",
             ("90", "180", "5"),
@@ -272,14 +312,21 @@ TENT = Kind(
             nouns="a pitching time of {}",
             verbs="can be pitched in {}",
         ),
-        quantity("height", ("90", "210", "5"), "cm", nouns="a height of {}", verbs="stands {} tall"),
+        quantity(
+            "height", ("90", "210", "5"), "cm", nouns="a height of {}", verbs="stands {} tall"
+        ),
         choice(
             "poles",
             "aluminium | fibreglass | carbon | steel",
             nouns="poles of {} | {} poles",
             verbs="has {} poles",
         ),
-        choice("season", "summer | three seasons | winter", nouns="a fabric for {}", verbs="is made for {}"),
+        choice(
+            "season",
+            "summer | three seasons | winter",
+            nouns="a fabric for {}",
+            verbs="is made for {}",
+        ),
         flag(
             "porch",
             nouns="a porch",
@@ -303,7 +350,13 @@ TENT = Kind(
 WATCH = Kind(
     "watch",
     (
-        quantity("diameter", ("28", "46", "1"), "mm", nouns="a diameter of {}", verbs="measures {} across"),
+        quantity(
+            "diameter",
+            ("28", "46", "1"),
+            "mm",
+            nouns="a diameter of {}",
+            verbs="measures {} across",
+        ),
         quantity(
             "water resistance",
             ("30", "300", "10"),
@@ -317,8 +370,18 @@ WATCH = Kind(
             nouns="a strap of {} | a {} strap",
             verbs="is worn on a {} strap",
         ),
-        choice("movement", "quartz | automatic | solar", nouns="a {} movement", verbs="runs on a {} movement"),
-        choice("glass", "sapphire | mineral | acrylic", nouns="{} glass", verbs="is protected by {} glass"),
+        choice(
+            "movement",
+            "quartz | automatic | solar",
+            nouns="a {} movement",
+            verbs="runs on a {} movement",
+        ),
+        choice(
+            "glass",
+            "sapphire | mineral | acrylic",
+            nouns="{} glass",
+            verbs="is protected by {} glass",
+        ),
         choice(
             "dial",
             "ivory | black | emerald | copper | pearl",

@@ -1,6 +1,8 @@
-"""Drawn pictures of the kinds of products, each one a little different: pose, size, colours and parts vary.
+"""Drawn pictures of the kinds of products, each one a little different: pose, size, colours and
+parts vary.
 
-A picture is drawn large on a canvas of 100 by 100 units and then made small, which smooths its edges.
+A picture is drawn large on a canvas of 100 by 100 units and then made small, which smooths its
+edges.
 """
 
 import io
@@ -32,7 +34,13 @@ TONES: Sequence[Colour] = (
     (120, 84, 140),
     (190, 110, 60),
 )
-BACKGROUNDS: Sequence[Colour] = ((246, 246, 244), (232, 238, 244), (244, 236, 226), (230, 240, 230), (240, 232, 240))
+BACKGROUNDS: Sequence[Colour] = (
+    (246, 246, 244),
+    (232, 238, 244),
+    (244, 236, 226),
+    (230, 240, 230),
+    (240, 232, 240),
+)
 DARK: Colour = (48, 48, 54)
 
 IMAGES_SCHEMA = pa.schema(
@@ -42,7 +50,8 @@ IMAGES_SCHEMA = pa.schema(
 
 
 class Pen:
-    """Draws in units of the canvas, turned, scaled and moved as the product stands in its picture."""
+    """Draws in units of the canvas, turned, scaled and moved as the product stands in its
+    picture."""
 
     def __init__(self, image: Image.Image, rng: random.Random) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -78,10 +87,14 @@ class Pen:
         return ((turned[0] + 50 + self._dx) * self._unit, (turned[1] + 50 + self._dy) * self._unit)
 
 
-def arc(centre: Point, radius: float, start_deg: float, end_deg: float, *, flat: float = 1.0) -> list[Point]:
+def arc(
+    centre: Point, radius: float, start_deg: float, end_deg: float, *, flat: float = 1.0
+) -> list[Point]:
     """Points along an arc, clockwise from the right; `flat` squeezes it in height."""
     angles = [math.radians(start_deg + (end_deg - start_deg) * step / 32) for step in range(33)]
-    return [(centre[0] + radius * math.cos(a), centre[1] + flat * radius * math.sin(a)) for a in angles]
+    return [
+        (centre[0] + radius * math.cos(a), centre[1] + flat * radius * math.sin(a)) for a in angles
+    ]
 
 
 def draw_kettle(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> None:
@@ -97,10 +110,24 @@ def draw_backpack(pen: Pen, main: Colour, accent: Colour, rng: random.Random) ->
     width, top = rng.uniform(23, 30), rng.uniform(16, 22)
     pen.line(arc((50, top + 4), 8, 180, 360), accent, 4)
     for side in (-1, 1):
-        pen.line([(50 + side * width, 40), (50 + side * (width + 7), 60), (50 + side * width, 80)], accent, 5)
-    pen.shape([*arc((50, top + 22), width, 180, 360, flat=0.85), (50 + width, 86), (50 - width, 86)], main)
+        pen.line(
+            [(50 + side * width, 40), (50 + side * (width + 7), 60), (50 + side * width, 80)],
+            accent,
+            5,
+        )
+    pen.shape(
+        [*arc((50, top + 22), width, 180, 360, flat=0.85), (50 + width, 86), (50 - width, 86)], main
+    )
     pocket = shade(main, rng.choice((0.75, 1.25)))
-    pen.shape([(50 - width * 0.7, 58), (50 + width * 0.7, 58), (50 + width * 0.7, 81), (50 - width * 0.7, 81)], pocket)
+    pen.shape(
+        [
+            (50 - width * 0.7, 58),
+            (50 + width * 0.7, 58),
+            (50 + width * 0.7, 81),
+            (50 - width * 0.7, 81),
+        ],
+        pocket,
+    )
     pen.line([(50 - width * 0.7, 64), (50 + width * 0.7, 64)], accent, 2.5)
 
 
@@ -109,7 +136,9 @@ def draw_lamp(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> Non
     shade_end = rng.uniform(44, 52)
     pen.line([(50, shade_end), (50, 84)], accent, rng.uniform(3, 5))
     pen.shape(arc((50, 87), rng.uniform(15, 22), 180, 360, flat=0.4), accent)
-    pen.shape([(50 - top, 14), (50 + top, 14), (50 + bottom, shade_end), (50 - bottom, shade_end)], main)
+    pen.shape(
+        [(50 - top, 14), (50 + top, 14), (50 + bottom, shade_end), (50 - bottom, shade_end)], main
+    )
     pen.shape(arc((50, shade_end), bottom * 0.8, 0, 180, flat=0.2), (252, 240, 190))
 
 
@@ -155,7 +184,9 @@ def draw_watch(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> No
     pen.disc((50, 50), radius - 4, (250, 248, 240) if rng.random() < 0.6 else main)
     for length, width in ((radius * 0.45, 3.5), (radius * 0.7, 2.5)):
         angle = rng.uniform(0, 2 * math.pi)
-        pen.line([(50, 50), (50 + length * math.cos(angle), 50 + length * math.sin(angle))], DARK, width)
+        pen.line(
+            [(50, 50), (50 + length * math.cos(angle), 50 + length * math.sin(angle))], DARK, width
+        )
     pen.disc((50 + radius + 2, 50), 3, shade(main, 0.6))
 
 
@@ -191,13 +222,17 @@ def iter_image_tables(num_images: int, seed: int, image_px: int = IMAGE_PX) -> I
     """The table `images`, every kind equally often, in tables of bounded size."""
     rng = random.Random(f"images {seed}")
     for start in range(0, num_images, BATCH_ROWS):
-        labels = [index % len(DRAWINGS) for index in range(start, min(start + BATCH_ROWS, num_images))]
+        labels = [
+            index % len(DRAWINGS) for index in range(start, min(start + BATCH_ROWS, num_images))
+        ]
         names = [DRAWINGS[label][0] for label in labels]
         images = [
             {"bytes": _png(picture(label, rng, image_px)), "path": f"{name}-{start + offset}.png"}
             for offset, (label, name) in enumerate(zip(labels, names, strict=True))
         ]
-        yield pa.table({"image": images, "label": labels, "label_name": names}, schema=IMAGES_SCHEMA)
+        yield pa.table(
+            {"image": images, "label": labels, "label_name": names}, schema=IMAGES_SCHEMA
+        )
 
 
 def _png(image: Image.Image) -> bytes:

@@ -10,7 +10,12 @@ import pyarrow as pa
 from infra.storage.parquet import write_file
 from workers.inputs.tables import CATALOG, COPY_EXAMPLES, COPY_REQUESTS, IMAGES, INTERACTIONS
 from workers.samples.catalog import CATALOG_SCHEMA, iter_catalog_tables, iter_products
-from workers.samples.copy import EXAMPLES_SCHEMA, REQUESTS_SCHEMA, iter_example_tables, iter_request_tables
+from workers.samples.copy import (
+    EXAMPLES_SCHEMA,
+    REQUESTS_SCHEMA,
+    iter_example_tables,
+    iter_request_tables,
+)
 from workers.samples.interactions import INTERACTIONS_SCHEMA, LAST_DAY, iter_interaction_tables
 from workers.samples.pictures import IMAGES_SCHEMA, iter_image_tables
 
@@ -29,7 +34,8 @@ def write_samples(
     seed: int,
     last_day: date = LAST_DAY,
 ) -> dict[str, Path]:
-    """One Parquet file per input table, by the table's name; a table that is to have no rows is left out.
+    """One Parquet file per input table, by the table's name; a table that is to have no rows is
+    left out.
 
     Purchases are of the sixty days up to `last_day`.
     """
@@ -39,8 +45,16 @@ def write_samples(
     products = list(islice(iter_products(num_products, seed), MAX_KNOWN_PRODUCTS))
     tables = {
         CATALOG.name: (num_products, iter_catalog_tables(num_products, seed), CATALOG_SCHEMA),
-        COPY_EXAMPLES.name: (num_examples, iter_example_tables(products, num_examples, seed), EXAMPLES_SCHEMA),
-        COPY_REQUESTS.name: (num_requests, iter_request_tables(products, num_requests, seed), REQUESTS_SCHEMA),
+        COPY_EXAMPLES.name: (
+            num_examples,
+            iter_example_tables(products, num_examples, seed),
+            EXAMPLES_SCHEMA,
+        ),
+        COPY_REQUESTS.name: (
+            num_requests,
+            iter_request_tables(products, num_requests, seed),
+            REQUESTS_SCHEMA,
+        ),
         IMAGES.name: (num_images, iter_image_tables(num_images, seed), IMAGES_SCHEMA),
         INTERACTIONS.name: (
             num_interactions,

@@ -1,7 +1,9 @@
-"""The actor that trains with several workers: Ray Train runs one process for each, this one starts and ends them.
+"""The actor that trains with several workers: Ray Train runs one process for each, this one starts
+and ends them.
 
-To the driver it looks like the actor of a training with one worker: it reports, may stall, is lost and replaced. It
-passes on what the first worker says. When it ends, so do its workers, whose owner's owner it is.
+To the driver it looks like the actor of a training with one worker: it reports, may stall, is lost
+and replaced. It passes on what the first worker says. When it ends, so do its workers, whose
+owner's owner it is.
 """
 
 import logging
@@ -33,14 +35,16 @@ def check_room(settings: Settings, num_workers: int, num_cpus: float, num_gpus: 
 
 
 class TrainGroupActor:
-    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
+    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an
+    actor that died."""
 
     def __init__(self, settings: Settings, training: Training, room: PlacementGroup) -> None:
         self._settings, self._training, self._room = settings, training, room
         self._reporter = Reporter("training", node="")
 
     def work(self) -> ModelVersion:
-        """What the first of the workers has published. Raises ActorLost once one is lost, or what one raised."""
+        """What the first of the workers has published. Raises ActorLost once one is lost, or what
+        one raised."""
         from workers.training.torch_trainer import run_group
 
         training, group = self._training, ray.get_runtime_context().current_actor
@@ -76,8 +80,11 @@ class Messenger(Reporter):
         self._group.hear.remote(self.fetch())
 
 
-def train_as_one_of_several(group: Any, settings: Settings, training: Training) -> ModelVersion | None:
-    """A worker's part: that of a training's only actor, of whose reports only the first worker's are heard."""
+def train_as_one_of_several(
+    group: Any, settings: Settings, training: Training
+) -> ModelVersion | None:
+    """A worker's part: that of a training's only actor, of whose reports only the first worker's
+    are heard."""
     from aigc_models.training.data_parallel import is_first, rank
     from workers.training.torch_trainer import first_line
 
@@ -92,11 +99,14 @@ def train_as_one_of_several(group: Any, settings: Settings, training: Training) 
             raise OutOfMemory(f"ran out of memory: {exc}") from exc
         if _is_of_connection(exc):
             raise ActorLost(f"it has lost the others: {first_line(exc)}") from exc
-        raise GenerationError(f"worker {rank()} of training on {node} failed: {type(exc).__name__}: {exc}") from exc
+        raise GenerationError(
+            f"worker {rank()} of training on {node} failed: {type(exc).__name__}: {exc}"
+        ) from exc
 
 
 def _is_of_connection(exc: Exception) -> bool:
-    """Whether torch.distributed raised it, since another worker is gone: gloo's errors have no class of their own."""
+    """Whether torch.distributed raised it, since another worker is gone: gloo's errors have no
+    class of their own."""
     from torch.distributed import DistError
 
     return isinstance(exc, DistError) or (isinstance(exc, RuntimeError) and "gloo" in str(exc))

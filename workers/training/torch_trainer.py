@@ -1,7 +1,9 @@
-"""Ray Train, as far as it is used here: processes of a group on the cluster's nodes, connected for torch.distributed.
+"""Ray Train, as far as it is used here: processes of a group on the cluster's nodes, connected for
+torch.distributed.
 
-Neither its checkpoints nor its restarts are: the training loop has its own, and a group that lost a worker is replaced
-as a whole, like an actor. Nor does it look for room: it is given that. Imports torch; the driver does not need it.
+Neither its checkpoints nor its restarts are: the training loop has its own, and a group that lost a
+worker is replaced as a whole, like an actor. Nor does it look for room: it is given that. Imports
+torch; the driver does not need it.
 """
 
 import tempfile
@@ -25,7 +27,8 @@ from workers.actors.cluster import ACTOR_ENVIRONMENT
 from workers.actors.remote_actor import ActorLost, reason
 
 COLLECTIVE_TIMEOUT_S = 24 * 3600
-"""For which a worker waits for the others. Whoever does not move is found out by the driver long before."""
+"""For which a worker waits for the others. Whoever does not move is found out by the driver long
+before."""
 UNWANTED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 
@@ -51,8 +54,9 @@ class TrainingController(TrainController):
 
 
 class _AskingNobody(FixedScalingPolicy):
-    """Ray Train would ask for nodes through an actor that stays on the cluster for ever, and whose node takes half a
-    minute to end; of a training that is killed its request would live on for minutes. The room asks by itself."""
+    """Ray Train would ask for nodes through an actor that stays on the cluster for ever, and whose
+    node takes half a minute to end; of a training that is killed its request would live on for
+    minutes. The room asks by itself."""
 
     def after_controller_start(self, train_run_context: Any) -> None: ...
 
@@ -61,16 +65,21 @@ class _AskingNobody(FixedScalingPolicy):
 
 class _Trainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
-        """Without actors that are of no use here: one that deals out Ray Data's data sets, and the cleaner of placement
-        groups, a detached one that asks the dashboard whether the trainer lives, and stays for ever on a cluster that
-        has none, such as the local one. The driver gives the room back."""
+        """Without actors that are of no use here: one that deals out Ray Data's data sets, and the
+        cleaner of placement groups, a detached one that asks the dashboard whether the trainer
+        lives, and stays for ever on a cluster that has none, such as the local one. The driver
+        gives the room back."""
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]  # mypy sees Ray Train's v1
         return [one for one in callbacks if type(one).__name__ not in UNWANTED]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         arguments["scaling_policy"] = _AskingNobody(arguments["train_run_context"].scaling_config)
-        controller: Any = ray.remote(TrainingController).options(num_cpus=0, label_selector=here).remote(**arguments)
+        controller: Any = (
+            ray.remote(TrainingController)
+            .options(num_cpus=0, label_selector=here)
+            .remote(**arguments)
+        )
         ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())
 
@@ -107,11 +116,15 @@ def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
         trainer: Any = _Trainer(
             work,
             scaling_config=_Scaling(
-                num_workers=room.bundle_count, use_gpu="GPU" in resources, resources_per_worker=resources, room=room
+                num_workers=room.bundle_count,
+                use_gpu="GPU" in resources,
+                resources_per_worker=resources,
+                room=room,
             ),
             run_config=RunConfig(name=name, storage_path=scratch, **run),
             torch_config=_Connection(
-                backend="cpu:gloo,cuda:nccl" if "GPU" in resources else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
+                backend="cpu:gloo,cuda:nccl" if "GPU" in resources else "gloo",
+                timeout_s=COLLECTIVE_TIMEOUT_S,
             ),
         )
         try:
@@ -123,18 +136,24 @@ def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
 
 
 def blamed(failures: dict[int, Exception]) -> Exception:
-    """Of all workers' failures the one to be dealt with: when one is lost, the others lose their connection to it."""
+    """Of all workers' failures the one to be dealt with: when one is lost, the others lose their
+    connection to it."""
     for failure in failures.values():
         if isinstance(failure, NightshiftError):
             return failure
-    by_itself = {rank: failure for rank, failure in failures.items() if not isinstance(failure, ActorLost)}
+    by_itself = {
+        rank: failure for rank, failure in failures.items() if not isinstance(failure, ActorLost)
+    }
     rank, failure = next(iter((by_itself or failures).items()))
     death = getattr(failure, "health_check_failure", failure)
-    return ActorLost(f"lost worker {rank}: {reason(death) if isinstance(death, RayError) else first_line(death)}")
+    return ActorLost(
+        f"lost worker {rank}: {reason(death) if isinstance(death, RayError) else first_line(death)}"
+    )
 
 
 def origin(exc: Exception) -> Exception:
-    """What connecting the workers raised on one of them, where Ray Train's error only wraps that."""
+    """What connecting the workers raised on one of them, where Ray Train's error only wraps
+    that."""
     failure = getattr(exc, "controller_failure", exc)
     found: Exception = failure.cause if isinstance(failure, RayTaskError) else failure
     return found

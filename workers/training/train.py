@@ -1,4 +1,5 @@
-"""Trains a model on Ray, once for the same data and settings, and lets it challenge the champion."""
+"""Trains a model on Ray, once for the same data and settings, and lets it challenge the
+champion."""
 
 import logging
 import math
@@ -17,7 +18,13 @@ from workers.inputs.snapshot import has_rows, take_snapshot
 from workers.model import ModelDeclaration
 from workers.models import MODELS
 from workers.pins import Snapshot, digest
-from workers.registry.versions import ModelVersion, find_version, list_versions, read_champion, replace_champion
+from workers.registry.versions import (
+    ModelVersion,
+    find_version,
+    list_versions,
+    read_champion,
+    replace_champion,
+)
 from workers.training.group_actor import TrainGroupActor, check_room
 from workers.training.train_actor import TrainActor, Training
 
@@ -35,19 +42,34 @@ def plan_training(
     quick: bool = False,
     again: bool = False,
 ) -> Training:
-    """Pins a training's data and settings. With `again` it counts as another one than the same training before."""
+    """Pins a training's data and settings. With `again` it counts as another one than the same
+    training before."""
     declaration = MODELS[model]
     snapshots = _training_snapshots(storage, declaration, day)
     survey = declaration.survey(storage, snapshots)
     settings = declaration.parse_settings(family, overrides, quick=quick, survey=survey)
     earlier = len(list_versions(storage, model)) if again else 0
-    fingerprint = digest([model, declaration.version, [asdict(item) for item in snapshots], asdict(settings), earlier])
+    fingerprint = digest(
+        [
+            model,
+            declaration.version,
+            [asdict(item) for item in snapshots],
+            asdict(settings),
+            earlier,
+        ]
+    )
     return Training(
-        name=model, fingerprint=fingerprint[:16], through=day.isoformat(), snapshots=snapshots, settings=settings
+        name=model,
+        fingerprint=fingerprint[:16],
+        through=day.isoformat(),
+        snapshots=snapshots,
+        settings=settings,
     )
 
 
-def _training_snapshots(storage: Storage, declaration: ModelDeclaration, day: date) -> list[Snapshot]:
+def _training_snapshots(
+    storage: Storage, declaration: ModelDeclaration, day: date
+) -> list[Snapshot]:
     present = [table for table in declaration.tables if has_rows(storage, table)]
     if not present:
         raise InputError(
@@ -57,15 +79,20 @@ def _training_snapshots(storage: Storage, declaration: ModelDeclaration, day: da
     return [take_snapshot(storage, table, day) for table in present]
 
 
-def train(settings: Settings, storage: Storage, training: Training, watcher: Watcher) -> ModelVersion:
-    """The finished version of `training`: found where it was done before, else trained now, on one actor or several.
+def train(
+    settings: Settings, storage: Storage, training: Training, watcher: Watcher
+) -> ModelVersion:
+    """The finished version of `training`: found where it was done before, else trained now, on one
+    actor or several.
 
-    An actor that dies, or does not move, is replaced and goes on from the last checkpoint. `watcher` hears the
-    finished fraction.
+    An actor that dies, or does not move, is replaced and goes on from the last checkpoint.
+    `watcher` hears the finished fraction.
     """
     for version in list_versions(storage, training.name):
         if version.training == training.fingerprint:
-            watcher.on_line(LogLine(logging.INFO, f"{version.version} was already trained on just this"))
+            watcher.on_line(
+                LogLine(logging.INFO, f"{version.version} was already trained on just this")
+            )
             return version
     connect(settings)
     num_workers, num_cpus = training.settings.num_workers, training.settings.num_threads
@@ -85,8 +112,11 @@ def train(settings: Settings, storage: Storage, training: Training, watcher: Wat
     return trained
 
 
-def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]) -> bool:
-    """Makes `challenger` the champion if there is none or its held-out score is higher; returns whether it is now.
+def challenge(
+    storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]
+) -> bool:
+    """Makes `challenger` the champion if there is none or its held-out score is higher; returns
+    whether it is now.
 
     Both are scored on what the challenger held out.
     """
@@ -95,7 +125,9 @@ def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[Log
         found = read_champion(storage, name)
         if found and found[0].version == version:
             return True
-        is_better, why = _compare(challenger, find_version(storage, name, found[0].version) if found else None)
+        is_better, why = _compare(
+            challenger, find_version(storage, name, found[0].version) if found else None
+        )
         if not is_better:
             on_line(LogLine(logging.INFO, f"{version} stays a challenger: {why}"))
             return False
@@ -105,7 +137,12 @@ def challenge(storage: Storage, challenger: ModelVersion, on_line: Callable[[Log
             continue  # another one is champion by now, and is to be met
         on_line(LogLine(logging.INFO, f"{version} is the champion: {why}"))
         return True
-    on_line(LogLine(logging.WARNING, f"{version} was not promoted: the champion was moved again and again meanwhile"))
+    on_line(
+        LogLine(
+            logging.WARNING,
+            f"{version} was not promoted: the champion was moved again and again meanwhile",
+        )
+    )
     return False
 
 

@@ -1,4 +1,5 @@
-"""The actor that trains: reads examples, trains in a scratch folder, uploads checkpoints as it goes."""
+"""The actor that trains: reads examples, trains in a scratch folder, uploads checkpoints as it
+goes."""
 
 import logging
 import tempfile
@@ -39,22 +40,27 @@ class Training:
 
 
 class TrainActor:
-    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an actor that died."""
+    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an
+    actor that died."""
 
-    def __init__(self, settings: Settings, training: Training, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self, settings: Settings, training: Training, reporter: Reporter | None = None
+    ) -> None:
         self._reporter = reporter or Reporter("training", ray.util.get_node_ip_address())
         self._settings, self._training = settings, training
         self._told: float | None = None
 
     def work(self) -> ModelVersion | None:
-        """Trains, or goes on from the last checkpoint of a training that died, and publishes the version; of several
-        workers only the first one does."""
+        """Trains, or goes on from the last checkpoint of a training that died, and publishes the
+        version; of several workers only the first one does."""
         training, declaration = self._training, MODELS[self._training.name]
         if training.settings.torch_compile:
             require_compiler(ray.util.get_node_ip_address())
         self._storage = open_storage(self._settings, is_in_use=True)
         examples = declaration.read_examples(self._storage, training.snapshots, training.settings)
-        log.info("%s %s learns from %d examples", training.name, training.settings.family, len(examples))
+        log.info(
+            "%s %s learns from %d examples", training.name, training.settings.family, len(examples)
+        )
         with tempfile.TemporaryDirectory() as scratch:
             folder, work_dir = Path(scratch, "version"), Path(scratch, "work")
             work_dir.mkdir()
@@ -89,7 +95,8 @@ class TrainActor:
         return record
 
     def _score_champion(self, examples: Any) -> dict[str, dict[str, float]]:
-        """The champion's metrics on what this training held out; none of one that this code cannot read any more."""
+        """The champion's metrics on what this training held out; none of one that this code cannot
+        read any more."""
         from aigc_models.checkpoint import CheckpointError
         from aigc_models.device import resolve_device
 
@@ -101,7 +108,9 @@ class TrainActor:
         try:
             model = load_model(name, files, str(resolve_device(self._training.settings.device)))
         except (CheckpointError, KeyError, RuntimeError) as exc:
-            log.warning("the champion %s cannot be read by this version of the code: %s", champion, exc)
+            log.warning(
+                "the champion %s cannot be read by this version of the code: %s", champion, exc
+            )
             return {champion: {}}
         return {champion: MODELS[name].evaluate(model, examples, self._training.settings)}
 
@@ -111,11 +120,15 @@ class TrainActor:
             doing += f", held-out {progress.val_loss:.3f}"
         if progress.val_loss != self._told:
             self._told = progress.val_loss
-            log.info("%s, %.0f %s/s", doing, progress.tokens_per_s, MODELS[self._training.name].unit)
+            log.info(
+                "%s, %.0f %s/s", doing, progress.tokens_per_s, MODELS[self._training.name].unit
+            )
         self._reporter.progress(progress.fraction, doing)
 
     def _keep_checkpoint(self, path: Path, work_dir: Path) -> None:
-        self._storage.put_file(f"{self._training.checkpoint_prefix}{path.relative_to(work_dir).as_posix()}", path)
+        self._storage.put_file(
+            f"{self._training.checkpoint_prefix}{path.relative_to(work_dir).as_posix()}", path
+        )
 
     def report(self) -> Report:
         return self._reporter.fetch()
@@ -129,8 +142,12 @@ def require_compiler(node: str) -> None:
         get_cpp_compiler()
     except RuntimeError as exc:
         advice = "install one there (Debian: g++), or train without it"
-        raise GenerationError(f"torch_compile needs a C++ compiler on {node}: {advice} ({exc})") from exc
+        raise GenerationError(
+            f"torch_compile needs a C++ compiler on {node}: {advice} ({exc})"
+        ) from exc
 
 
 def _objects(snapshot: Snapshot) -> list[dict[str, Any]]:
-    return [{"key": item.key, "etag": item.etag, "rows": item.num_rows} for item in snapshot.objects]
+    return [
+        {"key": item.key, "etag": item.etag, "rows": item.num_rows} for item in snapshot.objects
+    ]

@@ -1,4 +1,5 @@
-"""Convolutional encoder and decoder of pictures, and the autoencoder made of them (Hinton and Salakhutdinov 2006).
+"""Convolutional encoder and decoder of pictures, and the autoencoder made of them (Hinton and
+Salakhutdinov 2006).
 
 Normalised by groups (Wu and He 2018), so that no picture depends on its batch.
 
@@ -33,7 +34,9 @@ def check_image_shape(image_px: int, num_colours: int) -> None:
     if num_colours not in (1, 3):
         raise ValueError(f"pictures have 1 or 3 colours, not {num_colours}")
     if image_px <= COARSEST_PX or coarsest_px(image_px) << num_halvings(image_px) != image_px:
-        raise ValueError(f"image_px must halve evenly down to at most {COARSEST_PX}, as 28, 32 and 64 do: {image_px}")
+        raise ValueError(
+            f"image_px must halve evenly down to at most {COARSEST_PX}, as 28, 32 and 64 do: {image_px}"
+        )
 
 
 def num_halvings(image_px: int) -> int:
@@ -57,7 +60,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [nn.GroupNorm(NORM_GROUPS, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+            layers += [
+                nn.GroupNorm(NORM_GROUPS, width),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+            ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x_BFHW: Tensor) -> Tensor:
@@ -73,14 +80,19 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         before = config.num_colours
         for features in feature_widths(config.image_px, config.width):
-            layers += [nn.Conv2d(before, features, 4, stride=2, padding=1), nn.GroupNorm(NORM_GROUPS, features)]
+            layers += [
+                nn.Conv2d(before, features, 4, stride=2, padding=1),
+                nn.GroupNorm(NORM_GROUPS, features),
+            ]
             layers += [nn.SiLU()]
             before = features
         self.layers = nn.Sequential(*layers, ResidualBlock(before), nn.Flatten())
         self.head = nn.Linear(before * coarsest_px(config.image_px) ** 2 + num_classes, num_outputs)
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        outputs_BZ: Tensor = self.head(with_labels(self.layers(images_BCHW), labels_B, self.num_classes))
+        outputs_BZ: Tensor = self.head(
+            with_labels(self.layers(images_BCHW), labels_B, self.num_classes)
+        )
         return outputs_BZ
 
 
@@ -98,10 +110,14 @@ class Decoder(nn.Module):
             layers += [nn.GroupNorm(NORM_GROUPS, features), nn.SiLU()]
             layers += [nn.ConvTranspose2d(features, after, 4, stride=2, padding=1)]
         layers += [nn.GroupNorm(NORM_GROUPS, config.width), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(config.width, config.num_colours, 3, padding=1), nn.Tanh())
+        self.layers = nn.Sequential(
+            *layers, nn.Conv2d(config.width, config.num_colours, 3, padding=1), nn.Tanh()
+        )
 
     def forward(self, latents_BZ: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        images_BCHW: Tensor = self.layers(self.first(with_labels(latents_BZ, labels_B, self.num_classes)))
+        images_BCHW: Tensor = self.layers(
+            self.first(with_labels(latents_BZ, labels_B, self.num_classes))
+        )
         return images_BCHW
 
 

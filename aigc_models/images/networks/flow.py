@@ -1,9 +1,10 @@
 """Class-conditional flow matching (Lipman et al. 2023) in the latents of a variational autoencoder.
 
-The autoencoder's Gaussian of each class is where the flow starts from: latents are whitened by it, and the flow learns
-what is left to a Gaussian. Pictures from latents as in Rombach et al. (2022).
+The autoencoder's Gaussian of each class is where the flow starts from: latents are whitened by it,
+and the flow learns what is left to a Gaussian. Pictures from latents as in Rombach et al. (2022).
 
-B batch, K classes, Z latent width, E width, F features of the condition, M = 3 E scales, shifts and gates.
+B batch, K classes, Z latent width, E width, F features of the condition, M = 3 E scales, shifts and
+gates.
 """
 
 import math
@@ -29,12 +30,16 @@ class FlowConfig:
     """Of Heun's method: two evaluations each."""
 
     def __post_init__(self) -> None:
-        if min(self.width, self.num_blocks, self.num_sampling_steps) < 1 or not 0 <= self.dropout < 1:
+        if (
+            min(self.width, self.num_blocks, self.num_sampling_steps) < 1
+            or not 0 <= self.dropout < 1
+        ):
             raise ValueError("sizes must be positive and dropout in [0, 1)")
 
 
 class Block(nn.Module):
-    """A gated MLP whose norm is scaled, shifted and gated by the condition (Peebles and Xie 2023, adaLN-Zero)."""
+    """A gated MLP whose norm is scaled, shifted and gated by the condition (Peebles and Xie 2023,
+    adaLN-Zero)."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -61,7 +66,9 @@ class Velocity(nn.Module):
         self.label = nn.Embedding(config.vae.num_classes, CONDITION_WIDTH)
         self.condition = nn.Sequential(nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH), nn.SiLU())
         self.first = nn.Linear(config.vae.latent_width, config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.dropout) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.dropout) for _ in range(config.num_blocks)
+        )
         self.norm = nn.LayerNorm(config.width)
         self.last = nn.Linear(config.width, config.vae.latent_width)
         nn.init.zeros_(self.last.weight)
@@ -111,12 +118,17 @@ class LatentFlow(nn.Module):
         return x_BZ
 
     def _modulations(self, time: float, labels_B: Tensor) -> list[Tensor]:
-        """Those of the rows; where there are more rows than classes, they are computed once for each class."""
+        """Those of the rows; where there are more rows than classes, they are computed once for
+        each class."""
         num_classes = self.config.vae.num_classes
         if num_classes >= len(labels_B):
-            return self.velocity.modulations(torch.full_like(labels_B, time, dtype=torch.float32), labels_B)
+            return self.velocity.modulations(
+                torch.full_like(labels_B, time, dtype=torch.float32), labels_B
+            )
         classes_K = torch.arange(num_classes, device=labels_B.device)
-        of_classes = self.velocity.modulations(torch.full_like(classes_K, time, dtype=torch.float32), classes_K)
+        of_classes = self.velocity.modulations(
+            torch.full_like(classes_K, time, dtype=torch.float32), classes_K
+        )
         return [modulation_KM[labels_B] for modulation_KM in of_classes]
 
     def generate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
@@ -124,15 +136,16 @@ class LatentFlow(nn.Module):
 
 
 def flow_pair(latents_BZ: Tensor, noise_BZ: Tensor, time_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The point ψ_t = (1 - (1 - σ_min) t) x₀ + t x₁ and its velocity x₁ - (1 - σ_min) x₀ (Lipman et al. 2023, eq. 22,
-    23)."""
+    """The point ψ_t = (1 - (1 - σ_min) t) x₀ + t x₁ and its velocity x₁ - (1 - σ_min) x₀ (Lipman et
+    al. 2023, eq. 22, 23)."""
     time_B1 = time_B[:, None]
     point_BZ = (1 - (1 - SIGMA_MIN) * time_B1) * noise_BZ + time_B1 * latents_BZ
     return point_BZ, latents_BZ - (1 - SIGMA_MIN) * noise_BZ
 
 
 def flow_matching_loss(velocity: nn.Module, latents_BZ: Tensor, labels_B: Tensor) -> Tensor:
-    """Mean squared error of the velocity at random times of straight ways from noise to the latents."""
+    """Mean squared error of the velocity at random times of straight ways from noise to the
+    latents."""
     noise_BZ = torch.randn_like(latents_BZ)
     time_B = torch.rand(len(latents_BZ), device=latents_BZ.device)
     point_BZ, wanted_BZ = flow_pair(latents_BZ, noise_BZ, time_B)

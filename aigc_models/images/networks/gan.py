@@ -1,7 +1,9 @@
-"""A class-conditional generative adversarial network of convolutions (Goodfellow et al. 2014; Radford et al. 2016).
+"""A class-conditional generative adversarial network of convolutions (Goodfellow et al. 2014;
+Radford et al. 2016).
 
-The generator knows the class by its gains (de Vries et al. 2017), the discriminator by a projection (Miyato and Koyama
-2018). Losses: the original one, and the hinge with a discriminator of spectral norm 1 (Miyato et al. 2018).
+The generator knows the class by its gains (de Vries et al. 2017), the discriminator by a projection
+(Miyato and Koyama 2018). Losses: the original one, and the hinge with a discriminator of spectral
+norm 1 (Miyato et al. 2018).
 
 B batch, C colours, H height, W width, F features of a scale, Z noise width, K classes.
 """
@@ -15,7 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aigc_models.images.networks.autoencoder import check_image_shape, coarsest_px, feature_widths, with_labels
+from aigc_models.images.networks.autoencoder import (
+    check_image_shape,
+    coarsest_px,
+    feature_widths,
+    with_labels,
+)
 
 LEAK = 0.2
 
@@ -34,7 +41,9 @@ class GANConfig:
     def __post_init__(self) -> None:
         check_image_shape(self.image_px, self.num_colours)
         if min(self.noise_width, self.width, self.discriminator_width, self.num_classes) < 1:
-            raise ValueError("noise_width, width, discriminator_width and num_classes must be positive")
+            raise ValueError(
+                "noise_width, width, discriminator_width and num_classes must be positive"
+            )
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -49,7 +58,10 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x_BFHW: Tensor, labels_B: Tensor) -> Tensor:
-        gain_BF11, shift_BF11 = self.gain(labels_B)[:, :, None, None], self.shift(labels_B)[:, :, None, None]
+        gain_BF11, shift_BF11 = (
+            self.gain(labels_B)[:, :, None, None],
+            self.shift(labels_B)[:, :, None, None],
+        )
         return self.norm(x_BFHW) * (1 + gain_BF11) + shift_BF11
 
 
@@ -61,7 +73,9 @@ class Generator(nn.Module):
         widths = feature_widths(config.image_px, config.width)[::-1]
         self.px, num_classes = coarsest_px(config.image_px), config.num_classes
         self.first = nn.Linear(config.noise_width + num_classes, widths[0] * self.px**2)
-        self.norms = nn.ModuleList(ConditionalBatchNorm(features, num_classes) for features in widths)
+        self.norms = nn.ModuleList(
+            ConditionalBatchNorm(features, num_classes) for features in widths
+        )
         self.convolutions = nn.ModuleList(
             nn.ConvTranspose2d(features, after, 4, stride=2, padding=1)
             for features, after in zip(widths, [*widths[1:], config.num_colours], strict=True)
@@ -70,7 +84,9 @@ class Generator(nn.Module):
     def forward(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
         """Pictures in [-1, 1]."""
         x_BFHW = self.first(with_labels(noise_BZ, labels_B, self.config.num_classes))
-        x_BFHW = x_BFHW.unflatten(1, (-1, self.px, self.px)).contiguous(memory_format=torch.channels_last)
+        x_BFHW = x_BFHW.unflatten(1, (-1, self.px, self.px)).contiguous(
+            memory_format=torch.channels_last
+        )
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             x_BFHW = convolution(F.relu(norm(x_BFHW, labels_B)))
         return x_BFHW.tanh()
@@ -81,8 +97,8 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Takes the statistics of the norms anew from batches of noise and labels. Averaged weights need it: what
-        training counted belongs to other weights."""
+        """Takes the statistics of the norms anew from batches of noise and labels. Averaged weights
+        need it: what training counted belongs to other weights."""
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta, was_training = [norm.momentum for norm in norms], self.training
         for norm in norms:
@@ -120,7 +136,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
         features_BF = self.layers(images_BCHW.contiguous(memory_format=torch.channels_last))
-        logits_B: Tensor = self.head(features_BF)[:, 0] + (self.label(labels_B) * features_BF).sum(dim=1)
+        logits_B: Tensor = self.head(features_BF)[:, 0] + (self.label(labels_B) * features_BF).sum(
+            dim=1
+        )
         return logits_B.float()
 
 

@@ -1,8 +1,9 @@
 """A class-conditional variational autoencoder (Kingma and Welling 2014; Sohn et al. 2015).
 
-The pixels' variance is the optimal one for the batch at hand (Rybkin et al. 2021), so no weight between the two terms
-is to be set. After training a Gaussian per class is fitted to the latents (Ghosh et al. 2020): where the posteriors as
-a whole do not match the prior, samples of the prior are no pictures.
+The pixels' variance is the optimal one for the batch at hand (Rybkin et al. 2021), so no weight
+between the two terms is to be set. After training a Gaussian per class is fitted to the latents
+(Ghosh et al. 2020): where the posteriors as a whole do not match the prior, samples of the prior
+are no pictures.
 
 B batch, N all training pictures, C colours, H height, W width, Z latent width, K classes.
 """
@@ -36,7 +37,9 @@ class VAE(nn.Module):
         self.encoder = Encoder(config, 2 * config.latent_width, config.num_classes)
         self.decoder = Decoder(config, config.num_classes)
         self.register_buffer("mean_KZ", torch.zeros(config.num_classes, config.latent_width))
-        self.register_buffer("factor_KZZ", torch.eye(config.latent_width).repeat(config.num_classes, 1, 1))
+        self.register_buffer(
+            "factor_KZZ", torch.eye(config.latent_width).repeat(config.num_classes, 1, 1)
+        )
 
     def encode(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of the variances of the posteriors, [B, Z] each."""
@@ -50,7 +53,11 @@ class VAE(nn.Module):
     def forward(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstructions from a sample of the posterior, and the posterior."""
         mean_BZ, log_variance_BZ = self.encode(images_BCHW, labels_B)
-        return self.decode(sample_posterior(mean_BZ, log_variance_BZ), labels_B), mean_BZ, log_variance_BZ
+        return (
+            self.decode(sample_posterior(mean_BZ, log_variance_BZ), labels_B),
+            mean_BZ,
+            log_variance_BZ,
+        )
 
     @torch.no_grad()
     def fit_prior(self, mean_NZ: Tensor, log_variance_NZ: Tensor, labels_N: Tensor) -> None:
@@ -71,7 +78,9 @@ class VAE(nn.Module):
     def whiten(self, latents_BZ: Tensor, labels_B: Tensor) -> Tensor:
         """The inverse of `colour`."""
         centred_BZ1 = (latents_BZ - self.mean_KZ[labels_B])[:, :, None]
-        return torch.linalg.solve_triangular(self.factor_KZZ[labels_B], centred_BZ1, upper=False)[:, :, 0]
+        return torch.linalg.solve_triangular(self.factor_KZZ[labels_B], centred_BZ1, upper=False)[
+            :, :, 0
+        ]
 
     def generate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
         return self.decode(self.colour(noise_BZ, labels_B), labels_B)
@@ -87,9 +96,14 @@ def kl_divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
     return -0.5 * (1 + log_variance_BZ - mean_BZ.square() - log_variance_BZ.exp()).sum(dim=1)
 
 
-def vae_loss(images_BCHW: Tensor, reconstructed_BCHW: Tensor, mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
-    """The negative evidence bound per pixel and colour, but for constants: ½ log MSE + KL / (CHW) (Rybkin et al. 2021,
-    section 3: the Gaussian's variance at its optimum is the mean squared error)."""
-    (error,) = as_of_all_rows([(images_BCHW - reconstructed_BCHW.float()).square().mean()], len(images_BCHW))
+def vae_loss(
+    images_BCHW: Tensor, reconstructed_BCHW: Tensor, mean_BZ: Tensor, log_variance_BZ: Tensor
+) -> Tensor:
+    """The negative evidence bound per pixel and colour, but for constants: ½ log MSE + KL / (CHW)
+    (Rybkin et al. 2021, section 3: the Gaussian's variance at its optimum is the mean squared
+    error)."""
+    (error,) = as_of_all_rows(
+        [(images_BCHW - reconstructed_BCHW.float()).square().mean()], len(images_BCHW)
+    )
     divergence = kl_divergence(mean_BZ, log_variance_BZ).mean()
     return 0.5 * error.clamp_min(1e-6).log() + divergence / images_BCHW[0].numel()

@@ -1,9 +1,11 @@
-"""What a text is asked for: an intent and attributes, with or without the text a person wrote for it."""
+"""What a text is asked for: an intent and attributes, with or without the text a person wrote for
+it."""
 
 from dataclasses import dataclass
 
 Attributes = tuple[tuple[str, str | None], ...]
-"""Keys and values in the order of the act. A key may repeat; what follows a name is of it. None: only asked for."""
+"""Keys and values in the order of the act. A key may repeat; what follows a name is of it. None:
+only asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class TextExample:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:
-    """The place of one value that is repeated verbatim: its key, and which attribute of that key in the act it is."""
+    """The place of one value that is repeated verbatim: its key, and which attribute of that key in
+    the act it is."""
 
     key: str
     number: int

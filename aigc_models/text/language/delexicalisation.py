@@ -1,6 +1,8 @@
-"""Values out of texts and back in (Wen et al., "Semantically Conditioned LSTM-based NLG", EMNLP 2015, section 3.3).
+"""Values out of texts and back in (Wen et al., "Semantically Conditioned LSTM-based NLG", EMNLP
+2015, section 3.3).
 
-The model learns to write where a value goes; the value itself comes from the request, so it is always spelled as given.
+The model learns to write where a value goes; the value itself comes from the request, so it is
+always spelled as given.
 """
 
 import re
@@ -14,7 +16,8 @@ BEGINS_WITH_VOWEL = re.compile(r"[aeiou]|8|1[18](?!\d)", re.IGNORECASE)
 
 
 def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
-    """Replaces every occurrence of the slots' values, the longest first; slots of equal values are filled in turn."""
+    """Replaces every occurrence of the slots' values, the longest first; slots of equal values are
+    filled in turn."""
     words = split_words(text)
     same_value: dict[tuple[str, ...], list[Slot]] = defaultdict(list)
     for slot, value in slots:
@@ -42,8 +45,9 @@ def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
 
 
 def lexicalise(segments: Segments, values: Mapping[Slot, str]) -> str:
-    """Puts the values in; an English indefinite article before a value follows the value's first letter, whatever its
-    sound ("an USB port"), or its first number as it is read ("an 18V drill")."""
+    """Puts the values in; an English indefinite article before a value follows the value's first
+    letter, whatever its sound ("an USB port"), or its first number as it is read ("an 18V
+    drill")."""
     pieces: list[str] = []
     for segment in segments:
         if isinstance(segment, Slot):
@@ -62,7 +66,12 @@ def with_article(before: str, value: str) -> str:
     for article in (" an", " a"):
         if f" {stem.lower()}".endswith(article) and len(stem) < len(before):
             letter = stem[len(stem) - len(article) + 1]
-            return stem[: len(stem) - len(article) + 1] + letter + ("n" if starts_with_vowel(value) else "") + " "
+            return (
+                stem[: len(stem) - len(article) + 1]
+                + letter
+                + ("n" if starts_with_vowel(value) else "")
+                + " "
+            )
     return before
 
 

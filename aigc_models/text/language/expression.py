@@ -1,7 +1,9 @@
-"""Learns to hear facts that have no fixed wording: does a text say "not for children", or nothing of the kind?
+"""Learns to hear facts that have no fixed wording: does a text say "not for children", or nothing
+of the kind?
 
-One logistic regression per value symbol over the words and word pairs of the delexicalised references. It is fitted to
-the corpus alone, so it works in any domain and language that the corpus is written in.
+One logistic regression per value symbol over the words and word pairs of the delexicalised
+references. It is fitted to the corpus alone, so it works in any domain and language that the corpus
+is written in.
 
 B texts, F features a text (padded), L labels.
 """
@@ -27,9 +29,12 @@ L2 = 1e-3
 
 
 class ExpressionDetector:
-    """Probabilities that a text expresses each label. `weights_FL` has a row per feature, and row 0 is padding."""
+    """Probabilities that a text expresses each label. `weights_FL` has a row per feature, and row 0
+    is padding."""
 
-    def __init__(self, features: Sequence[str], labels: Sequence[str], weights_FL: Tensor, bias_L: Tensor) -> None:
+    def __init__(
+        self, features: Sequence[str], labels: Sequence[str], weights_FL: Tensor, bias_L: Tensor
+    ) -> None:
         self.features = tuple(features)
         self.labels = tuple(labels)
         self.index = {feature: row for row, feature in enumerate(self.features, start=1)}
@@ -40,8 +45,12 @@ class ExpressionDetector:
         if not self.labels or not texts:
             return [{} for _ in texts]
         rows_BF = padded([self.rows(text) for text in texts])
-        logits_BL = F.embedding_bag(rows_BF, self.weights_FL, mode="sum", padding_idx=0) + self.bias_L
-        return [dict(zip(self.labels, row, strict=True)) for row in torch.sigmoid(logits_BL).tolist()]
+        logits_BL = (
+            F.embedding_bag(rows_BF, self.weights_FL, mode="sum", padding_idx=0) + self.bias_L
+        )
+        return [
+            dict(zip(self.labels, row, strict=True)) for row in torch.sigmoid(logits_BL).tolist()
+        ]
 
     def rows(self, text: Segments) -> list[int]:
         return [self.index[feature] for feature in text_features(text) if feature in self.index]
@@ -53,12 +62,17 @@ class ExpressionDetector:
         return {"features": list(self.features), "labels": list(self.labels)}
 
     @classmethod
-    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "ExpressionDetector":
-        return cls(data["features"], data["labels"], tensors["detector.weights"], tensors["detector.bias"])
+    def from_parts(
+        cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> "ExpressionDetector":
+        return cls(
+            data["features"], data["labels"], tensors["detector.weights"], tensors["detector.bias"]
+        )
 
 
 def fit_detector(texts: Sequence[Segments], labels: Sequence[Sequence[str]]) -> ExpressionDetector:
-    """Fits by L-BFGS on all texts: convex and deterministic, a few seconds for ten thousand texts."""
+    """Fits by L-BFGS on all texts: convex and deterministic, a few seconds for ten thousand
+    texts."""
     label_counts = Counter(label for row in labels for label in set(row))
     names = sorted(label for label, count in label_counts.items() if count >= MIN_LABEL_COUNT)
     features_of = [text_features(text) for text in texts]
@@ -68,7 +82,9 @@ def fit_detector(texts: Sequence[Segments], labels: Sequence[Sequence[str]]) -> 
     weights_FL = torch.zeros(len(features) + 1, max(1, len(names)))
     detector = ExpressionDetector(features, names, weights_FL, torch.zeros(max(1, len(names))))
     if names:
-        rows_BF = padded([[detector.index[f] for f in row if f in detector.index] for row in features_of])
+        rows_BF = padded(
+            [[detector.index[f] for f in row if f in detector.index] for row in features_of]
+        )
         targets_BL = torch.tensor([[float(name in row) for name in names] for row in labels])
         optimise(detector, rows_BF, targets_BL)
     return detector
@@ -77,12 +93,16 @@ def fit_detector(texts: Sequence[Segments], labels: Sequence[Sequence[str]]) -> 
 def optimise(detector: ExpressionDetector, rows_BF: Tensor, targets_BL: Tensor) -> None:
     weights_FL = detector.weights_FL.requires_grad_()
     bias_L = detector.bias_L.requires_grad_()
-    optimiser = torch.optim.LBFGS([weights_FL, bias_L], max_iter=NUM_ITERATIONS, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [weights_FL, bias_L], max_iter=NUM_ITERATIONS, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         optimiser.zero_grad()
         logits_BL = F.embedding_bag(rows_BF, weights_FL, mode="sum", padding_idx=0) + bias_L
-        value = F.binary_cross_entropy_with_logits(logits_BL, targets_BL, reduction="sum") / len(rows_BF)
+        value = F.binary_cross_entropy_with_logits(logits_BL, targets_BL, reduction="sum") / len(
+            rows_BF
+        )
         value = value + L2 * weights_FL.square().sum() / 2
         value.backward()
         return value

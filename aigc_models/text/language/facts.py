@@ -1,7 +1,8 @@
 """Whether a text states what its act gives, once, and nothing else.
 
-Checked are: each value that is repeated verbatim, each value that is expressed in free wording, numbers, values of
-other acts of the training corpus, and seams between words. A claim that no training act ever made is not noticed.
+Checked are: each value that is repeated verbatim, each value that is expressed in free wording,
+numbers, values of other acts of the training corpus, and seams between words. A claim that no
+training act ever made is not noticed.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +21,8 @@ from aigc_models.text.language.words import NUMBER, word_forms
 EXPRESSED = 0.5
 """Probability from which a text counts as expressing a value."""
 COMMON_SHARE = 0.02
-"""A value that is in texts whose act lacks it for more than this share of its occurrences is an ordinary phrase."""
+"""A value that is in texts whose act lacks it for more than this share of its occurrences is an
+ordinary phrase."""
 REPEATED_SHARE = 0.1
 """Values of a key may be repeated in a text where more than this share of the references do so."""
 MAX_KNOWN_WORDS = 12
@@ -44,8 +46,11 @@ class FactChecker:
         self.repeatable_keys = frozenset(repeatable_keys)
 
     def check(self, act: Act, texts: Sequence[Segments]) -> list[tuple[str, ...]]:
-        """The problems of each text as a description of this act, the act's own included; empty: faithful."""
-        probabilities = self.detector.probabilities(texts) if self.detector.labels else [{} for _ in texts]
+        """The problems of each text as a description of this act, the act's own included; empty:
+        faithful."""
+        probabilities = (
+            self.detector.probabilities(texts) if self.detector.labels else [{} for _ in texts]
+        )
         return [
             (
                 *act.problems,
@@ -88,7 +93,11 @@ class FactChecker:
         given_forms = [f" {' '.join(word_forms(value))} " for value in given]
         problems = []
         for piece in (segment for segment in text if isinstance(segment, str)):
-            problems += [f"number {number} was not given" for number in NUMBER.findall(piece) if number not in allowed]
+            problems += [
+                f"number {number} was not given"
+                for number in NUMBER.findall(piece)
+                if number not in allowed
+            ]
             for value in self.known_in(piece):
                 if not any(f" {value} " in forms for forms in given_forms):
                     problems.append(f"{value!r} is named but was not given")
@@ -116,13 +125,30 @@ class FactChecker:
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "FactChecker":
         detector = ExpressionDetector.from_parts(data["detector"], tensors)
-        return cls(detector, Wording(tensors["wording.runs"]), data["known_values"], data["repeatable_keys"])
+        return cls(
+            detector,
+            Wording(tensors["wording.runs"]),
+            data["known_values"],
+            data["repeatable_keys"],
+        )
 
 
-def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments], schema: Schema) -> set[str]:
-    """Values that, when they stand in a text, were nearly always given: names rather than ordinary words."""
-    values = {value for example in examples for _, value in example.request.attributes if value and has_letters(value)}
-    forms = {word_forms(value): value for value in sorted(values) if len(word_forms(value)) <= MAX_KNOWN_WORDS}
+def learn_known_values(
+    examples: Sequence[TextExample], texts: Sequence[Segments], schema: Schema
+) -> set[str]:
+    """Values that, when they stand in a text, were nearly always given: names rather than ordinary
+    words."""
+    values = {
+        value
+        for example in examples
+        for _, value in example.request.attributes
+        if value and has_letters(value)
+    }
+    forms = {
+        word_forms(value): value
+        for value in sorted(values)
+        if len(word_forms(value)) <= MAX_KNOWN_WORDS
+    }
     forms.pop((), None)
     given: Counter[tuple[str, ...]] = Counter()
     not_given: Counter[tuple[str, ...]] = Counter()
@@ -132,7 +158,11 @@ def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments
         given.update(word_forms(slots[slot]) for slot in set(stated(text)) if slot in slots)
         for piece in (segment for segment in text if isinstance(segment, str)):
             words = word_forms(piece)
-            found = (words[i : i + size] for i, word in enumerate(words) for size in lengths_from.get(word, ()))
+            found = (
+                words[i : i + size]
+                for i, word in enumerate(words)
+                for size in lengths_from.get(word, ())
+            )
             not_given.update(form for form in found if form in forms)
     return {
         value
@@ -142,7 +172,8 @@ def learn_known_values(examples: Sequence[TextExample], texts: Sequence[Segments
 
 
 def lengths_by_first_word(forms: Collection[tuple[str, ...]]) -> dict[str, tuple[int, ...]]:
-    """How long the values are that begin with a word, so that a text is searched word by word, not value by value."""
+    """How long the values are that begin with a word, so that a text is searched word by word, not
+    value by value."""
     lengths: dict[str, set[int]] = defaultdict(set)
     for form in forms:
         lengths[form[0]].add(len(form))
@@ -168,4 +199,6 @@ def shortened(value: str) -> str:
 
 
 def literal_numbers(text: Segments) -> list[str]:
-    return [number for piece in text if not isinstance(piece, Slot) for number in NUMBER.findall(piece)]
+    return [
+        number for piece in text if not isinstance(piece, Slot) for number in NUMBER.findall(piece)
+    ]

@@ -1,7 +1,9 @@
-"""What a corpus teaches about its acts: which values its texts repeat verbatim, and how acts are composed.
+"""What a corpus teaches about its acts: which values its texts repeat verbatim, and how acts are
+composed.
 
-A value that references repeat becomes a slot and is put back after generation. A value that they hardly ever repeat
-(true, none, no preference) becomes a token of the act. Nothing here knows a domain.
+A value that references repeat becomes a slot and is put back after generation. A value that they
+hardly ever repeat (true, none, no preference) becomes a token of the act. Nothing here knows a
+domain.
 """
 
 import re
@@ -78,7 +80,8 @@ class Schema:
     intents: Mapping[str, IntentUse]
 
     def act(self, request: TextRequest) -> Act:
-        """The request in symbols; attributes the corpus cannot express are left out and named as problems."""
+        """The request in symbols; attributes the corpus cannot express are left out and named as
+        problems."""
         symbols, slots, tokens, problems = [intent_symbol(request.intent)], [], [], []
         if request.intent not in self.intents:
             symbols, problems = [], [f"intent {request.intent!r} was never seen in training"]
@@ -103,7 +106,8 @@ class Schema:
         return Act(tuple(symbols), tuple(slots), tuple(tokens), tuple(problems))
 
     def can_state(self, intent: str, key: str, value: str | None) -> bool:
-        """Whether training texts of the intent say how to state this fact; a null value is no fact."""
+        """Whether training texts of the intent say how to state this fact; a null value is no
+        fact."""
         use = self.keys.get(key)
         if use is None or not value or intent not in self.intents:
             return False
@@ -191,7 +195,8 @@ def value_symbol(key: str, value: str | None, number: int = 1) -> str:
 
 
 def value_label(symbol: str) -> str:
-    """What a value symbol says, whichever of the act's attributes of that key it is: key and value."""
+    """What a value symbol says, whichever of the act's attributes of that key it is: key and
+    value."""
     match = VALUE_SYMBOL.fullmatch(symbol)
     if match is None:
         raise ValueError(f"{symbol!r} is no value symbol")

@@ -1,9 +1,10 @@
 """Neighbouring words that no training text has side by side: the mark of a broken sentence.
 
-A model asked for facts in a combination unlike its training acts writes on as if the missing fact were there ("holds l
-of water", "a water column of power"), or puts a value where another belongs ("a height of 220 g"). Looked at are pairs
-of words, the two words before a slot together with it, and whether a slot follows two words that in training announce
-one: there nothing else ever follows them. L runs of words.
+A model asked for facts in a combination unlike its training acts writes on as if the missing fact
+were there ("holds l of water", "a water column of power"), or puts a value where another belongs
+("a height of 220 g"). Looked at are pairs of words, the two words before a slot together with it,
+and whether a slot follows two words that in training announce one: there nothing else ever follows
+them. L runs of words.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ ANNOUNCED = "⟦⟧"
 
 
 class Wording:
-    """Knows runs of words by a 64-bit hash: a new one is taken for a known one less than once in 10¹² times."""
+    """Knows runs of words by a 64-bit hash: a new one is taken for a known one less than once in
+    10¹² times."""
 
     def __init__(self, runs_L: Tensor) -> None:
         self.runs_L = runs_L

@@ -1,7 +1,8 @@
-"""Words of a text with their places, so that values can be found in texts that are spelled a little differently.
+"""Words of a text with their places, so that values can be found in texts that are spelled a little
+differently.
 
-A number with its decimals is one word ("8" does not occur in "8.1"), a hyphen between words is none, `&` reads "and".
-Knows nothing about acts.
+A number with its decimals is one word ("8" does not occur in "8.1"), a hyphen between words is
+none, `&` reads "and". Knows nothing about acts.
 """
 
 import re
@@ -24,7 +25,9 @@ class Word:
 
 def split_words(text: str) -> list[Word]:
     """The words and single punctuation marks of a text, in order."""
-    found = ((match.group().casefold(), match.start(), match.end()) for match in WORD.finditer(text))
+    found = (
+        (match.group().casefold(), match.start(), match.end()) for match in WORD.finditer(text)
+    )
     return [Word("and" if form == "&" else form, start, end) for form, start, end in found]
 
 
@@ -44,7 +47,8 @@ class Occurrence:
 
 
 def occurrences(forms: Sequence[str], words: Sequence[Word], text: str) -> list[Occurrence]:
-    """Where `words` read `forms`, alone and not as a part of a longer word, but for a plural ending."""
+    """Where `words` read `forms`, alone and not as a part of a longer word, but for a plural
+    ending."""
     size, found, position = len(forms), [], 0
     while 0 < size <= len(words) - position:
         end = match_end(forms, words[position : position + size], text)
@@ -65,7 +69,9 @@ def match_end(forms: Sequence[str], words: Sequence[Word], text: str) -> int | N
         return None
     ending = last.form.removeprefix(forms[-1])
     is_same = last.form == forms[-1]
-    if not is_same and not (ending in PLURALS and forms[-1].isalpha() and last.form == forms[-1] + ending):
+    if not is_same and not (
+        ending in PLURALS and forms[-1].isalpha() and last.form == forms[-1] + ending
+    ):
         return None
     if is_cut(text, first.start) or is_cut(text, last.end):
         return None

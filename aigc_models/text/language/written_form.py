@@ -1,4 +1,5 @@
-"""Turns tokenised lower-case English ("the 15 inch -s are moderate -ly big .") into written English.
+"""Turns tokenised lower-case English ("the 15 inch -s are moderate -ly big .") into written
+English.
 
 Only used where a corpus is written that way; natural texts are left as they are.
 """

@@ -1,10 +1,11 @@
-"""What of the act is still to be said: known at every step, since slots are tokens of the text and of the act alike,
-and most other values have words that give them away.
+"""What of the act is still to be said: known at every step, since slots are tokens of the text and
+of the act alike, and most other values have words that give them away.
 
-The hard form of the reading gate of SC-LSTM (Wen et al. 2015, eq. 9-11): a slot leaves the remaining act when the text
-states it. The network gets the remaining act as an input, and a few learned scalars lift the logits of slots to come,
-lower those of slots already stated, and hold back the end while something is missing. It is what lets a network of this
-size state every fact once after seconds of training.
+The hard form of the reading gate of SC-LSTM (Wen et al. 2015, eq. 9-11): a slot leaves the
+remaining act when the text states it. The network gets the remaining act as an input, and a few
+learned scalars lift the logits of slots to come, lower those of slots already stated, and hold back
+the end while something is missing. It is what lets a network of this size state every fact once
+after seconds of training.
 
 B batch, P prefix, T text, E width, V vocabulary.
 """
@@ -30,7 +31,8 @@ class Coverage(nn.Module):
         self.register_buffer("is_slot_V", torch.zeros(vocab_size, dtype=torch.bool))
 
     def set_facts(self, facts: Mapping[int, int], slots: Collection[int]) -> None:
-        """The fact, numbered from 1, that a token stands for in the act or in the text; `slots` are copied verbatim."""
+        """The fact, numbered from 1, that a token stands for in the act or in the text; `slots` are
+        copied verbatim."""
         self.fact_of_V.zero_()
         self.is_slot_V.zero_()
         for token, fact in facts.items():
@@ -44,7 +46,10 @@ class Coverage(nn.Module):
         return torch.cat([visible_B1P, visible_B1P & ~said_BTP], dim=1)
 
     def says(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
-        facts_BT1, facts_B1P = self.fact_of_V[text_BT][:, :, None], self.fact_of_V[prefix_BP][:, None, :]
+        facts_BT1, facts_B1P = (
+            self.fact_of_V[text_BT][:, :, None],
+            self.fact_of_V[prefix_BP][:, None, :],
+        )
         return (facts_BT1 == facts_B1P) & (facts_BT1 > 0)
 
     def summary(self, act_BPE: Tensor, remaining_BTP: Tensor) -> Tensor:
@@ -58,7 +63,9 @@ class Coverage(nn.Module):
         """Changes the logits in place, and returns them."""
         is_slot_B1P = self.is_slot_V[prefix_BP][:, None, :]
         bias_BTP = torch.where(remaining_BTP, self.unstated, self.stated) * is_slot_B1P
-        logits_BTV.scatter_add_(2, prefix_BP[:, None, :].expand_as(bias_BTP), bias_BTP.to(logits_BTV.dtype))
+        logits_BTV.scatter_add_(
+            2, prefix_BP[:, None, :].expand_as(bias_BTP), bias_BTP.to(logits_BTV.dtype)
+        )
         num_missing_BT = (remaining_BTP & (self.fact_of_V[prefix_BP] > 0)[:, None, :]).sum(-1)
         logits_BTV[:, :, self.end_id] += (self.end * num_missing_BT).to(logits_BTV.dtype)
         return logits_BTV

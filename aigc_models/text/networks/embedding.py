@@ -1,6 +1,8 @@
-"""Token embeddings in which symbols of acts share parts: every slot of a key its key, every second product its number.
+"""Token embeddings in which symbols of acts share parts: every slot of a key its key, every second
+product its number.
 
-Rare symbols (the third weight of a comparison) so borrow from frequent ones. V vocabulary, E width, L links.
+Rare symbols (the third weight of a comparison) so borrow from frequent ones. V vocabulary, E width,
+L links.
 """
 
 from collections.abc import Sequence
@@ -11,9 +13,12 @@ from torch import Tensor, nn
 
 
 class TokenEmbedding(nn.Module):
-    """e(token) = own(token) + Σ shared(part) over the token's parts; also the output matrix of the networks here."""
+    """e(token) = own(token) + Σ shared(part) over the token's parts; also the output matrix of the
+    networks here."""
 
-    def __init__(self, vocab_size: int, num_parts: int, num_links: int, width: int, std: float) -> None:
+    def __init__(
+        self, vocab_size: int, num_parts: int, num_links: int, width: int, std: float
+    ) -> None:
         super().__init__()
         self.own = nn.Parameter(torch.randn(vocab_size, width) * std)
         self.shared = nn.Parameter(torch.randn(num_parts, width) * std)
@@ -24,7 +29,9 @@ class TokenEmbedding(nn.Module):
 
     def link(self, links: Sequence[tuple[int, int]]) -> None:
         """Sets which (token, part) pairs belong together; as many as the module was made for."""
-        pairs_L2 = torch.tensor(list(links), dtype=torch.int64, device=self.own.device).reshape(-1, 2)
+        pairs_L2 = torch.tensor(list(links), dtype=torch.int64, device=self.own.device).reshape(
+            -1, 2
+        )
         self.token_of_L.copy_(pairs_L2[:, 0])
         self.part_of_L.copy_(pairs_L2[:, 1])
 
@@ -39,7 +46,8 @@ class TokenEmbedding(nn.Module):
         return F.linear(x, self.table())
 
     def frozen(self) -> "FrozenEmbedding":
-        """The same for weights that stay as they are: the table is put together once, not at each use."""
+        """The same for weights that stay as they are: the table is put together once, not at each
+        use."""
         return FrozenEmbedding(self.table().detach())
 
 

@@ -1,9 +1,11 @@
-"""A decoder-only transformer that continues an act with a text (Radford et al. 2019), in its present-day form.
+"""A decoder-only transformer that continues an act with a text (Radford et al. 2019), in its
+present-day form.
 
-Tied embeddings. Prefixes are padded on the left: rotary positions are relative, so padding moves nothing.
+Tied embeddings. Prefixes are padded on the left: rotary positions are relative, so padding moves
+nothing.
 
-B batch, N sequences of all rows, P prefix, T text, S all positions so far, E model width, H heads, D head width,
-V vocabulary.
+B batch, N sequences of all rows, P prefix, T text, S all positions so far, E model width, H heads,
+D head width, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -38,18 +40,25 @@ class GPT(Transformer):
         self.config = config
 
     def embed(self, config: GPTConfig) -> None:
-        self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, config.width, STD)
+        self.embedding = TokenEmbedding(
+            config.vocab_size, config.num_parts, config.num_links, config.width, STD
+        )
         self.coverage = Coverage(config.vocab_size, config.width, config.pad_id, config.end_id)
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
-        """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
+        """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded
+        on the left."""
         visible_BS = torch.cat([prefix_BP != self.config.pad_id, text_BT >= 0], dim=1)
         embedded_BSE = self.embedding(torch.cat([prefix_BP, text_BT], dim=1))
         remaining_BTP = self.coverage.remaining(prefix_BP, text_BT)
         first = prefix_BP.shape[1] - 1
         summary_BTE = self.coverage.summary(embedded_BSE[:, : first + 1], remaining_BTP)
-        x_BSE, _ = self.trunk(embedded_BSE + F.pad(summary_BTE, (0, 0, first, 0)), visible_BS, is_causal=True)
-        return self.coverage.adjust(self.embedding.logits(x_BSE[:, first:]), prefix_BP, remaining_BTP)
+        x_BSE, _ = self.trunk(
+            embedded_BSE + F.pad(summary_BTE, (0, 0, first, 0)), visible_BS, is_causal=True
+        )
+        return self.coverage.adjust(
+            self.embedding.logits(x_BSE[:, first:]), prefix_BP, remaining_BTP
+        )
 
     def start(self, prefix_BP: Tensor) -> tuple[Tensor, GPTState]:
         """Logits [B, V] of the first text token, and the state to go on from."""
@@ -67,7 +76,8 @@ class GPT(Transformer):
         return self.coverage.adjust(logits_N1V, state.prefix_NP, state.remaining_NP[:, None])[:, 0]
 
     def step(self, tokens_N: Tensor, state: GPTState) -> tuple[Tensor, GPTState]:
-        """Logits [N, V] of what follows the given tokens. Writes into `state` and returns it grown by a position."""
+        """Logits [N, V] of what follows the given tokens. Writes into `state` and returns it grown
+        by a position."""
         state.remaining_NP &= ~self.coverage.says(state.prefix_NP, tokens_N[:, None])[:, 0]
         x_NE = state.embedding(tokens_N) + self.coverage.project(state.mean_of_remaining())
         rotary = self.rotary(torch.tensor([state.position], device=x_NE.device))

@@ -1,9 +1,12 @@
-"""What a GPT keeps while it writes: keys and values of all positions so far, and what is left to say.
+"""What a GPT keeps while it writes: keys and values of all positions so far, and what is left to
+say.
 
-Texts are a tree: a position that several branches have before them is kept once, and each branch names its own. So
-branches part and end without any copy (paged attention, Kwon et al. 2023, with pages of one position).
+Texts are a tree: a position that several branches have before them is kept once, and each branch
+names its own. So branches part and end without any copy (paged attention, Kwon et al. 2023, with
+pages of one position).
 
-N branches, P prefix, S positions so far, E width, H heads, D head width, R rows kept: one for each head and position.
+N branches, P prefix, S positions so far, E width, H heads, D head width, R rows kept: one for each
+head and position.
 """
 
 from collections.abc import Sequence
@@ -54,10 +57,16 @@ class GPTState:
 
     @classmethod
     def after_prefix(
-        cls, prefix_NP: Tensor, visible_NP: Tensor, cache: Sequence[tuple[Tensor, Tensor]], embedding: FrozenEmbedding
+        cls,
+        prefix_NP: Tensor,
+        visible_NP: Tensor,
+        cache: Sequence[tuple[Tensor, Tensor]],
+        embedding: FrozenEmbedding,
     ) -> "GPTState":
         """`cache`: keys and values [N, H, P, D] of each layer."""
-        keys, values = ([Rows(x_NHPD.flatten(0, 2)) for x_NHPD in kind] for kind in zip(*cache, strict=True))
+        keys, values = (
+            [Rows(x_NHPD.flatten(0, 2)) for x_NHPD in kind] for kind in zip(*cache, strict=True)
+        )
         shape_NHP = cache[0][0].shape[:3]
         places_NHP = torch.arange(len(keys[0]), device=prefix_NP.device).view(shape_NHP)
         hidden_NP = torch.where(visible_NP, 0.0, float("-inf")).to(cache[0][0].dtype)
@@ -83,11 +92,16 @@ class GPTState:
         num_branches, num_heads, _ = self.places_NHS.shape
         first = len(self.keys[0])
         new_R = torch.arange(first, first + num_branches * num_heads, device=self.places_NHS.device)
-        self.places_NHS = torch.cat([self.places_NHS, new_R.view(num_branches, num_heads, 1)], dim=2)
+        self.places_NHS = torch.cat(
+            [self.places_NHS, new_R.view(num_branches, num_heads, 1)], dim=2
+        )
 
     def attend(self, layer: int, query_NHD: Tensor, key_NHD: Tensor, value_NHD: Tensor) -> Tensor:
-        """softmax(QKᵀ)V [N, H, D] over all that came before and this token, whose key and value are kept."""
-        scores_NHS = scores(query_NHD, self.keys[layer].with_new(key_NHD.flatten(0, 1)), self.places_NHS)
+        """softmax(QKᵀ)V [N, H, D] over all that came before and this token, whose key and value are
+        kept."""
+        scores_NHS = scores(
+            query_NHD, self.keys[layer].with_new(key_NHD.flatten(0, 1)), self.places_NHS
+        )
         scores_NHS[:, :, : self.hidden_NP.shape[1]] += self.hidden_NP[:, None]
         values_RD = self.values[layer].with_new(value_NHD.flatten(0, 1))
         return mixed(torch.softmax(scores_NHS, dim=-1), values_RD, self.places_NHS)
@@ -95,4 +109,6 @@ class GPTState:
     def mean_of_remaining(self) -> Tensor:
         """[N, E]: the mean embedding of what is not stated yet; zero where nothing is left."""
         weights_NP = self.remaining_NP.to(self.hidden_NP.dtype)
-        return self.embedding.sums(self.prefix_NP, weights_NP) / weights_NP.sum(-1, keepdim=True).clamp(min=1.0)
+        return self.embedding.sums(self.prefix_NP, weights_NP) / weights_NP.sum(
+            -1, keepdim=True
+        ).clamp(min=1.0)

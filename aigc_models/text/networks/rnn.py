@@ -1,8 +1,9 @@
-"""Recurrent generators: an encoder reads the act, a decoder writes the text and attends to the act at every step.
+"""Recurrent generators: an encoder reads the act, a decoder writes the text and attends to the act
+at every step.
 
-Encoder-decoder by Sutskever et al. (2014); attention by Luong et al. (2015), global, "general" score, without input
-feeding; what remains to be said of the act is fed at every step besides, as in SC-LSTM (Wen et al. 2015), because a
-prefix alone is soon forgotten.
+Encoder-decoder by Sutskever et al. (2014); attention by Luong et al. (2015), global, "general"
+score, without input feeding; what remains to be said of the act is fed at every step besides, as in
+SC-LSTM (Wen et al. 2015), because a prefix alone is soon forgotten.
 
 B batch, P prefix, T text, E width, G gates x width, N states of a cell, V vocabulary.
 """
@@ -54,14 +55,21 @@ class RNNState:
     embedding: TokenEmbedding | FrozenEmbedding
 
     def select(self, branches: Tensor) -> "RNNState":
-        """The state of the given branches, which may repeat. Takes the acts over; copies those that move."""
+        """The state of the given branches, which may repeat. Takes the acts over; copies those that
+        move."""
         if len(branches) > len(self.act_BPE):
             act_BPE = self.act_BPE[branches]
         else:
-            moved = (branches != torch.arange(len(branches), device=branches.device)).nonzero()[:, 0]
-            act_BPE = self.act_BPE.index_copy_(0, moved, self.act_BPE[branches[moved]])[: len(branches)]
+            moved = (branches != torch.arange(len(branches), device=branches.device)).nonzero()[
+                :, 0
+            ]
+            act_BPE = self.act_BPE.index_copy_(0, moved, self.act_BPE[branches[moved]])[
+                : len(branches)
+            ]
         layers = [state[branches] for state in self.layers]
-        return RNNState(layers, act_BPE, self.prefix_BP[branches], self.remaining_BP[branches], self.embedding)
+        return RNNState(
+            layers, act_BPE, self.prefix_BP[branches], self.remaining_BP[branches], self.embedding
+        )
 
 
 class RNN(nn.Module):
@@ -69,7 +77,9 @@ class RNN(nn.Module):
         super().__init__()
         self.config = config
         cell, width = CELLS[config.cell], config.width
-        self.embedding = TokenEmbedding(config.vocab_size, config.num_parts, config.num_links, width, width**-0.5)
+        self.embedding = TokenEmbedding(
+            config.vocab_size, config.num_parts, config.num_links, width, width**-0.5
+        )
         self.coverage = Coverage(config.vocab_size, width, config.pad_id, config.end_id)
         self.encoder = nn.ModuleList(cell(width, width) for _ in range(config.num_layers))
         self.backward_encoder = cell(width, width)
@@ -102,7 +112,8 @@ class RNN(nn.Module):
         return self.embedding.own.new_zeros(tokens_BP.shape[0], cell.num_states, self.config.width)
 
     def decode(self, tokens_BT: Tensor, state: RNNState, remaining_BTP: Tensor) -> Tensor:
-        """Logits [B, T, V] of what follows each token; the state's layers are replaced by the last ones."""
+        """Logits [B, T, V] of what follows each token; the state's layers are replaced by the last
+        ones."""
         embedded_BTE = self.drop(state.embedding(tokens_BT))
         summary_BTE = self.coverage.summary(state.act_BPE, remaining_BTP)
         x_BTE = torch.cat([embedded_BTE, summary_BTE], dim=-1)
@@ -111,13 +122,18 @@ class RNN(nn.Module):
             x_BTE, state.layers[layer] = run(cell, x_BTE, state.layers[layer])
             x_BTE = self.drop(x_BTE)
         scores_BTP = self.score(x_BTE) @ state.act_BPE.transpose(1, 2)
-        scores_BTP = scores_BTP.masked_fill((state.prefix_BP == self.config.pad_id)[:, None, :], float("-inf"))
+        scores_BTP = scores_BTP.masked_fill(
+            (state.prefix_BP == self.config.pad_id)[:, None, :], float("-inf")
+        )
         context_BTE = torch.softmax(scores_BTP, dim=-1) @ state.act_BPE
         attended_BTE = self.drop(torch.tanh(self.combine(torch.cat([context_BTE, x_BTE], dim=-1))))
-        return self.coverage.adjust(state.embedding.logits(attended_BTE), state.prefix_BP, remaining_BTP)
+        return self.coverage.adjust(
+            state.embedding.logits(attended_BTE), state.prefix_BP, remaining_BTP
+        )
 
     def forward(self, prefix_BP: Tensor, text_BT: Tensor) -> Tensor:
-        """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded on the left."""
+        """Logits [B, T+1, V] of each text token and of what follows the last; the prefix is padded
+        on the left."""
         remaining_BTP = self.coverage.remaining(prefix_BP, text_BT)
         state = self.encode(prefix_BP, self.embedding)
         return self.decode(torch.cat([prefix_BP[:, -1:], text_BT], dim=1), state, remaining_BTP)
@@ -129,5 +145,7 @@ class RNN(nn.Module):
 
     def step(self, tokens_B: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
         """Logits [B, V] of what follows the given tokens, and the state grown by them."""
-        state.remaining_BP = state.remaining_BP & ~self.coverage.says(state.prefix_BP, tokens_B[:, None])[:, 0]
+        state.remaining_BP = (
+            state.remaining_BP & ~self.coverage.says(state.prefix_BP, tokens_B[:, None])[:, 0]
+        )
         return self.decode(tokens_B[:, None], state, state.remaining_BP[:, None])[:, 0], state

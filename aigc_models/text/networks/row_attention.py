@@ -1,4 +1,5 @@
-"""Attention of single queries to rows that lie anywhere in a table: on CPUs by sparse operations, which copy nothing.
+"""Attention of single queries to rows that lie anywhere in a table: on CPUs by sparse operations,
+which copy nothing.
 
 N queries, H heads, S rows that a query attends to, R rows of the table, D width.
 """
@@ -26,7 +27,9 @@ def scores(query_NHD: Tensor, keys_RD: Tensor, places_NHS: Tensor) -> Tensor:
         size=(len(starts) - 1, len(keys_RD)),
         check_invariants=False,
     )
-    torch.sparse.sampled_addmm(products, query_NHD.flatten(0, 1), keys_RD.t(), beta=0.0, out=products)
+    torch.sparse.sampled_addmm(
+        products, query_NHD.flatten(0, 1), keys_RD.t(), beta=0.0, out=products
+    )
     return products.values().view(places_NHS.shape)
 
 
@@ -35,6 +38,9 @@ def mixed(weights_NHS: Tensor, values_RD: Tensor, places_NHS: Tensor) -> Tensor:
     if weights_NHS.device.type != "cpu":
         return (weights_NHS[:, :, None] @ values_RD[places_NHS])[:, :, 0]
     sums = F.embedding_bag(
-        places_NHS.flatten(0, 1), values_RD, per_sample_weights=weights_NHS.flatten(0, 1), mode="sum"
+        places_NHS.flatten(0, 1),
+        values_RD,
+        per_sample_weights=weights_NHS.flatten(0, 1),
+        mode="sum",
     )
     return sums.unflatten(0, places_NHS.shape[:2])

@@ -1,4 +1,5 @@
-"""A real autoscaler that adds real nodes, on this machine, for actors that wait and removes them when they are idle."""
+"""A real autoscaler that adds real nodes, on this machine, for actors that wait and removes them
+when they are idle."""
 
 import threading
 from collections.abc import Iterator
@@ -33,18 +34,31 @@ from workers.plans.plan import Plan
 from workers.registry.versions import ModelVersion
 from workers.training.train import plan_training, train
 
-DISK = NodeGroup(name="disk", max_nodes=2, resources={"CPU": 1, "scratch": 1}, labels={"disk": "ssd"})
+DISK = NodeGroup(
+    name="disk", max_nodes=2, resources={"CPU": 1, "scratch": 1}, labels={"disk": "ssd"}
+)
 GPU = NodeGroup(name="gpu", max_nodes=1, resources={"CPU": 2, "GPU": 1})
 SPOT = NodeGroup(name="spot", max_nodes=2, resources={"CPU": 2, "spot": 1})
 """Of which the autoscaler knows nothing."""
 NODE_WAIT_S = 3
-SMALL = {"width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5, "cpu_budget_s": None, "max_steps": 10}
+SMALL = {
+    "width": 32,
+    "num_layers": 2,
+    "num_heads": 2,
+    "num_scored": 5,
+    "cpu_budget_s": None,
+    "max_steps": 10,
+}
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with autoscaling_cluster(tmp_path_factory.mktemp("cluster"), [DISK, GPU], request.param) as cluster:
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    with autoscaling_cluster(
+        tmp_path_factory.mktemp("cluster"), [DISK, GPU], request.param
+    ) as cluster:
         yield cluster
 
 
@@ -89,7 +103,8 @@ def _nodes_go_when_nobody_needs_them(cluster: Cluster) -> Iterator[None]:
 
 
 def all_live(num_nodes: int) -> bool:
-    """Once so many nodes are live: what is still waited for comes before the next shard is handed out."""
+    """Once so many nodes are live: what is still waited for comes before the next shard is handed
+    out."""
     return bool(wait_until(lambda: num_live_nodes() == num_nodes, f"{num_nodes} nodes"))
 
 
@@ -97,7 +112,9 @@ def kill_added_nodes(cluster: Cluster) -> bool:
     """Once all of the group are there, SIGKILL to each of them and all that it runs."""
     all_live(1 + DISK.max_nodes)
     added = cluster.raylets()[1:]
-    kill_all([process for raylet in added for process in [*raylet.children(recursive=True), raylet]])
+    kill_all(
+        [process for raylet in added for process in [*raylet.children(recursive=True), raylet]]
+    )
     return True
 
 
@@ -107,9 +124,16 @@ def test_nodes_come_for_actors_and_write_what_one_node_would(
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
     placed = {"actor_resources": {"scratch": 1.0}, "actor_labels": {"disk": "ssd"}}
-    with pytest.raises(ServiceError, match="needs 1 CPUs, 0 GPUs, 1 scratch and disk=ssd on one node, and no node"):
+    with pytest.raises(
+        ServiceError, match="needs 1 CPUs, 0 GPUs, 1 scratch and disk=ssd on one node, and no node"
+    ):
         Run(fixed.model_copy(update=placed), storage, plan).finish()
-    run = Run(settings.model_copy(update=placed), storage, plan, Once(1, lambda: all_live(1 + DISK.max_nodes)))
+    run = Run(
+        settings.model_copy(update=placed),
+        storage,
+        plan,
+        Once(1, lambda: all_live(1 + DISK.max_nodes)),
+    )
     assert hashes(run.finish()) == expected
     assert run.said("shards on up to 2 actors")
     assert len(run.said(f"model {plan.model.version} on cpu")) == DISK.max_nodes
@@ -146,7 +170,11 @@ def test_actors_share_the_gpu_of_a_node_that_was_not_there(
 def in_vain(fixed: Settings) -> Settings:
     """Settings that promise nodes which never come."""
     return fixed.model_copy(
-        update={"node_groups": (DISK, SPOT), "actor_resources": {"spot": 1.0}, "node_wait_s": NODE_WAIT_S}
+        update={
+            "node_groups": (DISK, SPOT),
+            "actor_resources": {"spot": 1.0},
+            "node_wait_s": NODE_WAIT_S,
+        }
     )
 
 
@@ -166,7 +194,10 @@ def test_a_run_whose_nodes_never_come_ends_and_keeps_what_is_finished(
     with pytest.raises(ServiceError, match=f"actor 0 {REFUSAL}"):
         generate_shards(in_vain, storage, plan, lambda line: None, lambda progress: None)
     assert list(list_parts(storage, plan.prefix)) == list(range(lost))
-    assert hashes(generate_shards(fixed, storage, plan, lambda line: None, lambda progress: None)) == expected
+    assert (
+        hashes(generate_shards(fixed, storage, plan, lambda line: None, lambda progress: None))
+        == expected
+    )
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
@@ -177,7 +208,9 @@ def test_a_training_whose_nodes_never_come_ends(
     lines: list[LogLine] = []
     training = plan_training(storage, JOB.model, "gpt", DAY, SMALL | {"num_workers": num_workers})
     times = "2 times at once " if num_workers > 1 else ""
-    with pytest.raises(ServiceError, match=f"training {REFUSAL}".replace("on one", f"needs {times}1 CPUs.*on one")):
+    with pytest.raises(
+        ServiceError, match=f"training {REFUSAL}".replace("on one", f"needs {times}1 CPUs.*on one")
+    ):
         train(in_vain, storage, training, Watcher(lines.append))
     assert lines == []
 
@@ -187,12 +220,20 @@ def test_a_background_run_waits_for_its_nodes_only_while_it_may_run(
     cluster: Cluster, in_vain: Settings, storage: Storage, plan: Plan
 ) -> None:
     num_looks: list[int] = []
-    run = Run(in_vain, storage, plan, lambda progress: num_looks.append(len(run.said("another run needs the cluster"))))
+    run = Run(
+        in_vain,
+        storage,
+        plan,
+        lambda progress: num_looks.append(len(run.said("another run needs the cluster"))),
+    )
     other = ray.remote(threading.Event).options(num_cpus=0, name=f"{ORDINARY}other").remote()
     ray.get(other.is_set.remote())
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(run.finish, background=True)
-        wait_until(lambda: sum(num_looks) > 3 * NODE_WAIT_S, "looks, one a second, of a run that has stepped aside")
+        wait_until(
+            lambda: sum(num_looks) > 3 * NODE_WAIT_S,
+            "looks, one a second, of a run that has stepped aside",
+        )
         assert not ended.done()
         ray.kill(other)
         with pytest.raises(ServiceError, match=f"actor 0 {REFUSAL}"):

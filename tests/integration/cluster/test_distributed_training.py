@@ -1,4 +1,5 @@
-"""Training with two workers on two nodes of a real Ray cluster: published once, whatever becomes of them."""
+"""Training with two workers on two nodes of a real Ray cluster: published once, whatever becomes of
+them."""
 
 import json
 import logging
@@ -32,11 +33,18 @@ from workers.training.train_actor import Training
 
 MODEL = "copywriter"
 DAY = date(2026, 11, 22)
-SMALL = {"width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5, "cpu_budget_s": None, "patience": 100}
+SMALL = {
+    "width": 32,
+    "num_layers": 2,
+    "num_heads": 2,
+    "num_scored": 5,
+    "cpu_budget_s": None,
+    "patience": 100,
+}
 STEPS = 200
 SOME_STEPS, LONG_STEPS = 600, 1500
-"""So many that a training is still at it when its progress is heard, which is asked for once a second; and so many more
-that it has a checkpoint then."""
+"""So many that a training is still at it when its progress is heard, which is asked for once a
+second; and so many more that it has a checkpoint then."""
 HEAD, SECOND = "ray", "second"
 SECOND_CPUS = 2
 pytestmark = pytest.mark.timeout(600)
@@ -44,7 +52,10 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder, second = tmp_path_factory.mktemp("cluster"), ["--labels=zone=b", '--resources={"scratch": 2}']
+    folder, second = (
+        tmp_path_factory.mktemp("cluster"),
+        ["--labels=zone=b", '--resources={"scratch": 2}'],
+    )
     with (
         running_cluster(folder, options=["--labels=zone=a"]) as cluster,
         cluster.second_node(SECOND_CPUS, second),
@@ -54,14 +65,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def settings(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(storage_uri=tmp_path_factory.mktemp("store").as_uri(), ray_address=cluster.address)
+    return Settings(
+        storage_uri=tmp_path_factory.mktemp("store").as_uri(), ray_address=cluster.address
+    )
 
 
 @pytest.fixture(scope="module")
 def storage(settings: Settings) -> Storage:
     storage = open_storage(settings)
     texts = examples(300)
-    facts = [[{"key": key, "value": value} for key, value in text.request.attributes] for text in texts]
+    facts = [
+        [{"key": key, "value": value} for key, value in text.request.attributes] for text in texts
+    ]
     columns = {"intent": ["inform"] * len(texts), "attributes": pa.array(facts, ATTRIBUTES)}
     table = pa.table(columns | {"reference": [text.reference for text in texts]})
     storage.put("inputs/copy_examples/a.parquet", encode(table, table.schema, {}))
@@ -74,14 +89,19 @@ def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
     yield
     assert not ray.util.list_named_actors(all_namespaces=True)
     parts = ("Train", "RayTrain", "Synchronization", "PlacementGroup", "Dataset", "Preemption")
-    wait_until(lambda: not any(cluster.actor_processes(part) for part in parts), "the end of all actors")
+    wait_until(
+        lambda: not any(cluster.actor_processes(part) for part in parts), "the end of all actors"
+    )
     assert {room["state"] for room in ray.util.placement_group_table().values()} <= {"REMOVED"}
-    wait_until(lambda: ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"], "free room")
+    wait_until(
+        lambda: ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"], "free room"
+    )
 
 
 @dataclass
 class Run:
-    """A training with two workers and what it said; `meanwhile` is asked at each progress until it says that it did."""
+    """A training with two workers and what it said; `meanwhile` is asked at each progress until it
+    says that it did."""
 
     settings: Settings
     storage: Storage
@@ -91,13 +111,23 @@ class Run:
     is_done: bool = False
 
     def plan(self, **changes: int) -> Training:
-        return plan_training(self.storage, MODEL, "gpt", DAY, SMALL | {"max_steps": STEPS, "num_workers": 2} | changes)
+        return plan_training(
+            self.storage,
+            MODEL,
+            "gpt",
+            DAY,
+            SMALL | {"max_steps": STEPS, "num_workers": 2} | changes,
+        )
 
     def finish(self, training: Training) -> ModelVersion:
-        version = train(self.settings, self.storage, training, Watcher(self.lines.append, self.on_progress))
-        assert [found for found in list_versions(self.storage, MODEL) if found.training == training.fingerprint] == [
-            version
-        ]
+        version = train(
+            self.settings, self.storage, training, Watcher(self.lines.append, self.on_progress)
+        )
+        assert [
+            found
+            for found in list_versions(self.storage, MODEL)
+            if found.training == training.fingerprint
+        ] == [version]
         return version
 
     def on_progress(self, done: float) -> None:
@@ -138,7 +168,8 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
 
 
 @pytest.mark.parametrize(
-    ("place", "seed"), [({"actor_labels": {"zone": "b"}}, 4), ({"actor_resources": {"scratch": 1.0}}, 5)]
+    ("place", "seed"),
+    [({"actor_labels": {"zone": "b"}}, 4), ({"actor_resources": {"scratch": 1.0}}, 5)],
 )
 def test_workers_are_on_the_node_with_the_labels_or_resources(
     cluster: Cluster, settings: Settings, storage: Storage, place: dict[str, Any], seed: int
@@ -148,12 +179,16 @@ def test_workers_are_on_the_node_with_the_labels_or_resources(
     left: list[float] = []
 
     def look() -> bool:
-        num_on.update((node, len(cluster.actor_processes("RayTrainWorker", node))) for node in (HEAD, SECOND))
+        num_on.update(
+            (node, len(cluster.actor_processes("RayTrainWorker", node))) for node in (HEAD, SECOND)
+        )
         left.append(ray.available_resources().get("scratch", 0.0))
         return True
 
     run = Run(placed, storage, look)
-    with pytest.raises(ServiceError, match=rf"num_workers={SECOND_CPUS + 1} .* has room for {SECOND_CPUS}: "):
+    with pytest.raises(
+        ServiceError, match=rf"num_workers={SECOND_CPUS + 1} .* has room for {SECOND_CPUS}: "
+    ):
         run.finish(run.plan(num_workers=SECOND_CPUS + 1))
     run.finish(run.plan(seed=seed, max_steps=SOME_STEPS))
     assert num_on == {HEAD: 0, SECOND: 2}
@@ -178,11 +213,15 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
         run.lines.append(line)
         if line.level == logging.WARNING:
             storage.download(training.checkpoint_prefix, tmp_path)
-            saved.append(json.loads(read_tensors(tmp_path / "training.safetensors")[1]["counters"])["step"])
+            saved.append(
+                json.loads(read_tensors(tmp_path / "training.safetensors")[1]["counters"])["step"]
+            )
             run.fractions.clear()
 
     version = train(settings, storage, training, Watcher(on_line, run.on_progress))
-    assert [found for found in list_versions(storage, MODEL) if found.training == training.fingerprint] == [version]
+    assert [
+        found for found in list_versions(storage, MODEL) if found.training == training.fingerprint
+    ] == [version]
     (warning,) = run.warnings
     assert "lost worker 1" in warning
     assert "another actor goes on" in warning
@@ -193,7 +232,9 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-def test_two_workers_that_compile_their_networks_learn_as_well(settings: Settings, storage: Storage) -> None:
+def test_two_workers_that_compile_their_networks_learn_as_well(
+    settings: Settings, storage: Storage
+) -> None:
     run = Run(settings, storage)
     version = run.finish(run.plan(torch_compile=True))
     assert version.metrics["steps"] == STEPS
@@ -205,7 +246,9 @@ class CancelledError(Exception):
     pass
 
 
-def test_a_training_that_is_cancelled_leaves_no_worker(settings: Settings, storage: Storage) -> None:
+def test_a_training_that_is_cancelled_leaves_no_worker(
+    settings: Settings, storage: Storage
+) -> None:
     def cancel() -> bool:
         raise CancelledError
 
@@ -222,26 +265,39 @@ def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
     run = Run(settings, storage)
 
     def cancel(done: float) -> None:
-        rooms = [room for room in ray.util.placement_group_table().values() if room["state"] == "PENDING"]
+        rooms = [
+            room for room in ray.util.placement_group_table().values() if room["state"] == "PENDING"
+        ]
         if rooms:
             raise CancelledError
 
     with pytest.raises(CancelledError):
-        train(settings, storage, run.plan(seed=3, num_workers=SECOND_CPUS + 1), Watcher(run.lines.append, cancel))
+        train(
+            settings,
+            storage,
+            run.plan(seed=3, num_workers=SECOND_CPUS + 1),
+            Watcher(run.lines.append, cancel),
+        )
     ray.kill(other)
 
 
-def test_what_a_worker_raises_ends_the_training_at_once(settings: Settings, storage: Storage) -> None:
+def test_what_a_worker_raises_ends_the_training_at_once(
+    settings: Settings, storage: Storage
+) -> None:
     run = Run(settings, storage)
     training = run.plan(seed=2)
     gone = replace(training.snapshots[0].objects[0], key="inputs/copy_examples/gone.parquet")
-    lost = replace(training, fingerprint="lost", snapshots=[replace(training.snapshots[0], objects=(gone,))])
+    lost = replace(
+        training, fingerprint="lost", snapshots=[replace(training.snapshots[0], objects=(gone,))]
+    )
     with pytest.raises(ObjectNotFound, match=r"gone\.parquet"):
         train(settings, storage, lost, Watcher(run.lines.append))
     assert run.warnings == []
 
 
-def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(settings: Settings, storage: Storage) -> None:
+def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(
+    settings: Settings, storage: Storage
+) -> None:
     run = Run(settings, storage)
     with pytest.raises(
         ServiceError,

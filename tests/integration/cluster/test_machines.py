@@ -1,4 +1,5 @@
-"""Nights on machines with addresses, processes and files of their own, one of which falls silent half way."""
+"""Nights on machines with addresses, processes and files of their own, one of which falls silent
+half way."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,10 @@ def running_store(folder: Path, night: Night) -> Iterator[str]:
 def published(night: Night, day: str) -> dict[str, bytes]:
     """The parts, by their shards' names."""
     items = night.storage.list(f"outputs/{JOB}/dt={day}/part-")
-    return {item.key.rpartition("/")[2][: len("part-000000")]: night.storage.get(item.key) for item in items}
+    return {
+        item.key.rpartition("/")[2][: len("part-000000")]: night.storage.get(item.key)
+        for item in items
+    }
 
 
 def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_of_one(
@@ -76,7 +80,9 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
     assert len(alone) == NUM_SHARDS
     night.forget(day)
 
-    only_machines = Night(night.folder, night.environment | {"NIGHTSHIFT_ACTOR_RESOURCES": '{"machine": 1}'})
+    only_machines = Night(
+        night.folder, night.environment | {"NIGHTSHIFT_ACTOR_RESOURCES": '{"machine": 1}'}
+    )
     with network.machine(2) as second, network.machine(3) as third, second.joined(night):
         run = only_machines.start("run", JOB, "--date", day, *as_options(SLOWER_SHARDS))
         wait_until(lambda: night.num_parts(day), "a part", run)
@@ -95,7 +101,12 @@ def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_
 ) -> None:
     settings = (*SMALL_MODEL, *as_options("max_steps=400 checkpoint_every_s=1 num_workers=2"))
 
-    with network.machine(4) as one, network.machine(5) as another, one.joined(night), another.joined(night):
+    with (
+        network.machine(4) as one,
+        network.machine(5) as another,
+        one.joined(night),
+        another.joined(night),
+    ):
         run = night.start("train", JOB, "--date", "2026-10-02", *settings)
         wait_until(lambda: list(night.storage.list("work/models/copywriter/")), "a checkpoint", run)
         found = [machine for machine in (one, another) if machine.runs("RayTrainWorker")]

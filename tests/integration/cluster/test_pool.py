@@ -1,4 +1,5 @@
-"""Actors on a real Ray cluster that are killed, stopped, starved and crowded out: every shard comes out the same."""
+"""Actors on a real Ray cluster that are killed, stopped, starved and crowded out: every shard comes
+out the same."""
 
 import inspect
 import logging
@@ -57,7 +58,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def settings(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     uri = tmp_path_factory.mktemp("store").as_uri()
-    return Settings(storage_uri=uri, ray_address=cluster.address, num_actors=2, stall_timeout_s=STALL_TIMEOUT_S)
+    return Settings(
+        storage_uri=uri, ray_address=cluster.address, num_actors=2, stall_timeout_s=STALL_TIMEOUT_S
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,8 @@ def undisturbed(settings: Settings, storage: Storage, plan: Plan) -> list[str]:
 
 @pytest.fixture(scope="module")
 def long_plan(storage: Storage, model: ModelVersion) -> Plan:
-    """Work for so long that the run is met half way although actors and nodes take their time to start."""
+    """Work for so long that the run is met half way although actors and nodes take their time to
+    start."""
     return make(storage, model, "a", **LONG)
 
 
@@ -98,10 +102,13 @@ def _no_actor_is_left(cluster: Cluster) -> Iterator[None]:
     assert not ray.util.list_named_actors(all_namespaces=True)
 
 
-def signal_one(cluster: Cluster, number: signal.Signals, what: str = "GenerateActor.generate") -> bool:
+def signal_one(
+    cluster: Cluster, number: signal.Signals, what: str = "GenerateActor.generate"
+) -> bool:
     """Sends a signal to one actor that is seen at work; False where none is."""
     for process in cluster.actor_processes(what)[:1]:
-        with suppress(psutil.NoSuchProcess):  # one that was killed before is seen until it has ended
+        # one that was killed before is seen until it has ended
+        with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
             return True
     return False
@@ -120,10 +127,14 @@ class Reached:
 
 
 @contextmanager
-def striking(cluster: Cluster, number: signal.Signals, reached: Reached, *, again: bool = False) -> Iterator[None]:
-    """Sends a signal to an actor as soon as one is seen at work, once that is reached; `again`: to each that is.
+def striking(
+    cluster: Cluster, number: signal.Signals, reached: Reached, *, again: bool = False
+) -> Iterator[None]:
+    """Sends a signal to an actor as soon as one is seen at work, once that is reached; `again`: to
+    each that is.
 
-    From a thread, which sees what a look at each progress may always miss: an actor is called after its last call.
+    From a thread, which sees what a look at each progress may always miss: an actor is called after
+    its last call.
     """
     is_over = threading.Event()
 
@@ -142,12 +153,15 @@ def striking(cluster: Cluster, number: signal.Signals, reached: Reached, *, agai
 
 
 def actors_at_work(cluster: Cluster, number: int, node: str = "") -> list[psutil.Process]:
-    """Waits until so many actors were seen at work: not all at one moment, for the same reason; each goes on until
-    there are no shards left."""
+    """Waits until so many actors were seen at work: not all at one moment, for the same reason;
+    each goes on until there are no shards left."""
     seen: dict[int, psutil.Process] = {}
 
     def are_seen() -> bool:
-        seen.update((process.pid, process) for process in cluster.actor_processes("GenerateActor.generate", node))
+        seen.update(
+            (process.pid, process)
+            for process in cluster.actor_processes("GenerateActor.generate", node)
+        )
         return len(seen) == number
 
     wait_until(are_seen, f"{number} actors at work")
@@ -191,24 +205,30 @@ def starve(cluster: Cluster, spare_bytes: int) -> bool:
     wait_until(is_alone, "a single actor")
     (process,) = found
     limit = process.memory_info().data + spare_bytes
-    process.rlimit(psutil.RLIMIT_DATA, (limit, limit))  # not RLIMIT_AS: it counts what is only reserved
+    # not RLIMIT_AS: it counts what is only reserved
+    process.rlimit(psutil.RLIMIT_DATA, (limit, limit))
     return True
 
 
-needs_limits = pytest.mark.skipif(not hasattr(psutil, "RLIMIT_DATA"), reason="only Linux limits a running process")
+needs_limits = pytest.mark.skipif(
+    not hasattr(psutil, "RLIMIT_DATA"), reason="only Linux limits a running process"
+)
 
 
 ROOM_FOR_SOME_ROWS = 36 << 20
 """26 MiB are too little for one row; 33 and 40 are enough for one and too little for eight."""
 ROOM_FOR_NO_ROW = 8 << 20
-"""Of the larger rows of another test: 4 and 16 MiB do as well. With 1 MiB the process ends at a smaller allocation."""
+"""Of the larger rows of another test: 4 and 16 MiB do as well. With 1 MiB the process ends at a
+smaller allocation."""
 
 
 @needs_limits
 def test_a_batch_that_does_not_fit_into_memory_is_halved(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
-    hungry = make(storage, model, "b", rows_per_shard=8, batch_rows=8, num_candidates=120, temperature=1.0)
+    hungry = make(
+        storage, model, "b", rows_per_shard=8, batch_rows=8, num_candidates=120, temperature=1.0
+    )
     Run(settings, storage, hungry).finish(1)
     key = part_key(hungry, 1)
     expected = read_rows(storage, key).to_pylist()
@@ -218,7 +238,8 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     assert not run.said("another one")
     rows = read_rows(storage, key).to_pylist()
     assert len(rows) == CATALOGUES["b"]
-    for row, other in zip(rows, expected, strict=True):  # a smaller batch may change the last bits of a product
+    # a smaller batch may change the last bits of a product
+    for row, other in zip(rows, expected, strict=True):
         assert row.pop("log_probability") == pytest.approx(other.pop("log_probability"), abs=1e-5)
         assert row == other
 
@@ -227,7 +248,9 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
 def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
-    hungry = make(storage, model, "c", rows_per_shard=2, batch_rows=1, num_candidates=900, temperature=3.0)
+    hungry = make(
+        storage, model, "c", rows_per_shard=2, batch_rows=1, num_candidates=900, temperature=3.0
+    )
     expected = hashes(Run(settings, storage, hungry).finish(1))
     run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, ROOM_FOR_NO_ROW)))
     assert hashes(run.finish(1)) == expected
@@ -240,23 +263,40 @@ def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
     # Hot, so that candidates have little in common: a second and more for each of forty rows.
-    deadly = make(storage, model, "d", rows_per_shard=40, batch_rows=1, num_candidates=900, temperature=3.0)
+    deadly = make(
+        storage, model, "d", rows_per_shard=40, batch_rows=1, num_candidates=900, temperature=3.0
+    )
     # The part of the first shard alone is not enough: its actor may still be about to answer.
     run = Run(settings, storage, deadly, reached := Reached(1))
-    with striking(cluster, signal.SIGKILL, reached, again=True), pytest.raises(GenerationError) as failed:
+    with (
+        striking(cluster, signal.SIGKILL, reached, again=True),
+        pytest.raises(GenerationError) as failed,
+    ):
         run.finish(1)
     message = str(failed.value)
     assert "1 shards failed 3 times. shard 1: actor 0 on " in message
-    assert "lower batch_rows (now 1) or num_candidates (now 900)" in message, "a killed process may have been too big"
+    assert "lower batch_rows (now 1) or num_candidates (now 900)" in message, (
+        "a killed process may have been too big"
+    )
     assert len(run.said("shard 1 goes to another one")) == 2
     assert list(list_parts(storage, deadly.prefix)) == [0]
 
 
 def test_actors_are_kept_for_the_next_partition_and_make_room_for_a_training(
-    cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, model: ModelVersion, undisturbed: list[str]
+    cluster: Cluster,
+    settings: Settings,
+    storage: Storage,
+    plan: Plan,
+    model: ModelVersion,
+    undisturbed: list[str],
 ) -> None:
-    other, same = Run(settings, storage, make(storage, model, "b", rows_per_shard=4)), Run(settings, storage, plan)
-    hungry = plan_training(storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": 10, "num_threads": HEAD_CPUS})
+    other, same = (
+        Run(settings, storage, make(storage, model, "b", rows_per_shard=4)),
+        Run(settings, storage, plan),
+    )
+    hungry = plan_training(
+        storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": 10, "num_threads": HEAD_CPUS}
+    )
     with IDLE_ACTORS.kept():
         other.finish(1)
         (first,) = (process.pid for process in cluster.actor_processes("GenerateActor"))
@@ -283,7 +323,11 @@ def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
     run = Run(settings, storage, plan)
     full = {"RAY_memory_usage_threshold": "0.0001", "RAY_memory_monitor_refresh_ms": "100"}
     message = r"could not load its model 3 times: it died: .* low on memory"
-    with occupied(HEAD_CPUS), cluster.second_node(1, **full), pytest.raises(GenerationError, match=message):
+    with (
+        occupied(HEAD_CPUS),
+        cluster.second_node(1, **full),
+        pytest.raises(GenerationError, match=message),
+    ):
         run.finish(1)
     assert len(run.said("another one takes its place")) == 2
 
@@ -292,13 +336,18 @@ class Terminated(BaseException):
     """As Prefect's TerminationSignal."""
 
 
-def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(cluster: Cluster) -> None:
+def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(
+    cluster: Cluster,
+) -> None:
     def terminate(*_: object) -> None:
         raise Terminated
 
     def send_once_it_waits() -> None:
         main = threading.main_thread().ident or 0
-        wait_until(lambda: sys._current_frames()[main].f_code is inspect.unwrap(ray.wait).__code__, "ray.wait")
+        wait_until(
+            lambda: sys._current_frames()[main].f_code is inspect.unwrap(ray.wait).__code__,
+            "ray.wait",
+        )
         signal.raise_signal(signal.SIGTERM)
 
     other = ray.remote(threading.Event).options(num_cpus=0).remote()
@@ -315,8 +364,14 @@ def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(c
         ray.kill(other)
 
 
-def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster, settings: Settings) -> None:
-    assert [pool_size(settings, 0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [HEAD_CPUS - 1, 1, 1]
+def test_a_request_that_can_never_be_met_is_refused_at_once(
+    cluster: Cluster, settings: Settings
+) -> None:
+    assert [pool_size(settings, 0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [
+        HEAD_CPUS - 1,
+        1,
+        1,
+    ]
     assert pool_size(settings, 1, 100, 1, 0) == pool_size(settings, 0, 1, 1, 0) == 1
     message = rf"needs {HEAD_CPUS + 1} CPUs and 1 GPUs on one node, .* there are 1 with {HEAD_CPUS} CPUs and 0 GPUs"
     with pytest.raises(ServiceError, match=message):
@@ -324,7 +379,11 @@ def test_a_request_that_can_never_be_met_is_refused_at_once(cluster: Cluster, se
 
 
 def test_a_node_that_joins_is_used(
-    cluster: Cluster, settings: Settings, storage: Storage, long_plan: Plan, long_undisturbed: list[str]
+    cluster: Cluster,
+    settings: Settings,
+    storage: Storage,
+    long_plan: Plan,
+    long_undisturbed: list[str],
 ) -> None:
     patient = settings.model_copy(update={"stall_timeout_s": 600, "num_actors": 0})
     run = Run(patient, storage, long_plan)
@@ -343,7 +402,11 @@ def test_a_node_that_joins_is_used(
 
 
 def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_joins(
-    cluster: Cluster, settings: Settings, storage: Storage, long_plan: Plan, long_undisturbed: list[str]
+    cluster: Cluster,
+    settings: Settings,
+    storage: Storage,
+    long_plan: Plan,
+    long_undisturbed: list[str],
 ) -> None:
     patient = settings.model_copy(update={"stall_timeout_s": 600, "num_actors": 0})
     run = Run(patient, storage, long_plan)
@@ -365,21 +428,31 @@ def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_
 def test_actors_that_wait_for_nodes_hold_nothing_back(
     settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
-    late = NodeGroup(name="late", max_nodes=9, resources={"CPU": 1})  # no autoscaler is here to add any
+    # no autoscaler is here to add any
+    late = NodeGroup(name="late", max_nodes=9, resources={"CPU": 1})
     hopeful = settings.model_copy(update={"num_actors": 0, "node_groups": (late,)})
     num_actors: list[int] = []
     run = Run(
-        hopeful, storage, plan, lambda progress: num_actors.append(len(ray.util.list_named_actors(all_namespaces=True)))
+        hopeful,
+        storage,
+        plan,
+        lambda progress: num_actors.append(len(ray.util.list_named_actors(all_namespaces=True))),
     )
     assert hashes(run.finish()) == undisturbed
     assert run.said(f"{plan.num_shards} shards on up to {HEAD_CPUS + 9 - 1} actors")
     assert max(num_actors) > HEAD_CPUS
-    assert num_actors[-1] <= HEAD_CPUS, "shards are few: who still waits is ended, so that no node comes for nothing"
+    assert num_actors[-1] <= HEAD_CPUS, (
+        "shards are few: who still waits is ended, so that no node comes for nothing"
+    )
     assert run.warnings == []
 
 
 def test_a_background_run_steps_aside_and_comes_back(
-    settings: Settings, storage: Storage, model: ModelVersion, long_plan: Plan, long_undisturbed: list[str]
+    settings: Settings,
+    storage: Storage,
+    model: ModelVersion,
+    long_plan: Plan,
+    long_undisturbed: list[str],
 ) -> None:
     background = Run(settings, storage, long_plan)
     num_background: list[int] = []
@@ -392,7 +465,10 @@ def test_a_background_run_steps_aside_and_comes_back(
     ordinary = Run(settings, storage, urgent, count)
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(background.finish, 2, background=True)
-        wait_until(lambda: len(list_parts(storage, long_plan.prefix)) >= 2, "two shards of the background run")
+        wait_until(
+            lambda: len(list_parts(storage, long_plan.prefix)) >= 2,
+            "two shards of the background run",
+        )
         assert len(ordinary.finish(2)) == urgent.num_shards
         assert num_background[-1] == 0
         assert len(list_parts(storage, long_plan.prefix)) < long_plan.num_shards
@@ -415,10 +491,13 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_at_once(
 
 SMALL = {"max_steps": 400, "width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5}
 LONG_STEPS = 2500
-"""So many that a training is still at it when its progress is heard, which is asked for once a second."""
+"""So many that a training is still at it when its progress is heard, which is asked for once a
+second."""
 
 
-def test_a_training_that_does_not_move_is_taken_over(cluster: Cluster, settings: Settings, storage: Storage) -> None:
+def test_a_training_that_does_not_move_is_taken_over(
+    cluster: Cluster, settings: Settings, storage: Storage
+) -> None:
     lines: list[LogLine] = []
     stop = Once(0, lambda: signal_one(cluster, signal.SIGSTOP, "TrainActor"))
     watcher = Watcher(lines.append, lambda done: stop(Progress(0, 0, 0)) if done else None)
@@ -427,14 +506,18 @@ def test_a_training_that_does_not_move_is_taken_over(cluster: Cluster, settings:
     assert version in list_versions(storage, JOB.model)
     node = ray.util.get_node_ip_address()
     (warning,) = [line.text for line in lines if line.level >= logging.WARNING]
-    assert warning.startswith(f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor goes on")
+    assert warning.startswith(
+        f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor goes on"
+    )
 
 
 def test_a_training_that_cannot_start_fails_at_once(settings: Settings, storage: Storage) -> None:
     lines: list[LogLine] = []
     training = plan_training(storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": 10})
     gone = replace(training.snapshots[0].objects[0], key="inputs/copy_examples/gone.parquet")
-    lost = replace(training, fingerprint="lost", snapshots=[replace(training.snapshots[0], objects=(gone,))])
+    lost = replace(
+        training, fingerprint="lost", snapshots=[replace(training.snapshots[0], objects=(gone,))]
+    )
     with pytest.raises(ObjectNotFound, match=r"gone\.parquet"):
         train(settings, storage, lost, Watcher(lines.append))
     assert [line for line in lines if line.level >= logging.WARNING] == []

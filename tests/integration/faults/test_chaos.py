@@ -1,4 +1,5 @@
-"""The short form of the chaos test: a kill of each kind that is quickly mended, and the narrowest steps of publishing.
+"""The short form of the chaos test: a kill of each kind that is quickly mended, and the narrowest
+steps of publishing.
 
 `make chaos` is the long form.
 """
@@ -23,7 +24,9 @@ STEPS = (("copy of a part", "after"), ("put of _SUCCESS", "before"), ("put of _S
 
 
 @pytest.mark.timeout(1800)
-def test_whatever_is_killed_no_row_is_lost_or_doubled_and_one_rerun_publishes_the_same_bytes(night: Night) -> None:
+def test_whatever_is_killed_no_row_is_lost_or_doubled_and_one_rerun_publishes_the_same_bytes(
+    night: Night,
+) -> None:
     chaos = Chaos(night, random.Random(SEED))
     try:
         for victim in VICTIMS:

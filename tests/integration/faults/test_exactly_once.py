@@ -1,4 +1,5 @@
-"""Publishing on every kind of store: the same promises, races of real processes, and writers that come back late."""
+"""Publishing on every kind of store: the same promises, races of real processes, and writers that
+come back late."""
 
 import inspect
 import subprocess
@@ -48,12 +49,16 @@ def test_the_promises_of_publishing_hold_on_every_store(
     if name in NEED_CONDITIONAL_WRITES:
         require_conditional_writes(storage)
     wanted = inspect.signature(PROMISES[name]).parameters
-    given = {word: storage if word == "storage" else request.getfixturevalue(word) for word in wanted}
+    given = {
+        word: storage if word == "storage" else request.getfixturevalue(word) for word in wanted
+    }
     assert PROMISES[name](**given) is None  # it asserts itself
 
 
 @pytest.mark.parametrize("num_plans", [1, NUM_PUBLISHERS], ids=["same-plan", "other-plans"])
-def test_of_publishers_at_once_one_wins_and_the_others_are_told(store: Settings, num_plans: int) -> None:
+def test_of_publishers_at_once_one_wins_and_the_others_are_told(
+    store: Settings, num_plans: int
+) -> None:
     require_conditional_writes(open_storage(store))
     barrier = threading.Barrier(NUM_PUBLISHERS)
 
@@ -61,7 +66,9 @@ def test_of_publishers_at_once_one_wins_and_the_others_are_told(store: Settings,
         storage = open_storage(store)
         barrier.wait()
         try:
-            is_ours = partition.run(storage, partition.a_plan(seed=number % num_plans), f"run {number}", before=None)
+            is_ours = partition.run(
+                storage, partition.a_plan(seed=number % num_plans), f"run {number}", before=None
+            )
         except PreconditionFailed:
             return "told"
         return "won" if is_ours else "told"
@@ -87,7 +94,9 @@ def test_a_zombie_that_writes_late_changes_nothing_and_says_that_it_lost(
     assert zombie.stdout is not None
     try:
         assert zombie.stdout.readline().startswith(PAUSED)
-        wait_until(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_STOPPED, "the pause")
+        wait_until(
+            lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_STOPPED, "the pause"
+        )
         assert partition.run(storage, partition.a_plan(), "ours")
         before = published_objects(storage)
         psutil.Process(zombie.pid).resume()
@@ -107,7 +116,9 @@ def start_zombie(store: Settings, place: str, seed: int) -> "subprocess.Popen[st
         "NIGHTSHIFT_S3_ADDRESSING_STYLE": store.s3_addressing_style,
     }
     command = [sys.executable, "-m", "tests.support.zombie", place, str(seed)]
-    return subprocess.Popen(command, env=child_environment(**variables), text=True, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env=child_environment(**variables), text=True, stdout=subprocess.PIPE
+    )
 
 
 def published_objects(storage: Storage) -> dict[str, tuple[str, bytes]]:

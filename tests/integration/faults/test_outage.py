@@ -1,4 +1,5 @@
-"""The Prefect server gone, runs cancelled, killed or interrupted: work goes on or is freed, and none is lost."""
+"""The Prefect server gone, runs cancelled, killed or interrupted: work goes on or is freed, and
+none is lost."""
 
 import os
 import signal
@@ -43,7 +44,10 @@ def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) 
     run = night.start("run", JOB, "--date", day, *SLOWLY)
     wait_until(lambda: night.num_parts(day) >= 2, "two parts", run)
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)
-    wait_until(lambda: list(night.storage.list(f"outputs/{JOB}/dt={day}/_SUCCESS")), "publishing without the server")
+    wait_until(
+        lambda: list(night.storage.list(f"outputs/{JOB}/dt={day}/_SUCCESS")),
+        "publishing without the server",
+    )
     assert run.poll() is None
     night.run("up")
     output, _ = run.communicate(timeout=200)
@@ -54,31 +58,44 @@ def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) 
     assert night.manifest(day)["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_without_the_server_for_good_a_partition_is_published_and_the_command_says_so(night: Night) -> None:
+def test_without_the_server_for_good_a_partition_is_published_and_the_command_says_so(
+    night: Night,
+) -> None:
     day = "2026-10-02"
     impatient = {"NIGHTSHIFT_SERVER_WAIT_S": "2", "PREFECT_CLIENT_MAX_RETRIES": "2"}
-    run = Night(night.folder, night.environment | impatient).start("run", JOB, "--date", day, *SLOWLY)
+    run = Night(night.folder, night.environment | impatient).start(
+        "run", JOB, "--date", day, *SLOWLY
+    )
     wait_until(lambda: night.num_parts(day) >= 2, "two parts", run)
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)
     output, _ = run.communicate(timeout=200)
     night.run("up")
-    assert run.returncode == 0, output  # within the bound although Prefect has much to tell its server
+    # within the bound although Prefect has much to tell its server
+    assert run.returncode == 0, output
     assert f"{JOB} {day} is published" in output
     assert "the Prefect server went away and stayed away" in output
     assert "Traceback" not in output
     assert night.manifest(day)["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(night: Night) -> None:
+def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(
+    night: Night,
+) -> None:
     day = "2026-10-03"
     with night.api as api:
-        run_id = start_deployment(night, "generate", {"job": JOB, "date": day, "settings": SLOWEST_SHARDS})
+        run_id = start_deployment(
+            night, "generate", {"job": JOB, "date": day, "settings": SLOWEST_SHARDS}
+        )
         wait_for_work(night, day)
         with freeing_actors(night):
-            api.post(f"flow_runs/{run_id}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
+            api.post(
+                f"flow_runs/{run_id}/set_state", json={"state": {"type": "CANCELLING"}}
+            ).raise_for_status()
         wait_until(lambda: state_of(night, run_id)["type"] == "CANCELLED", "the state Cancelled")
 
-        run_id = start_deployment(night, "generate", {"job": JOB, "date": day, "settings": SLOWEST_SHARDS})
+        run_id = start_deployment(
+            night, "generate", {"job": JOB, "date": day, "settings": SLOWEST_SHARDS}
+        )
         wait_for_work(night, day)
         with freeing_actors(night):
             flow_process(night).kill()
@@ -100,12 +117,23 @@ def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(
 
 def test_cancelling_a_backfill_ends_all_its_dates(night: Night) -> None:
     days = ["2026-10-04", "2026-10-05", "2026-10-06"]
-    parameters = {"job": JOB, "start": days[0], "end": days[2], "settings": SLOWEST_SHARDS, "max_parallel": 2}
+    parameters = {
+        "job": JOB,
+        "start": days[0],
+        "end": days[2],
+        "settings": SLOWEST_SHARDS,
+        "max_parallel": 2,
+    }
     with night.api as api:
         run_id = start_deployment(night, "backfill", parameters)
-        wait_until(lambda: night.num_parts(days[0]) and night.num_parts(days[1]), "work on two dates at once")
+        wait_until(
+            lambda: night.num_parts(days[0]) and night.num_parts(days[1]),
+            "work on two dates at once",
+        )
         with freeing_actors(night):
-            api.post(f"flow_runs/{run_id}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
+            api.post(
+                f"flow_runs/{run_id}/set_state", json={"state": {"type": "CANCELLING"}}
+            ).raise_for_status()
         wait_until(lambda: state_of(night, run_id)["type"] == "CANCELLED", "the state Cancelled")
         below = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}
         states = [run["state"]["type"] for run in api.post("flow_runs/filter", json=below).json()]
@@ -117,7 +145,10 @@ def test_cancelling_a_backfill_ends_all_its_dates(night: Night) -> None:
 def wait_for_work(night: Night, day: str) -> None:
     """Until a run has written one more part than there were."""
     before = night.num_parts(day)
-    wait_until(lambda: night.num_parts(day) > before and find_actor(night, "GenerateActor"), "an actor at work")
+    wait_until(
+        lambda: night.num_parts(day) > before and find_actor(night, "GenerateActor"),
+        "an actor at work",
+    )
 
 
 @contextmanager

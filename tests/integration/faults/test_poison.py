@@ -1,4 +1,5 @@
-"""Rows that raise: a file that another program wrote into the store, one of whose rows has no attributes at all."""
+"""Rows that raise: a file that another program wrote into the store, one of whose rows has no
+attributes at all."""
 
 import json
 import re
@@ -24,9 +25,14 @@ FOREIGN = "inputs/catalog/foreign.parquet"
 def poisoned(night: Night) -> Iterator[Night]:
     schema = pa.schema([("product_id", pa.string()), ("attributes", ATTRIBUTES)])
     good = pq.read_table(night.folder / "products.parquet").to_pylist()[:3]
-    rows = [{"product_id": f"foreign-{n}", "attributes": row["attributes"]} for n, row in enumerate(good)]
+    rows = [
+        {"product_id": f"foreign-{n}", "attributes": row["attributes"]}
+        for n, row in enumerate(good)
+    ]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([*rows, {"product_id": POISON, "attributes": None}], schema), sink)
+    pq.write_table(
+        pa.Table.from_pylist([*rows, {"product_id": POISON, "attributes": None}], schema), sink
+    )
     night.storage.put(FOREIGN, sink.getvalue().to_pybytes())
     yield night
     night.storage.delete([FOREIGN])
@@ -46,14 +52,22 @@ def test_a_row_that_raises_costs_only_itself_and_can_be_tried_again(poisoned: Ni
     first = night.manifest(DAY)
     counts = first["counts"]
     assert counts["quarantined"] == 1
-    assert counts["accepted"] + counts["rejected"] + counts["quarantined"] == counts["input_rows"] == NUM_PRODUCTS + 4
-    assert [(row["row_id"], row["attempts"]) for row in quarantined(night, first, "generate")] == [(POISON, 1)]
+    assert (
+        counts["accepted"] + counts["rejected"] + counts["quarantined"]
+        == counts["input_rows"]
+        == NUM_PRODUCTS + 4
+    )
+    assert [(row["row_id"], row["attempts"]) for row in quarantined(night, first, "generate")] == [
+        (POISON, 1)
+    ]
 
     kept = published_rows(night)
     assert "1 quarantined" in night.run(*generous, "--retry-quarantined")
     second = night.manifest(DAY)
     assert second["attempts"] == 2
-    assert [(row["row_id"], row["attempts"]) for row in quarantined(night, second, "generate")] == [(POISON, 2)]
+    assert [(row["row_id"], row["attempts"]) for row in quarantined(night, second, "generate")] == [
+        (POISON, 2)
+    ]
     assert kept.items() <= published_rows(night).items()
     assert "nothing changed since" in night.run(*generous)
 
@@ -61,12 +75,17 @@ def test_a_row_that_raises_costs_only_itself_and_can_be_tried_again(poisoned: Ni
 def quarantined(night: Night, manifest: dict[str, Any], stage: str) -> list[dict[str, Any]]:
     prefix = f"work/{JOB}/dt={DAY}/{manifest['fingerprint']}/quarantine-"
     filesystem, root = filesystem_of(night.storage)
-    tables = [pq.read_table(f"{root}/{item.key}", filesystem=filesystem) for item in night.storage.list(prefix)]
+    tables = [
+        pq.read_table(f"{root}/{item.key}", filesystem=filesystem)
+        for item in night.storage.list(prefix)
+    ]
     return [row for row in pa.concat_tables(tables).to_pylist() if row["stage"] == stage]
 
 
 def published_rows(night: Night) -> dict[str, dict[str, Any]]:
     filesystem, root = filesystem_of(night.storage)
-    rows = ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table().to_pylist()
+    rows = (
+        ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table().to_pylist()
+    )
     assert len({row["product_id"] for row in rows}) == len(rows)
     return {row["product_id"]: row for row in rows}

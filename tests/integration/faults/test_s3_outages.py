@@ -27,7 +27,8 @@ SCHEMA = pa.schema([pa.field("n", pa.int64())])
 
 
 def work(storage: Storage, worker: int, done: list[int]) -> None:
-    """Puts, gets, lists and reads objects of its own; a refused write must be its own of which the answer was lost."""
+    """Puts, gets, lists and reads objects of its own; a refused write must be its own of which the
+    answer was lost."""
     for turn in range(ROUNDS):
         key = f"{worker}/{turn:03d}.parquet"
         data = encode(pa.table({"n": [worker, turn]}), SCHEMA, {})
@@ -40,13 +41,17 @@ def work(storage: Storage, worker: int, done: list[int]) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_work_goes_on_when_the_server_is_killed_and_started_again(mortal_server: MortalServer) -> None:
+def test_work_goes_on_when_the_server_is_killed_and_started_again(
+    mortal_server: MortalServer,
+) -> None:
     storage = open_storage(mortal_server.s3.settings("work"))
     done: list[int] = []
     with ThreadPoolExecutor(NUM_WORKERS) as threads:
         workers = [threads.submit(work, storage, number, done) for number in range(NUM_WORKERS)]
         for share in (0.2, 0.6):
-            wait_until(lambda share=share: len(done) >= share * NUM_WORKERS * ROUNDS, "some of the work")
+            wait_until(
+                lambda share=share: len(done) >= share * NUM_WORKERS * ROUNDS, "some of the work"
+            )
             mortal_server.kill()
             mortal_server.start()
     for worker in workers:
@@ -79,13 +84,17 @@ def test_a_server_that_stays_away_is_told_with_its_address(
     assert time.monotonic() - started < 20
 
 
-TEXT = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>" * 40
+TEXT = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+    * 40
+)
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT)
 
 
 @dataclass
 class LossyWire:
-    """A TCP proxy before an S3 server. It hands on every request, but can lose one answer or break one off."""
+    """A TCP proxy before an S3 server. It hands on every request, but can lose one answer or break
+    one off."""
 
     target: tuple[str, int]
     loses: bytes = b""
@@ -93,7 +102,8 @@ class LossyWire:
     breaks_after: int = 0
     """The first answer longer than so many bytes breaks off there."""
     refuses: bytes = b""
-    """The first GET whose path ends so is answered by a text of 503 that is longer than what was asked for."""
+    """The first GET whose path ends so is answered by a text of 503 that is longer than what was
+    asked for."""
     lost: list[bytes] = field(default_factory=list)
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
@@ -110,7 +120,9 @@ class LossyWire:
     def _relay(self, client: socket.socket) -> None:
         with client, socket.create_connection(self.target) as server:
             asked = bytearray()
-            threading.Thread(target=self._pass_requests, args=(client, server, asked), daemon=True).start()
+            threading.Thread(
+                target=self._pass_requests, args=(client, server, asked), daemon=True
+            ).start()
             with suppress(OSError):
                 num_bytes = 0
                 while answer := server.recv(2**16):
@@ -120,7 +132,9 @@ class LossyWire:
                         return
                     client.sendall(answer)
 
-    def _pass_requests(self, client: socket.socket, server: socket.socket, asked: bytearray) -> None:
+    def _pass_requests(
+        self, client: socket.socket, server: socket.socket, asked: bytearray
+    ) -> None:
         with suppress(OSError):
             while request := client.recv(2**16):
                 asked += request
@@ -160,7 +174,9 @@ def behind_wire(wire: LossyWire, seaweedfs: S3Server, request: pytest.FixtureReq
     return open_storage(server.settings(request.node.name))
 
 
-def test_a_part_whose_answer_was_lost_counts_as_written(wire: LossyWire, behind_wire: Storage) -> None:
+def test_a_part_whose_answer_was_lost_counts_as_written(
+    wire: LossyWire, behind_wire: Storage
+) -> None:
     plan = partition.a_plan()
     wire.loses = b"part-000000.parquet"
     receipt = partition.write_shard(behind_wire, plan, 0)
@@ -168,7 +184,9 @@ def test_a_part_whose_answer_was_lost_counts_as_written(wire: LossyWire, behind_
     assert read_receipt(behind_wire, part_key(plan, 0)) == receipt
 
 
-def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(wire: LossyWire, behind_wire: Storage) -> None:
+def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(
+    wire: LossyWire, behind_wire: Storage
+) -> None:
     plan = partition.a_plan()
     wire.loses = b"_SUCCESS"
     assert partition.run(behind_wire, plan, "ours", before=None)

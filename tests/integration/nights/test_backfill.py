@@ -1,4 +1,5 @@
-"""Backfills on the real stack: what they would do, what they do, and that the past stays what it was."""
+"""Backfills on the real stack: what they would do, what they do, and that the past stays what it
+was."""
 
 import json
 import os
@@ -10,7 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.night import JOB, NUM_PRODUCTS, SLOWEST_SHARDS, SMALL_MODEL, Night, as_options, wait_until
+from tests.support.night import (
+    JOB,
+    NUM_PRODUCTS,
+    SLOWEST_SHARDS,
+    SMALL_MODEL,
+    Night,
+    as_options,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(900)
 VERY_SLOWLY = as_options(SLOWEST_SHARDS)
@@ -31,23 +40,33 @@ def test_a_dry_run_needs_no_server_and_writes_nothing(night: Night) -> None:
     alone = Night(night.folder, night.environment | NOBODY)
     output = backfill(alone, "2026-10-08", "2026-10-10", "--dry-run")
     assert f"3 of 3 dates to make: {3 * NUM_PRODUCTS} rows, 3 shards, estimated time" in output
-    found = dry_run(alone, "2026-10-08", "2026-10-10", "--order", "newest", "--set", "rows_per_shard=30")
+    found = dry_run(
+        alone, "2026-10-08", "2026-10-10", "--order", "newest", "--set", "rows_per_shard=30"
+    )
     assert [(item["date"][-2:], item["state"], item["shards"]) for item in found] == [
         ("10", "missing", 2),
         ("09", "missing", 2),
         ("08", "missing", 2),
     ]
     assert {item.key: item.etag for item in night.storage.list("")} == before
-    assert "is none of oldest, newest" in backfill(alone, "2026-10-08", "2026-10-10", "--order", "random", status=2)
+    assert "is none of oldest, newest" in backfill(
+        alone, "2026-10-08", "2026-10-10", "--order", "random", status=2
+    )
 
 
 def test_a_killed_backfill_of_two_dates_at_once_is_finished_by_the_next(night: Night) -> None:
     days = [f"2026-10-{day}" for day in (11, 12, 13)]
-    victim = night.start("backfill", JOB, "--start", days[0], "--end", days[2], "--max-parallel", "2", *VERY_SLOWLY)
+    victim = night.start(
+        "backfill", JOB, "--start", days[0], "--end", days[2], "--max-parallel", "2", *VERY_SLOWLY
+    )
     wait_until(lambda: all(map(night.num_parts, days[:2])), "work on two dates at once", victim)
     os.killpg(victim.pid, 9)
     victim.communicate()
-    unfinished = [item for item in dry_run(night, days[0], days[2], *VERY_SLOWLY) if item["state"] == "unfinished"]
+    unfinished = [
+        item
+        for item in dry_run(night, days[0], days[2], *VERY_SLOWLY)
+        if item["state"] == "unfinished"
+    ]
     assert len(unfinished) == 2
     assert all(item["is_due"] and item["shards_done"] for item in unfinished)
     output = backfill(night, days[0], days[2], "--order", "newest", *VERY_SLOWLY)
@@ -68,7 +87,9 @@ def test_each_date_is_a_run_and_the_summary_tells_of_every_one(night: Night) -> 
         names = {"flow_runs": {"name": {"any_": [f"{JOB} · {days[1]}"]}}}
         (run,) = api.post("flow_runs/filter", json=names).json()
         assert (run["parameters"]["background"], run["parameters"]["num_actors"]) == (True, 1)
-        artifacts = api.post("artifacts/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}).json()
+        artifacts = api.post(
+            "artifacts/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}
+        ).json()
     by_key = {artifact["key"]: artifact for artifact in artifacts}
     rows = {row["date"]: row["outcome"] for row in json.loads(by_key["backfill-summary"]["data"])}
     assert rows == {days[0]: "skipped", days[1]: "published"}
@@ -76,7 +97,8 @@ def test_each_date_is_a_run_and_the_summary_tells_of_every_one(night: Night) -> 
 
 
 def catalogue(night: Night, name: str, first: int, times: list[datetime]) -> str:
-    """A file of as many of the sample products, from the `first` on, each last changed at its time."""
+    """A file of as many of the sample products, from the `first` on, each last changed at its
+    time."""
     table = pq.read_table(night.folder / "products.parquet").slice(first, len(times))
     column = pa.array(times, pa.timestamp("us", "UTC"))
     pq.write_table(table.append_column("updated_at", column), night.folder / name)
@@ -101,7 +123,9 @@ def test_the_past_is_made_without_what_came_later(night: Night) -> None:
         output = backfill(night, days[0], days[2], "--mode", "stale", "--model-policy", "as-of")
         assert output.count("left alone: is up to date") >= 2
         assert {day: night.manifest(day) for day in days[1:]} == before
-        assert "unchanged" in backfill(night, days[1], days[1], "--mode", "all", "--model-policy", "as-of")
+        assert "unchanged" in backfill(
+            night, days[1], days[1], "--mode", "all", "--model-policy", "as-of"
+        )
         assert night.manifest(days[1]) == before[days[1]]
     finally:
         night.run("inputs", "put", "catalog", "products.parquet", "--replace")
@@ -111,7 +135,9 @@ def test_the_past_is_made_without_what_came_later(night: Night) -> None:
     assert night.manifest(days[1])["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_nights_that_downtime_missed_run_one_after_the_other_each_for_its_own_day(night: Night) -> None:
+def test_nights_that_downtime_missed_run_one_after_the_other_each_for_its_own_day(
+    night: Night,
+) -> None:
     days = ["2026-09-01", "2026-09-02", "2026-09-03"]
     with night.api as api:
         deployment = api.get("deployments/name/nightly/nightly").json()["id"]
@@ -128,7 +154,10 @@ def test_nights_that_downtime_missed_run_one_after_the_other_each_for_its_own_da
             return [api.get(f"flow_runs/{run_id}").json() for run_id in ids]
 
         for number in range(1, len(days) + 1):  # one after the other
-            wait_until(lambda number=number: sum(bool(run["end_time"]) for run in runs()) >= number, "a late night")
+            wait_until(
+                lambda number=number: sum(bool(run["end_time"]) for run in runs()) >= number,
+                "a late night",
+            )
         ended = runs()
     assert [run["state"]["type"] for run in ended] == ["COMPLETED"] * 3
     assert sorted(run["name"] for run in ended) == [f"nightly · {day}" for day in days]

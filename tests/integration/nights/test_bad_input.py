@@ -1,4 +1,5 @@
-"""What a user may get wrong: each ends the command line with status 2 and says what to do; nothing is uploaded."""
+"""What a user may get wrong: each ends the command line with status 2 and says what to do; nothing
+is uploaded."""
 
 import json
 import subprocess
@@ -23,7 +24,9 @@ SCHEMA = pa.schema([("product_id", pa.string()), ("attributes", ATTRIBUTES)])
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
     """Runs the command line in this process, in an empty folder, on a store in a folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSHIFT_STACK_DIR", str(tmp_path / "no-stack"))
@@ -59,7 +62,11 @@ LONG = pa.schema([*SCHEMA, ("description", pa.string())])
 @pytest.mark.parametrize(
     ("rows", "schema", "expected"),
     [
-        ([{"product_id": "p1"}], pa.schema([("product_id", pa.string())]), ["column attributes", "is missing"]),
+        (
+            [{"product_id": "p1"}],
+            pa.schema([("product_id", pa.string())]),
+            ["column attributes", "is missing"],
+        ),
         (
             [{"product_id": "p1", "attributes": "red"}],
             pa.schema([("product_id", pa.string()), ("attributes", pa.string())]),
@@ -70,8 +77,16 @@ LONG = pa.schema([*SCHEMA, ("description", pa.string())])
         ([*GOOD, product(("colour", "red"), ("colour", "blue"))], SCHEMA, ["row 2", "colour"]),
         ([*GOOD, product(("colour", None))], SCHEMA, ["row 2", "colour"]),
         ([*GOOD, product(("k" * 300, "v"))], SCHEMA, ["row 2", "too long", "expected at most 128"]),
-        ([*GOOD, product(("a", "b"), description="x" * 100_000)], LONG, ["row 2", "description", "100,000"]),
-        ([*GOOD, product(("colour", "red\u202eder"))], SCHEMA, ["row 2", "colour", "control character"]),
+        (
+            [*GOOD, product(("a", "b"), description="x" * 100_000)],
+            LONG,
+            ["row 2", "description", "100,000"],
+        ),
+        (
+            [*GOOD, product(("colour", "red\u202eder"))],
+            SCHEMA,
+            ["row 2", "colour", "control character"],
+        ),
         ([*GOOD, *GOOD], SCHEMA, ["row 2", "same id", "row 1"]),
     ],
     ids=[
@@ -95,7 +110,9 @@ def test_a_bad_table_is_refused_with_file_row_and_column(
     assert status == 2, output
     for words in ["products.parquet", *expected]:
         assert words in output
-    assert not list(open_storage(Settings(storage_uri=(tmp_path / "store").as_uri())).list("inputs/"))
+    assert not list(
+        open_storage(Settings(storage_uri=(tmp_path / "store").as_uri())).list("inputs/")
+    )
 
 
 def test_files_that_are_not_parquet_or_truncated_are_named(run: Run, tmp_path: Path) -> None:
@@ -119,7 +136,9 @@ def test_emoji_and_right_to_left_text_are_carried_unchanged(run: Run, tmp_path: 
 
 
 def test_csv_and_json_lines_say_where_they_are_wrong(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "products.csv").write_text('product_id,attributes\np1,"{""colour"": ""red""}"\np2,not json\n')
+    (tmp_path / "products.csv").write_text(
+        'product_id,attributes\np1,"{""colour"": ""red""}"\np2,not json\n'
+    )
     status, output = run("inputs", "put", "catalog", "products.csv")
     assert (status, "products.csv" in output and "attributes" in output) == (2, True), output
     (tmp_path / "products.jsonl").write_text(json.dumps(GOOD[0]) + "\n{broken\n")
@@ -129,7 +148,10 @@ def test_csv_and_json_lines_say_where_they_are_wrong(run: Run, tmp_path: Path) -
 
 def test_unknown_tables_jobs_settings_and_dates_are_answered_with_what_there_is(run: Run) -> None:
     assert "catalog, copy_examples" in run("inputs", "put", "products", "x.parquet")[1]
-    assert "there are product_descriptions, product_images, copywriting" in run("show", "descriptions")[1]
+    assert (
+        "there are product_descriptions, product_images, copywriting"
+        in run("show", "descriptions")[1]
+    )
     status, output = run("show", "product_descriptions", "--date", "yesterday")
     assert (status, "expected YYYY-MM-DD" in output) == (2, True)
     assert run("run", "product_descriptions", "--set", "temperature")[0] == 2
@@ -163,19 +185,31 @@ def use(monkeypatch: pytest.MonkeyPatch, server: S3Server, **changes: str) -> No
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "key", 2),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "key", 2),
         ({"NIGHTSHIFT_STORAGE_URI": "s3://no-such-bucket"}, "bucket", 2),
-        ({"NIGHTSHIFT_S3_ENDPOINT_URL": "http://127.0.0.1:9"}, "NIGHTSHIFT_S3_ENDPOINT_URL", 1),  # it may come back
+        # it may come back
+        (
+            {"NIGHTSHIFT_S3_ENDPOINT_URL": "http://127.0.0.1:9"},
+            "NIGHTSHIFT_S3_ENDPOINT_URL",
+            1,
+        ),
     ],
     ids=["wrong-secret", "unknown-key", "missing-bucket", "endpoint-down"],
 )
 def test_a_store_that_cannot_be_used_says_what_to_look_at(
-    run: Run, monkeypatch: pytest.MonkeyPatch, seaweedfs: S3Server, changes: dict[str, str], expected: str, status: int
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    seaweedfs: S3Server,
+    changes: dict[str, str],
+    expected: str,
+    status: int,
 ) -> None:
     use(monkeypatch, seaweedfs, **changes)
     found, output = run("show")
     assert (found, expected in output) == (status, True), output
 
 
-def test_a_full_disk_is_told_with_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_with_its_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -185,7 +219,8 @@ def test_a_full_disk_is_told_with_its_folder(run: Run, tmp_path: Path, monkeypat
     try:
         monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", disk.as_uri())
         rows = [
-            {"product_id": f"{n:032x}", "attributes": attributes(("name", f"{n * 7919:064x}"))} for n in range(20_000)
+            {"product_id": f"{n:032x}", "attributes": attributes(("name", f"{n * 7919:064x}"))}
+            for n in range(20_000)
         ]
         catalogue(tmp_path / "products.parquet", rows)
         status, output = run("inputs", "put", "catalog", "products.parquet")
@@ -194,6 +229,8 @@ def test_a_full_disk_is_told_with_its_folder(run: Run, tmp_path: Path, monkeypat
         subprocess.run(["umount", disk], check=True)
 
 
-def test_commands_that_need_prefect_say_so_when_it_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_that_need_prefect_say_so_when_it_is_not_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     status, output = run("nightly")
     assert (status, "run `nightshift up`, or set PREFECT_API_URL" in output) == (1, True), output

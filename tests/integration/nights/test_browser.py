@@ -42,13 +42,23 @@ def test_every_job_has_its_deployment_in_the_list(night: Night, page: "playwrigh
     page.goto(f"{ui(night)}/deployments")
     page.get_by_role("link", name="backfill", exact=True).first.wait_for()
     listed = set(page.get_by_role("link").all_inner_texts())
-    assert listed >= {"nightly", "backfill", "retry_quarantined", "promote", "rollback", "generate", *JOBS}, (
-        "the first page of ten"
+    assert listed >= {
+        "nightly",
+        "backfill",
+        "retry_quarantined",
+        "promote",
+        "rollback",
+        "generate",
+        *JOBS,
+    }, "the first page of ten"
+
+
+def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(
+    night: Night, page: "playwright.Page"
+) -> None:
+    page.goto(
+        f"{ui(night)}/deployments/deployment/{deployment_id(night, 'backfill', 'backfill')}/run"
     )
-
-
-def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(night: Night, page: "playwright.Page") -> None:
-    page.goto(f"{ui(night)}/deployments/deployment/{deployment_id(night, 'backfill', 'backfill')}/run")
     page.get_by_text("First date, YYYY-MM-DD.").wait_for()
     page.locator("form button.p-select-button__control").first.focus()
     page.keyboard.press("Space")
@@ -62,7 +72,9 @@ def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(night: Nig
             named = {"flow_runs": {"name": {"any_": [f"{JOB} · {DAYS[0]} to {DAYS[1]}"]}}}
             return api.post("flow_runs/filter", json=named).json()
 
-    (run,) = wait_until(lambda: [run for run in backfills() if run["state"]["type"] == "COMPLETED"], "the backfill")
+    (run,) = wait_until(
+        lambda: [run for run in backfills() if run["state"]["type"] == "COMPLETED"], "the backfill"
+    )
     page.goto(f"{ui(night)}/runs/flow-run/{run['id']}")
     page.get_by_text(run["name"]).first.wait_for()
     page.get_by_text("Completed").first.wait_for()
@@ -81,7 +93,9 @@ def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(night: Nig
     page.get_by_text("Sums of published nights").wait_for()
 
 
-def test_a_title_that_is_markup_is_shown_as_text_wherever_people_look(night: Night, page: "playwright.Page") -> None:
+def test_a_title_that_is_markup_is_shown_as_text_wherever_people_look(
+    night: Night, page: "playwright.Page"
+) -> None:
     day, opened = "2026-08-24", []
     page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
     run_id = start_deployment(night, JOB, {"date": day}, flow="generate")
@@ -101,7 +115,9 @@ def test_a_title_that_is_markup_is_shown_as_text_wherever_people_look(night: Nig
 
 
 def test_cancelling_in_the_ui_frees_the_actors(night: Night, page: "playwright.Page") -> None:
-    run_id = start_deployment(night, JOB, {"date": "2026-08-23", "settings": SLOWEST_SHARDS}, flow="generate")
+    run_id = start_deployment(
+        night, JOB, {"date": "2026-08-23", "settings": SLOWEST_SHARDS}, flow="generate"
+    )
     wait_until(lambda: find_actor(night, "GenerateActor"), "an actor")
     page.goto(f"{ui(night)}/runs/flow-run/{run_id}")
     page.get_by_text("Running").first.wait_for()
@@ -109,4 +125,7 @@ def test_cancelling_in_the_ui_frees_the_actors(night: Night, page: "playwright.P
     page.get_by_role("button", name="Confirm").click()
     wait_until(lambda: state_of(night, run_id)["type"] == "CANCELLED", "the run is cancelled")
     wait_until(lambda: find_actor(night, "GenerateActor") is None, "the actors are gone")
-    assert json.loads(night.run("show", JOB, "--date", "2026-08-23", "--json"))[0]["state"] == "unfinished"
+    assert (
+        json.loads(night.run("show", JOB, "--date", "2026-08-23", "--json"))[0]["state"]
+        == "unfinished"
+    )

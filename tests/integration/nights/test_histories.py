@@ -30,8 +30,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_ray_data_and_duckdb_make_the_same_rows(cluster: Cluster, tmp_path: Path) -> None:
     settings = Settings(storage_uri=(tmp_path / "store").as_uri(), ray_address=cluster.address)
     storage = open_storage(settings)
-    counts = {"num_products": 60, "num_examples": 0, "num_requests": 0, "num_images": 0, "num_interactions": 3000}
-    files = [write_samples(tmp_path / str(seed), seed=seed, **counts)["interactions"] for seed in (0, 1)]
+    counts = {
+        "num_products": 60,
+        "num_examples": 0,
+        "num_requests": 0,
+        "num_images": 0,
+        "num_interactions": 3000,
+    }
+    files = [
+        write_samples(tmp_path / str(seed), seed=seed, **counts)["interactions"] for seed in (0, 1)
+    ]
     again = tmp_path / "again.parquet"
     pq.write_table(pq.read_table(files[0]).slice(100, 1000), again)
     for number, file in enumerate([*files, again]):

@@ -1,4 +1,5 @@
-"""Nights of pictures on the real stack: put, train, generate, resume, read by others; and pictures that are refused."""
+"""Nights of pictures on the real stack: put, train, generate, resume, read by others; and pictures
+that are refused."""
 
 import io
 import json
@@ -25,7 +26,9 @@ pytestmark = pytest.mark.timeout(900)
 JOB = "product_images"
 DAY = "2026-11-22"
 COUNTS = {(0, "disc"): 60, (1, "cross"): 40}
-SMALL_MODEL = as_options("max_steps=150 classifier_steps=40 num_scored=60 num_validations=2 num_threads=2")
+SMALL_MODEL = as_options(
+    "max_steps=150 classifier_steps=40 num_scored=60 num_validations=2 num_threads=2"
+)
 FILTERS_OFF = "reject_odd=false reject_copies=false reject_misread=false"
 WITHOUT_FILTERS = as_options(FILTERS_OFF)
 
@@ -55,9 +58,14 @@ def test_every_class_gets_as_many_pictures_as_were_asked_for(gallery: Night) -> 
     assert len(set(rows["image_id"].to_pylist())) == 100
     assert Image.open(io.BytesIO(rows["image"][0].as_py()["bytes"])).size == (16, 16)
     assert "nothing changed since" in gallery.run("run", JOB, "--date", DAY, *WITHOUT_FILTERS)
-    filled = gallery.run("run", JOB, "--date", "2026-11-21", "--set", "amount=up-to-70", *WITHOUT_FILTERS)
+    filled = gallery.run(
+        "run", JOB, "--date", "2026-11-21", "--set", "amount=up-to-70", *WITHOUT_FILTERS
+    )
     assert "40 rows published" in filled
-    assert Counter(published(gallery, "2026-11-21")["label_name"].to_pylist()) == {"disc": 10, "cross": 30}
+    assert Counter(published(gallery, "2026-11-21")["label_name"].to_pylist()) == {
+        "disc": 10,
+        "cross": 30,
+    }
 
 
 def test_the_report_is_in_the_store_and_linked_from_the_run(gallery: Night) -> None:
@@ -75,7 +83,11 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(gallery: Night) -> None:
         gallery.storage.delete([item.key for item in gallery.storage.list(prefix)])
     victim = gallery.start("run", JOB, "--date", day, *many)
     parts = f"work/{JOB}/dt={day}/"
-    wait_until(lambda: sum("/part-" in item.key for item in gallery.storage.list(parts)) >= 2, "two parts", victim)
+    wait_until(
+        lambda: sum("/part-" in item.key for item in gallery.storage.list(parts)) >= 2,
+        "two parts",
+        victim,
+    )
     os.killpg(victim.pid, 9)
     victim.communicate()
     assert "shards are already written" in gallery.run("run", JOB, "--date", day, *many)
@@ -93,11 +105,16 @@ def test_the_deployment_makes_pictures_too(gallery: Night) -> None:
     day = "2026-11-18"
     parameters = {"job": JOB, "date": day, "settings": f"amount=5 {FILTERS_OFF}"}
     run_id = start_deployment(gallery, "generate", parameters)
-    wait_until(lambda: state_of(gallery, run_id)["type"] in ("COMPLETED", "FAILED", "CRASHED"), "the run's end")
+    wait_until(
+        lambda: state_of(gallery, run_id)["type"] in ("COMPLETED", "FAILED", "CRASHED"),
+        "the run's end",
+    )
     assert state_of(gallery, run_id)["name"] == "Published"
     assert published(gallery, day).num_rows == 10
     with gallery.api as api:
-        artifacts = api.post("artifacts/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}).json()
+        artifacts = api.post(
+            "artifacts/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}
+        ).json()
     by_key = {artifact["key"]: artifact for artifact in artifacts}
     assert {f"product-images-{what}" for what in ("report", "pictures", "rows", "figures")} | {
         "overview"
@@ -121,9 +138,14 @@ def test_the_grid_and_the_pictures_of_the_report_load_in_a_browser(
     page.goto(gallery.storage.presign(report_key(JOB, DAY), 600))
     assert sizes() == [16] * 40
     with gallery.api as api:
-        named = {"artifacts": {"key": {"any_": ["product-images-pictures"]}}, "sort": "CREATED_DESC"}
+        named = {
+            "artifacts": {"key": {"any_": ["product-images-pictures"]}},
+            "sort": "CREATED_DESC",
+        }
         artifact = api.post("artifacts/filter", json=named).json()[0]
-    page.goto(f"{gallery.variables['PREFECT_API_URL'].removesuffix('/api')}/artifacts/artifact/{artifact['id']}")
+    page.goto(
+        f"{gallery.variables['PREFECT_API_URL'].removesuffix('/api')}/artifacts/artifact/{artifact['id']}"
+    )
     page.locator(f"img[src='{artifact['data']}']").first.wait_for()
     assert min(sizes()) > 0, "a picture that does not load has no width"
 
@@ -132,11 +154,15 @@ def test_several_families_compete(gallery: Night) -> None:
     gallery.run("train", JOB, "--date", DAY, "--model", "vae,gan", "--set", "seed=1", *SMALL_MODEL)
     found = json.loads(gallery.run("models", JOB, "--json"))["image_generator"]
     assert {version["family"] for version in found["versions"]} == {"vae", "gan"}
-    scores = {v["version"]: v["metrics"]["cas"] - v["metrics"]["fcd"] / 1000 for v in found["versions"]}
+    scores = {
+        v["version"]: v["metrics"]["cas"] - v["metrics"]["fcd"] / 1000 for v in found["versions"]
+    }
     assert found["champion"]["version"] in scores
     met = [rival for version in found["versions"] for rival in version["rivals"].items()]
     assert {name for name, _ in met} <= scores.keys()
-    assert [set(metrics) >= {"cas", "fcd"} for _, metrics in met] == [True, True], "the champion was met twice"
+    assert [set(metrics) >= {"cas", "fcd"} for _, metrics in met] == [True, True], (
+        "the champion was met twice"
+    )
 
 
 def bad(**changes: Any) -> list[dict[str, Any]]:
@@ -152,17 +178,31 @@ def image_of(content: bytes | None) -> dict[str, Any]:
     ("rows", "told"),
     [
         (lambda: bad(image=None), "found null; expected struct"),
-        (lambda: bad(image=image_of(picture(Image.new("L", (16, 16)))[:-25])), "found a damaged PNG"),
+        (
+            lambda: bad(image=image_of(picture(Image.new("L", (16, 16)))[:-25])),
+            "found a damaged PNG",
+        ),
         (lambda: bad(image=image_of(picture(Image.new("L", (16, 16)), "GIF"))), "found a GIF"),
-        (lambda: bad(image=image_of(picture(Image.new("CMYK", (16, 16)), "JPEG"))), "found a JPEG in CMYK"),
-        (lambda: bad(image=image_of(picture(Image.new("L", (1, 1))))), "found a picture of 1 x 1 pixels"),
-        (lambda: bad(image=image_of(picture(Image.new("L", (5000, 5000))))), "found a picture of 5000 x 5000 pixels"),
+        (
+            lambda: bad(image=image_of(picture(Image.new("CMYK", (16, 16)), "JPEG"))),
+            "found a JPEG in CMYK",
+        ),
+        (
+            lambda: bad(image=image_of(picture(Image.new("L", (1, 1))))),
+            "found a picture of 1 x 1 pixels",
+        ),
+        (
+            lambda: bad(image=image_of(picture(Image.new("L", (5000, 5000))))),
+            "found a picture of 5000 x 5000 pixels",
+        ),
         (lambda: bad(label=-1), "a negative number"),
         (lambda: bad(label=9), "found 9; expected 0, which"),
     ],
     ids=["null", "damaged", "gif", "cmyk", "1x1", "5000x5000", "negative", "two-labels"],
 )
-def test_a_file_with_a_bad_picture_is_refused_naming_its_row(gallery: Night, rows: Any, told: str) -> None:
+def test_a_file_with_a_bad_picture_is_refused_naming_its_row(
+    gallery: Night, rows: Any, told: str
+) -> None:
     pq.write_table(pa.Table.from_pylist(rows(), SCHEMA), gallery.folder / "bad.parquet")
     output = gallery.run("inputs", "put", "images", "bad.parquet", status=2)
     assert "bad.parquet, row 4" in output

@@ -1,4 +1,5 @@
-"""Whole nights on the real stack: S3 server, Prefect server and worker, Ray; driven by the command line."""
+"""Whole nights on the real stack: S3 server, Prefect server and worker, Ray; driven by the command
+line."""
 
 import gzip
 import json
@@ -42,9 +43,13 @@ def test_a_night_publishes_every_product_once(night: Night) -> None:
     filesystem, root = filesystem_of(night.storage)
     dataset = ds.dataset(f"{root}/outputs/{JOB}", filesystem=filesystem, partitioning="hive")
     rows = dataset.to_table(filter=ds.field("dt") == DAY)
-    assert sorted(rows["product_id"].to_pylist()) == sorted(f"p{number}" for number in range(NUM_PRODUCTS))
+    assert sorted(rows["product_id"].to_pylist()) == sorted(
+        f"p{number}" for number in range(NUM_PRODUCTS)
+    )
     assert all(rows["passed"].to_pylist())
-    frame = pd.read_parquet(f"{root}/outputs/{JOB}", filesystem=filesystem, filters=[("dt", "==", DAY)])
+    frame = pd.read_parquet(
+        f"{root}/outputs/{JOB}", filesystem=filesystem, filters=[("dt", "==", DAY)]
+    )
     assert len(frame) == frame["product_id"].nunique() == NUM_PRODUCTS
 
 
@@ -75,7 +80,9 @@ def test_a_killed_run_resumes_with_the_missing_shards_and_the_same_bytes(night: 
     output = night.run("run", JOB, "--date", day, *SLOWLY)
     assert "shards are already written" in output
     resumed = night.manifest(day)
-    assert [part["sha256"] for part in resumed["parts"]] == [part["sha256"] for part in undisturbed["parts"]]
+    assert [part["sha256"] for part in resumed["parts"]] == [
+        part["sha256"] for part in undisturbed["parts"]
+    ]
     assert resumed["counts"] == undisturbed["counts"]
 
 
@@ -123,19 +130,31 @@ def test_a_deployment_does_the_same_and_its_page_has_the_actors_logs(night: Nigh
     day = "2026-11-18"
     command = [sys.executable, "-m", "prefect", "deployment", "run", "generate/generate"]
     parameters = ["-p", f"job={JOB}", "-p", f"date={day}"]
-    env = night.environment | {k: v or "" for k, v in dotenv_values(night.folder / ".nightshift" / "env").items()}
-    subprocess.run([*command, *parameters], env=env, cwd=night.folder, check=True, capture_output=True)
+    env = night.environment | {
+        k: v or "" for k, v in dotenv_values(night.folder / ".nightshift" / "env").items()
+    }
+    subprocess.run(
+        [*command, *parameters], env=env, cwd=night.folder, check=True, capture_output=True
+    )
     with night.api as api:
         runs = {"flow_runs": {"name": {"any_": [f"{JOB} · {day}"]}}}
-        run = wait_until(lambda: finished(api.post("flow_runs/filter", json=runs).json()), "the run's end")
+        run = wait_until(
+            lambda: finished(api.post("flow_runs/filter", json=runs).json()), "the run's end"
+        )
         assert run["state"]["name"] == "Published", run["state"]
         logs = {"logs": {"flow_run_id": {"any_": [run["id"]]}}}
         found = wait_until(
-            lambda: [line for line in api.post("logs/filter", json=logs).json() if "shard 0:" in line["message"]],
+            lambda: [
+                line
+                for line in api.post("logs/filter", json=logs).json()
+                if "shard 0:" in line["message"]
+            ],
             "the log line of shard 0",
         )
         assert "actor" in found[0]["message"]
-        artifacts = api.post("artifacts/filter", json={"flow_runs": {"id": {"any_": [run["id"]]}}}).json()
+        artifacts = api.post(
+            "artifacts/filter", json={"flow_runs": {"id": {"any_": [run["id"]]}}}
+        ).json()
         assert {artifact["type"] for artifact in artifacts} >= {"progress", "table", "markdown"}
     assert night.manifest(day)["counts"]["accepted"] == NUM_PRODUCTS
 
@@ -160,14 +179,23 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
         return json.loads(night.run("status", "--json"))["work"]
 
     def progress() -> dict[str, Any] | None:
-        return next((each for each in work()["runs"] if each["name"] == f"{JOB} · {day}" and each["progress"]), None)
+        return next(
+            (
+                each
+                for each in work()["runs"]
+                if each["name"] == f"{JOB} · {day}" and each["progress"]
+            ),
+            None,
+        )
 
     found = wait_until(progress, "progress", run)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert "rows/s" in found["doing"]
     assert "s left" in found["doing"]
-    scheduled = wait_until(lambda: {each["name"]: each["at"] for each in work()["scheduled"]}, "the scheduler")
+    scheduled = wait_until(
+        lambda: {each["name"]: each["at"] for each in work()["scheduled"]}, "the scheduler"
+    )
     assert scheduled["nightly"].partition(" ")[2].startswith("02:00:00")
     checks: dict[str, dict[str, str]] = {}
 
@@ -181,7 +209,9 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
 
 def test_a_gate_holds_a_bad_model_back(night: Night) -> None:
     day = "2026-11-17"
-    output = night.run("train", JOB, "--date", DAY, *as_options("width=16 num_layers=1 num_heads=2 max_steps=1"))
+    output = night.run(
+        "train", JOB, "--date", DAY, *as_options("width=16 num_layers=1 num_heads=2 max_steps=1")
+    )
     assert "stays a challenger" in output
     versions = json.loads(night.run("models", JOB, "--json"))["copywriter"]
     bad = next(version for version in versions["versions"] if version["metrics"]["steps"] == 1)
@@ -191,7 +221,9 @@ def test_a_gate_holds_a_bad_model_back(night: Night) -> None:
     (state,) = json.loads(night.run("show", JOB, "--date", day, "--json"))
     assert (state["state"], state["reasons"]) == ("held", ["passed_share is 0, the limit is 0.8"])
     assert f"--date {day} --ignore-gates" in output
-    output = night.run("run", JOB, "--date", day, "--model-policy", bad["version"], "--ignore-gates")
+    output = night.run(
+        "run", JOB, "--date", day, "--model-policy", bad["version"], "--ignore-gates"
+    )
     assert "published all the same: passed_share is 0, the limit is 0.8" in output
     assert night.manifest(day)["breaches"] == ["passed_share is 0, the limit is 0.8"]
 
@@ -200,7 +232,10 @@ def test_forms_move_the_champion_and_refuse_what_is_wrong(night: Night) -> None:
     listed = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]
     champion = listed["champion"]["version"]
     other = next(each["version"] for each in listed["versions"] if each["version"] != champion)
-    assert ended_deployment(night, "promote", {"model": "copywriter", "version": other})["type"] == "COMPLETED"
+    assert (
+        ended_deployment(night, "promote", {"model": "copywriter", "version": other})["type"]
+        == "COMPLETED"
+    )
     refused = ended_deployment(night, "promote", {"model": "copywriter", "version": "v9"})
     assert "has no version 'v9'; there are" in refused["message"]
     assert ended_deployment(night, "rollback", {"model": "copywriter"})["type"] == "COMPLETED"
@@ -217,7 +252,9 @@ def test_what_the_cluster_can_never_give_fails_at_once(night: Night) -> None:
 
 def test_a_retraining_that_gets_no_node_leaves_the_night_to_the_champion(night: Night) -> None:
     day = "2026-12-02"
-    champion = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]["champion"]["version"]
+    champion = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]["champion"][
+        "version"
+    ]
     promised = json.dumps([{"name": "gpu", "max_nodes": 1, "resources": {"CPU": 4, "GPU": 1}}])
     never = {"NIGHTSHIFT_NODE_GROUPS": promised, "NIGHTSHIFT_NODE_WAIT_S": "1"}
     output = Night(night.folder, night.environment | never).run("run", JOB, "--date", day)

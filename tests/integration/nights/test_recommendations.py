@@ -1,4 +1,5 @@
-"""Nights of recommendations on the real stack: train, rank, write, be killed, go on; and what stays private."""
+"""Nights of recommendations on the real stack: train, rank, write, be killed, go on; and what stays
+private."""
 
 import os
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ SMALL = "max_steps=40 width=16 batch_tokens=128 num_scored=4"
 
 
 def events(days_later: int = 0) -> list[dict[str, Any]]:
-    """Shoppers who go round the catalogue, events that are there twice, and one who comes the day after and takes what
-    nobody knows."""
+    """Shoppers who go round the catalogue, events that are there twice, and one who comes the day
+    after and takes what nobody knows."""
     rows = [
         {
             "user_id": f"shopper-{user}",
@@ -81,7 +82,10 @@ def test_the_deployment_trains_recommenders_and_makes_the_best_champion(shop: Ni
     assert state["type"] == "COMPLETED", state["message"]
     versions = list_versions(shop.storage, "recommender")
     assert {version.family for version in versions} == {"gru", "gpt"}
-    assert all(version.through == TRAINED and version.metrics["num_events"] == 5 * NUM_USERS for version in versions)
+    assert all(
+        version.through == TRAINED and version.metrics["num_events"] == 5 * NUM_USERS
+        for version in versions
+    )
     found = read_champion(shop.storage, "recommender")
     assert found
     assert found[0].version in {version.version for version in versions}
@@ -99,9 +103,17 @@ def test_every_user_gets_texts_and_no_line_tells_who(shop: Night) -> None:
     strange = [row for row in rows if row["user_id"] == "shopper-strange"]
     assert [row["because_item_id"] for row in strange] == [None] * len(strange)
     assert all(row["because_item_id"] for row in rows if row not in strange)
-    kept = [item.key for item in shop.storage.list(f"work/{JOB}/dt={DAY}/") if item.key.endswith(".json")]
+    kept = [
+        item.key
+        for item in shop.storage.list(f"work/{JOB}/dt={DAY}/")
+        if item.key.endswith(".json")
+    ]
     kept += [f"outputs/{JOB}/dt={DAY}/_SUCCESS", "reports/index.html"]
-    for text in [output, *(row["text"] for row in rows), *(shop.storage.get(key).decode() for key in kept)]:
+    for text in [
+        output,
+        *(row["text"] for row in rows),
+        *(shop.storage.get(key).decode() for key in kept),
+    ]:
         assert "shopper" not in text
         assert "discontinued" not in text
     assert "nothing changed since" in shop.run("run", JOB, "--date", DAY, *LIKE_DESCRIPTIONS)
@@ -124,7 +136,9 @@ def test_what_was_odd_in_the_inputs_is_in_the_report_beside_some_users(shop: Nig
 def test_the_same_night_through_ray_data_and_through_a_deployment_is_the_same(shop: Night) -> None:
     before = shas(shop, DAY)
     settings = "intent=inform num_facts=1 history_engine=ray"
-    state = ended_deployment(shop, JOB, {"date": DAY, "settings": settings, "force": True}, flow="generate")
+    state = ended_deployment(
+        shop, JOB, {"date": DAY, "settings": settings, "force": True}, flow="generate"
+    )
     assert state["type"] == "COMPLETED", state["message"]
     assert shop.manifest(DAY, JOB)["settings"]["history_engine"] == "ray"
     assert shas(shop, DAY) == before
@@ -138,7 +152,10 @@ def test_events_of_later_days_change_no_byte_of_a_night(shop: Night) -> None:
     pq.write_table(pa.Table.from_pylist(both, EVENTS), shop.folder / "events.parquet")
     shop.run("inputs", "put", "interactions", "events.parquet", "later.parquet", "--replace")
     shop.run("run", JOB, "--date", DAY, "--force", *LIKE_DESCRIPTIONS)
-    assert shop.manifest(DAY, JOB)["prepared"]["summary"]["counts"]["events after the date, left out"] == 20 + 208
+    assert (
+        shop.manifest(DAY, JOB)["prepared"]["summary"]["counts"]["events after the date, left out"]
+        == 20 + 208
+    )
     assert published(shop, DAY) == before
 
 
@@ -165,7 +182,11 @@ def test_a_killed_run_goes_on_with_the_rows_it_had_prepared(shop: Night) -> None
     forget(shop, NEXT)
     victim = shop.start("run", JOB, "--date", NEXT, *slowly)
     work = f"work/{JOB}/dt={NEXT}/"
-    wait_until(lambda: sum("/part-" in item.key for item in shop.storage.list(work)) >= 2, "two parts", victim)
+    wait_until(
+        lambda: sum("/part-" in item.key for item in shop.storage.list(work)) >= 2,
+        "two parts",
+        victim,
+    )
     os.killpg(victim.pid, 9)
     victim.communicate()
     output = shop.run("run", JOB, "--date", NEXT, *slowly)
@@ -175,17 +196,23 @@ def test_a_killed_run_goes_on_with_the_rows_it_had_prepared(shop: Night) -> None
 
 
 def test_a_night_that_cannot_be_made_says_what_to_do(shop: Night) -> None:
-    output = shop.run("run", JOB, "--date", "2026-12-31", *LIKE_DESCRIPTIONS, "--model-policy", "as-of", status=2)
+    output = shop.run(
+        "run", JOB, "--date", "2026-12-31", *LIKE_DESCRIPTIONS, "--model-policy", "as-of", status=2
+    )
     assert "no user of interactions has an event in the 30 days up to 2026-12-31" in output
     output = shop.run("run", JOB, "--date", DAY, "--set", "history_engine=spark", status=2)
     assert "history_engine" in output
     output = shop.run("train", JOB, status=2)
     assert "name the one to train: recommender, copywriter" in output
-    output = shop.run("run", JOB, "--date", DAY, "--model-policy", "2026-01-01-gpt-00000000", status=2)
+    output = shop.run(
+        "run", JOB, "--date", DAY, "--model-policy", "2026-01-01-gpt-00000000", status=2
+    )
     assert "has no version '2026-01-01-gpt-00000000'" in output
 
 
 def test_a_dry_run_knows_prepared_dates_and_says_where_it_does_not(shop: Night) -> None:
-    output = shop.run("backfill", JOB, "--start", "2026-11-20", "--end", DAY, "--dry-run", *LIKE_DESCRIPTIONS)
+    output = shop.run(
+        "backfill", JOB, "--start", "2026-11-20", "--end", DAY, "--dry-run", *LIKE_DESCRIPTIONS
+    )
     assert "unknown yet" in output
     assert "123" in output

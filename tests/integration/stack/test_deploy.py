@@ -1,4 +1,5 @@
-"""What the containers of infra/deploy start, on this machine: a server with a password, register.sh, worker.sh."""
+"""What the containers of infra/deploy start, on this machine: a server with a password,
+register.sh, worker.sh."""
 
 import os
 import subprocess
@@ -49,7 +50,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     spec = supervised.ProcessSpec(
         name="prefect-server",
-        argv=[sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        argv=[
+            sys.executable,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ],
         env=clients
         | {
             "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
@@ -90,19 +101,27 @@ def test_registering_again_changes_nothing(server: Server) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         with SyncPrefectClient(server.url, auth_string=PASSWORD) as client:
-            queues = {name: client.read_work_queue_by_name(name, work_pool_name=WORK_POOL) for name in QUEUES}
+            queues = {
+                name: client.read_work_queue_by_name(name, work_pool_name=WORK_POOL)
+                for name in QUEUES
+            }
             assert [queues[name].priority for name in QUEUES] == [1, 2, 3]
             assert client.read_deployment_by_name("nightly/nightly").work_queue_name == "nightly"
 
 
 @pytest.mark.timeout(300)
 def test_a_worker_is_a_node_of_its_ray_cluster_without_resources_and_ends_with_it(
-    server: Server, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        health_port = PortBook(tmp_path / "ports.json").choose("health", wished=ports.DEPLOYED_HEALTH)
+        health_port = PortBook(tmp_path / "ports.json").choose(
+            "health", wished=ports.DEPLOYED_HEALTH
+        )
         spec = supervised.ProcessSpec(
             name="worker",
             argv=["/bin/sh", str(DEPLOY / "worker.sh")],

@@ -1,4 +1,5 @@
-"""Prefect's server over SQLite, as the stack starts it, under clients that go away before they are answered."""
+"""Prefect's server over SQLite, as the stack starts it, under clients that go away before they are
+answered."""
 
 import random
 import time
@@ -26,7 +27,9 @@ STANDSTILL_S = 30
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of the API of a server of this test's own."""
     port = PortBook(tmp_path / "ports.json").choose("prefect", wished=ports.PREFECT)
-    spec = prefect_server_spec(port=port, env={**child_environment(), "PREFECT_HOME": str(tmp_path / "prefect")})
+    spec = prefect_server_spec(
+        port=port, env={**child_environment(), "PREFECT_HOME": str(tmp_path / "prefect")}
+    )
     supervised.start(spec, tmp_path)
     yield api_url(port)
     supervised.stop(spec.name, tmp_path, timeout_s=0)
@@ -37,12 +40,18 @@ def visit(api: str, patience_s: float) -> bool:
     try:
         with httpx.Client(base_url=api, timeout=patience_s) as client:
             flow = client.post("/flows/", json={"name": "flow"}).json()["id"]
-            run = client.post("/flow_runs/", json={"flow_id": flow, "state": {"type": "PENDING"}}).json()["id"]
+            run = client.post(
+                "/flow_runs/", json={"flow_id": flow, "state": {"type": "PENDING"}}
+            ).json()["id"]
             for state in ("RUNNING", "COMPLETED"):
                 client.post(f"/flow_runs/{run}/set_state", json={"state": {"type": state}})
             client.post("/flow_runs/filter", json={"limit": 50})
         return True
-    except (httpx.TimeoutException, KeyError):  # the latter: the database is locked, says the answer
+    # the latter: the database is locked, says the answer
+    except (
+        httpx.TimeoutException,
+        KeyError,
+    ):
         return False
 
 
@@ -59,5 +68,7 @@ def test_clients_that_go_away_do_not_make_the_server_stand_still(server: str) ->
             asked = time.monotonic()
             httpx.get(f"{server}/health", timeout=2 * STANDSTILL_S).raise_for_status()
             waits_s.append(time.monotonic() - asked)
-    assert not all(answered for client in clients for answered in client.result()), "nobody went away"
+    assert not all(answered for client in clients for answered in client.result()), (
+        "nobody went away"
+    )
     assert max(waits_s) < STANDSTILL_S

@@ -33,7 +33,8 @@ def make_settings(folder: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A stack of this module's own; each test brings it up, which costs nothing where it is up already."""
+    """A stack of this module's own; each test brings it up, which costs nothing where it is up
+    already."""
     settings = make_settings(tmp_path_factory.mktemp("one") / "stack")
     yield settings
     down(settings)
@@ -104,19 +105,25 @@ def test_only_what_was_killed_is_started_again(settings: Settings) -> None:
     mended = up(settings)
     assert mended.is_running
     assert pids(mended).items() >= pids(hurt).items()
-    assert [process.port for process in mended.processes] == [process.port for process in first.processes]
+    assert [process.port for process in mended.processes] == [
+        process.port for process in first.processes
+    ]
     assert_usable(settings)
 
 
 @pytest.mark.timeout(300)
-def test_two_stacks_that_wish_for_the_same_ports_run_side_by_side(settings: Settings, tmp_path: Path) -> None:
+def test_two_stacks_that_wish_for_the_same_ports_run_side_by_side(
+    settings: Settings, tmp_path: Path
+) -> None:
     other = settings.model_copy(update={"stack_dir": tmp_path / "other"})
     events: list[str] = []
     one = up(settings)
     try:
         two = up(other, on_event=events.append)
         assert two.is_running
-        assert not {process.port for process in one.processes[:3]} & {process.port for process in two.processes[:3]}
+        assert not {process.port for process in one.processes[:3]} & {
+            process.port for process in two.processes[:3]
+        }
         assert sum("is taken" in event for event in events) == 3
         assert {process.pid for process in processes_of(other.stack_dir)} >= set(pids(two).values())
     finally:

@@ -1,5 +1,5 @@
-"""Whole nights on a folder and on rclone's S3 server, which ignores conditional writes, with the stack's own Ray; and
-the lease of the Prefect server under which nights are published there."""
+"""Whole nights on a folder and on rclone's S3 server, which ignores conditional writes, with the
+stack's own Ray; and the lease of the Prefect server under which nights are published there."""
 
 import os
 import subprocess
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.timeout(900)
 DAY = "2026-09-02"
 NUM_PROCESSES, NUM_THREADS = 2, 2
 NOTICED_WITHIN_S = 60
-"""What the server takes beyond the lease to see that it is over, and the one who waits to ask again."""
+"""What the server takes beyond the lease to see that it is over, and the one who waits to ask
+again."""
 HOLD = """
 import sys, time
 from flows.exclusive import publishing_alone
@@ -67,7 +68,8 @@ def start(night: Night, script: str, *words: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def heir(night: Night) -> Iterator[Heir]:
-    """Begins to wait when the module's first test asks for it: the lease takes longer than the tests until the last."""
+    """Begins to wait when the module's first test asks for it: the lease takes longer than the
+    tests until the last."""
     holder = start(night, HOLD, "killed")
     assert holder.stdout is not None
     assert holder.stdout.readline()
@@ -88,7 +90,9 @@ def other_night(
         yield night.on_store((folder / "store").as_uri())
     else:
         with running_rclone(folder, *(night.variables[name] for name in S3_KEYS)) as server:
-            yield night.on_store(f"s3://{server.bucket}/night", server.endpoint, checksums="when_required")
+            yield night.on_store(
+                f"s3://{server.bucket}/night", server.endpoint, checksums="when_required"
+            )
 
 
 def published_ids(night: Night) -> list[str]:
@@ -101,16 +105,22 @@ def published_ids(night: Night) -> list[str]:
 @pytest.mark.usefixtures("heir")
 def test_publishers_take_turns(night: Night, tmp_path: Path) -> None:
     log = tmp_path / "turns"
-    groups = [[f"{process}-{thread}" for thread in range(NUM_THREADS)] for process in range(NUM_PROCESSES)]
+    groups = [
+        [f"{process}-{thread}" for thread in range(NUM_THREADS)] for process in range(NUM_PROCESSES)
+    ]
     racers = [start(night, TAKE_TURNS, "busy", str(log), *group) for group in groups]
     assert [racer.wait(timeout=120) for racer in racers] == [0] * NUM_PROCESSES
     turns = [line.split() for line in log.read_text().splitlines()]
     assert [word for word, _ in turns] == ["in", "out"] * NUM_PROCESSES * NUM_THREADS
-    assert all(entered == left for (_, entered), (_, left) in zip(turns[::2], turns[1::2], strict=True))
+    assert all(
+        entered == left for (_, entered), (_, left) in zip(turns[::2], turns[1::2], strict=True)
+    )
     assert {name for _, name in turns} == {name for group in groups for name in group}
 
 
-def test_a_night_is_published_once_survives_a_kill_and_is_superseded(other_night: Night, tmp_path: Path) -> None:
+def test_a_night_is_published_once_survives_a_kill_and_is_superseded(
+    other_night: Night, tmp_path: Path
+) -> None:
     everything = sorted(f"p{number}" for number in range(NUM_PRODUCTS))
     output = other_night.run("run", JOB, "--date", DAY, *SLOWLY)
     assert "rows published" in output
@@ -127,10 +137,15 @@ def test_a_night_is_published_once_survives_a_kill_and_is_superseded(other_night
     victim.communicate()
     assert "shards are already written" in other_night.run("run", JOB, "--date", DAY, *SLOWLY)
     resumed = other_night.manifest(DAY)
-    assert [part["sha256"] for part in resumed["parts"]] == [part["sha256"] for part in undisturbed["parts"]]
+    assert [part["sha256"] for part in resumed["parts"]] == [
+        part["sha256"] for part in undisturbed["parts"]
+    ]
     assert published_ids(other_night) == everything
 
-    pq.write_table(pq.read_table(other_night.folder / "products.parquet").slice(0, 20), tmp_path / "products.parquet")
+    pq.write_table(
+        pq.read_table(other_night.folder / "products.parquet").slice(0, 20),
+        tmp_path / "products.parquet",
+    )
     other_night.run("inputs", "put", "catalog", str(tmp_path / "products.parquet"), "--replace")
     assert "20 rows published" in other_night.run("run", JOB, "--date", DAY)
     assert published_ids(other_night) == sorted(f"p{number}" for number in range(20))

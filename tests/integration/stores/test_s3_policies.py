@@ -1,4 +1,5 @@
-"""The S3 policies of infra/deploy on a server that enforces them: they name what the code does, and no more."""
+"""The S3 policies of infra/deploy on a server that enforces them: they name what the code does, and
+no more."""
 
 import json
 import uuid
@@ -67,7 +68,9 @@ def without(document: dict[str, Any], action: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]) -> Iterator[S3Server]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]
+) -> Iterator[S3Server]:
     """A SeaweedFS in which users and their policies can be made."""
     folder = tmp_path_factory.mktemp("policies")
     spec, server = seaweedfs_below(folder, s3_keys, ports.POLICIES)
@@ -96,7 +99,9 @@ class User:
 
     def filesystem(self) -> S3FileSystem:
         keys = {"access_key": self.access_key, "secret_key": self.secret_key}
-        return S3FileSystem(endpoint_override=urlsplit(self.server.endpoint).netloc, scheme="http", **keys)
+        return S3FileSystem(
+            endpoint_override=urlsplit(self.server.endpoint).netloc, scheme="http", **keys
+        )
 
     def storage(self) -> S3Storage:
         """The store as runs open it, below the prefix."""
@@ -138,13 +143,17 @@ def do_everything(storage: S3Storage, folder: Path) -> None:
     storage.copy(PART, "copies/part")
     read_rows(storage, PART, columns=["n"], row_groups=[0])
     filesystem, root = filesystem_of(storage)
-    assert ds.dataset(f"{root}/outputs/job", filesystem=filesystem, partitioning="hive").count_rows() == 2
+    assert (
+        ds.dataset(f"{root}/outputs/job", filesystem=filesystem, partitioning="hive").count_rows()
+        == 2
+    )
     large = folder / "large"
     with large.open("wb") as file:
         file.truncate(PARTS_BYTES)
     storage.put_file("large", large)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(s3, "MAX_SINGLE_REQUEST_BYTES", 2**20)  # as if it were larger than one copy takes
+        # as if it were larger than one copy takes
+        patch.setattr(s3, "MAX_SINGLE_REQUEST_BYTES", 2**20)
         storage.copy("large", "copies/large")
     storage.download("copies", folder / "down")
     storage.upload(folder / "down", "up")
@@ -152,7 +161,8 @@ def do_everything(storage: S3Storage, folder: Path) -> None:
 
 
 def break_off_upload(storage: S3Storage, folder: Path, server: S3Server) -> int:
-    """Breaks an upload off after its first part; returns how many uploads it leaves unfinished on the server."""
+    """Breaks an upload off after its first part; returns how many uploads it leaves unfinished on
+    the server."""
 
     def refuse(**_: Any) -> None:
         raise OSError("broken off")
@@ -167,10 +177,14 @@ def break_off_upload(storage: S3Storage, folder: Path, server: S3Server) -> int:
     return len(admin.list_multipart_uploads(Bucket=server.bucket).get("Uploads", []))
 
 
-def test_the_policy_of_runs_names_the_actions_of_everything_that_a_store_does(server: S3Server, tmp_path: Path) -> None:
+def test_the_policy_of_runs_names_the_actions_of_everything_that_a_store_does(
+    server: S3Server, tmp_path: Path
+) -> None:
     storage = make_user(server, policy("runs", server.bucket)).storage()
     operations: set[str] = set()
-    storage._client.meta.events.register("before-call.s3", lambda model, **_: operations.add(model.name))
+    storage._client.meta.events.register(
+        "before-call.s3", lambda model, **_: operations.add(model.name)
+    )
     do_everything(storage, tmp_path)
     assert break_off_upload(storage, tmp_path, server) == 0
     assert operations == set(NEEDED_TO)
@@ -181,7 +195,9 @@ def test_the_policy_of_runs_names_the_actions_of_everything_that_a_store_does(se
 @pytest.mark.parametrize("action", sorted(actions(policy("runs")) - {"s3:AbortMultipartUpload"}))
 def test_runs_need_each_action(server: S3Server, tmp_path: Path, action: str) -> None:
     user = make_user(server, without(policy("runs", server.bucket), action))
-    with pytest.raises((StorageError, OSError), match=r"refused access|ACCESS_DENIED|could not be deleted"):
+    with pytest.raises(
+        (StorageError, OSError), match=r"refused access|ACCESS_DENIED|could not be deleted"
+    ):
         do_everything(user.storage(), tmp_path)
 
 

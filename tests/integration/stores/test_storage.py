@@ -1,4 +1,5 @@
-"""The promises of a store, kept by SeaweedFS and by a folder alike, and what is said where one cannot be used."""
+"""The promises of a store, kept by SeaweedFS and by a folder alike, and what is said where one
+cannot be used."""
 
 import os
 import random
@@ -48,7 +49,11 @@ def test_what_was_put_comes_back_with_its_etag_and_metadata(storage: Storage) ->
     head = storage.head("a/b.bin")
     assert storage.get_with_etag("a/b.bin") == (b"bytes", etag)
     assert head is not None
-    assert (head.size_bytes, head.etag, dict(head.metadata)) == (5, etag, {"receipt": '{"rows": 3}'})
+    assert (head.size_bytes, head.etag, dict(head.metadata)) == (
+        5,
+        etag,
+        {"receipt": '{"rows": 3}'},
+    )
 
 
 def test_what_is_not_there_is_told_apart_from_an_error(storage: Storage) -> None:
@@ -83,7 +88,9 @@ def test_a_conditional_write_over_an_object_that_is_gone_is_refused(storage: Sto
     assert storage.head("gone") is None
 
 
-def test_a_large_file_goes_up_in_parts_and_comes_back_whole(storage: Storage, tmp_path: Path) -> None:
+def test_a_large_file_goes_up_in_parts_and_comes_back_whole(
+    storage: Storage, tmp_path: Path
+) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(2**20) * 65)
     storage.put_file("large", large, metadata={"kind": "large"})
@@ -105,11 +112,17 @@ def test_a_file_is_put_under_a_condition_too(storage: Storage, tmp_path: Path) -
 
 
 def test_a_long_listing_is_complete_and_sorted_by_key(storage: Storage) -> None:
-    keys = [f"many/{number % 7}/{number:04d}" for number in range(2_497)] + ["many/0-a", "many/0.a", "many-else"]
+    keys = [f"many/{number % 7}/{number:04d}" for number in range(2_497)] + [
+        "many/0-a",
+        "many/0.a",
+        "many-else",
+    ]
     with ThreadPoolExecutor(8) as writers:
         assert len(list(writers.map(lambda key: storage.put(key, b"x"), keys))) == 2_500
     assert [info.key for info in storage.list("many/")] == sorted(keys[:-1])
-    assert [info.key for info in storage.list("many/0")] == sorted(key for key in keys if key.startswith("many/0"))
+    assert [info.key for info in storage.list("many/0")] == sorted(
+        key for key in keys if key.startswith("many/0")
+    )
     assert list(storage.list("nothing/")) == []
     storage.delete(keys)
     assert list(storage.list("")) == []
@@ -138,7 +151,9 @@ def test_a_presigned_address_can_be_read_without_keys(storage: Storage) -> None:
         assert answer.read() == b"<p>report</p>"
 
 
-def test_a_folder_goes_up_and_comes_down_without_hidden_files(storage: Storage, tmp_path: Path) -> None:
+def test_a_folder_goes_up_and_comes_down_without_hidden_files(
+    storage: Storage, tmp_path: Path
+) -> None:
     (tmp_path / "up" / "deep").mkdir(parents=True)
     for name in ("config.json", "deep/weights", ".hidden"):
         (tmp_path / "up" / name).write_text(name)
@@ -152,7 +167,10 @@ def test_tables_are_read_where_they_lie(storage: Storage) -> None:
     schema = pa.schema([pa.field("n", pa.int64())])
     for day in (1, 2):
         table = pa.table({"n": [day, day]})
-        storage.put(f"outputs/job/dt=2026-11-0{day}/part.parquet", encode(table, schema, {"receipt": str(day)}))
+        storage.put(
+            f"outputs/job/dt=2026-11-0{day}/part.parquet",
+            encode(table, schema, {"receipt": str(day)}),
+        )
     key = "outputs/job/dt=2026-11-02/part.parquet"
     assert read_footer(storage, key).num_rows == 2
     assert read_metadata(storage, key) == {"receipt": "2"}
@@ -180,7 +198,14 @@ def check_file(storage: Storage, num_bytes: int) -> None:
     storage.put("object", data)
     with closing(storage.open("object")) as source, pa.PythonFile(source, "r") as file:
         assert file.size() == num_bytes
-        for start in (0, num_bytes // 3, max(0, num_bytes - TAIL_BYTES - 1), max(0, num_bytes - 8), num_bytes, 7):
+        for start in (
+            0,
+            num_bytes // 3,
+            max(0, num_bytes - TAIL_BYTES - 1),
+            max(0, num_bytes - 8),
+            num_bytes,
+            7,
+        ):
             for size in (0, 1, 1000, TAIL_BYTES, num_bytes):
                 file.seek(start)
                 assert file.read(size) == data[start : start + size]
@@ -206,31 +231,41 @@ def test_the_probe_finds_out_a_store_that_ignores_conditions(rclone: S3Server) -
     assert open_storage(rclone.settings("probe")).probe().conditional_put is False
 
 
-def test_a_store_that_gives_checksums_of_the_whole_with_a_part_is_told_with_the_setting(rclone: S3Server) -> None:
+def test_a_store_that_gives_checksums_of_the_whole_with_a_part_is_told_with_the_setting(
+    rclone: S3Server,
+) -> None:
     rows, schema = pa.table({"n": range(100_000)}), pa.schema([pa.field("n", pa.int64())])
     storage = open_storage(rclone.settings("checksums"))
     storage.put("table.parquet", encode(rows, schema, {}))
     with pytest.raises(StorageError, match="NIGHTSHIFT_S3_CHECKSUMS=when_required"):
         read_rows(storage, "table.parquet")
-    plain = open_storage(rclone.settings("checksums").model_copy(update={"s3_checksums": "when_required"}))
+    plain = open_storage(
+        rclone.settings("checksums").model_copy(update={"s3_checksums": "when_required"})
+    )
     plain.put("table.parquet", encode(rows, schema, {}))
     assert read_rows(plain, "table.parquet").equals(rows)
 
 
-def test_a_wrong_access_key_is_named(s3_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_access_key_is_named(
+    s3_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
     with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID"):
         open_storage(s3_settings)
 
 
-def test_a_wrong_secret_key_is_named_and_not_shown(s3_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_secret_key_is_named_and_not_shown(
+    s3_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
     with pytest.raises(StorageError, match="AWS_SECRET_ACCESS_KEY") as caught:
         open_storage(s3_settings)
     assert "not-the-secret" not in str(caught.value)
 
 
-def test_missing_keys_are_named(s3_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_keys_are_named(
+    s3_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))

@@ -1,4 +1,5 @@
-"""A small catalogue in natural English, and a model trained on it once for all tests that need one."""
+"""A small catalogue in natural English, and a model trained on it once for all tests that need
+one."""
 
 import random
 from pathlib import Path
@@ -21,9 +22,14 @@ ENDINGS = {"true": " and switches off by itself", "false": " but has to be switc
 
 
 def kettle(source: random.Random) -> TextExample:
-    name, litres = f"{source.choice(NAMES)} {source.randint(1, 99)}", f"{source.randint(5, 30) / 10}"
+    name, litres = (
+        f"{source.choice(NAMES)} {source.randint(1, 99)}",
+        f"{source.randint(5, 30) / 10}",
+    )
     material, switches_off = source.choice(MATERIALS), source.choice(("true", "false"))
-    text = source.choice(TEMPLATES).format(name=name, material=material, litres=litres, end=ENDINGS[switches_off])
+    text = source.choice(TEMPLATES).format(
+        name=name, material=material, litres=litres, end=ENDINGS[switches_off]
+    )
     facts = [("material", material), ("capacity_l", litres), ("switches_off", switches_off)]
     source.shuffle(facts)
     return TextExample(TextRequest("inform", (("name", name), *facts)), text)
@@ -55,7 +61,9 @@ def tiny_settings() -> TrainingSettings:
 
 @pytest.fixture(scope="session")
 def kettle_folder(
-    kettles: list[TextExample], tiny_settings: TrainingSettings, tmp_path_factory: pytest.TempPathFactory
+    kettles: list[TextExample],
+    tiny_settings: TrainingSettings,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     folder = tmp_path_factory.mktemp("kettles")
     train_text_model(kettles, folder / "model", settings=tiny_settings, work_dir=folder / "work")

@@ -1,4 +1,5 @@
-"""Small trainings that one process or two do, and what each of them leaves behind: run by `test_data_parallel.py`."""
+"""Small trainings that one process or two do, and what each of them leaves behind: run by
+`test_data_parallel.py`."""
 
 import json
 import random
@@ -36,8 +37,17 @@ from tests.unit.aigc_models.conftest import kettle
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 STEPS = 30
-SETTINGS = LoopSettings(max_steps=STEPS, cpu_budget_s=None, num_validations=3, warmup_steps=5, device="cpu")
-TEXT = {"width": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0, "batch_tokens": 512, "vocab_size": 200}
+SETTINGS = LoopSettings(
+    max_steps=STEPS, cpu_budget_s=None, num_validations=3, warmup_steps=5, device="cpu"
+)
+TEXT = {
+    "width": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "dropout": 0.0,
+    "batch_tokens": 512,
+    "vocab_size": 200,
+}
 CPU = torch.device("cpu")
 
 
@@ -49,7 +59,8 @@ class Case:
 
 
 def line(num_rows: int = 7) -> Case:
-    """In float64; each batch's rows count differently much. Its rows are not divisible by the ranks."""
+    """In float64; each batch's rows count differently much. Its rows are not divisible by the
+    ranks."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
 
@@ -75,17 +86,32 @@ def text(family: str) -> Case:
     settings = TrainingSettings(**{**asdict(SETTINGS), **TEXT}, family=family)
     torch.manual_seed(0)
     tokenizer = build_tokenizer(corpus, settings)
-    return Case(build_text_network(corpus, tokenizer, settings), text_task(corpus, tokenizer, settings, CPU), settings)
+    return Case(
+        build_text_network(corpus, tokenizer, settings),
+        text_task(corpus, tokenizer, settings, CPU),
+        settings,
+    )
 
 
 def recommender(family: str) -> Case:
     source = random.Random(0)
-    histories = [[str((start + place) % 12) for place in range(source.randint(4, 9))] for start in range(60)]
-    options = {"width": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0, "num_negatives": 0, "batch_tokens": 128}
+    histories = [
+        [str((start + place) % 12) for place in range(source.randint(4, 9))] for start in range(60)
+    ]
+    options = {
+        "width": 16,
+        "num_layers": 1,
+        "num_heads": 2,
+        "dropout": 0.0,
+        "num_negatives": 0,
+        "batch_tokens": 128,
+    }
     settings = RecommenderSettings(**{**asdict(SETTINGS), **options}, family=family)
     items = Items(tuple(sorted({item for history in histories for item in history})))
     training, held_out = hold_out(
-        as_sequences([items.tokens(history) for history in histories]), split_keys(histories), settings.num_scored
+        as_sequences([items.tokens(history) for history in histories]),
+        split_keys(histories),
+        settings.num_scored,
     )
     torch.manual_seed(0)
     network = build_item_network(family, len(items), settings.network_options())
@@ -130,7 +156,11 @@ def gradients(case: Case) -> dict[str, Tensor]:
     step = build_step(case.network, case.task, case.settings)
     assert isinstance(step, GradientStep)
     step.loss(case.task.batch_at(0))[0].backward()
-    return {f"gradient.{name}": p.grad for name, p in case.network.named_parameters() if p.grad is not None}
+    return {
+        f"gradient.{name}": p.grad
+        for name, p in case.network.named_parameters()
+        if p.grad is not None
+    }
 
 
 def trained(name: str, folder: Path) -> None:
@@ -139,14 +169,21 @@ def trained(name: str, folder: Path) -> None:
     tensors = gradients(CASES[name]())
     case = CASES[name]()
     said: list[TrainingProgress] = []
-    result = TrainingLoop(case.network, case.task, case.settings, folder / "work", said.append).run()
+    result = TrainingLoop(
+        case.network, case.task, case.settings, folder / "work", said.append
+    ).run()
     write_tensors(folder / "left.safetensors", tensors | dict(case.network.named_parameters()))
-    left = {"losses": [progress.loss for progress in said], "val_loss": result.val_loss, "steps": result.steps}
+    left = {
+        "losses": [progress.loss for progress in said],
+        "val_loss": result.val_loss,
+        "steps": result.steps,
+    }
     (folder / "left.json").write_text(json.dumps(left))
 
 
 def decisions(folder: Path) -> None:
-    """A CPU budget, of which the second rank spends more than the first one; then once more from the first one's state.
+    """A CPU budget, of which the second rank spends more than the first one; then once more from
+    the first one's state.
 
     The noise of the loss is each rank's own."""
     drawn: list[float] = []
@@ -202,10 +239,21 @@ def whole_flow(folder: Path) -> None:
         "precision": "float32",
     }
     settings = default_image_settings(
-        "flow", network=TINY["flow"], max_steps=30, cpu_budget_s=None, device="cpu", num_workers=2, **changes
+        "flow",
+        network=TINY["flow"],
+        max_steps=30,
+        cpu_budget_s=None,
+        device="cpu",
+        num_workers=2,
+        **changes,
     )
     metrics = train_image_model(
-        data.images_BHWC, data.labels_B, LABEL_NAMES, folder / "flow", settings=settings, work_dir=folder / "work"
+        data.images_BHWC,
+        data.labels_B,
+        LABEL_NAMES,
+        folder / "flow",
+        settings=settings,
+        work_dir=folder / "work",
     )
     (folder / "left.json").write_text(json.dumps(metrics))
 

@@ -1,4 +1,5 @@
-"""Small pictures that a network learns in seconds: bright squares whose corner of the picture is their class."""
+"""Small pictures that a network learns in seconds: bright squares whose corner of the picture is
+their class."""
 
 import gc
 from typing import Any
@@ -11,7 +12,12 @@ from aigc_models.images.data import LabelledImages
 LABEL_NAMES = ("upper left", "lower right")
 SHAPES = [(28, 1), (32, 3), (64, 1), (64, 3)]
 TINY: dict[str, Any] = {
-    "flow": {"vae": {"latent_width": 4, "width": 8}, "width": 32, "num_blocks": 1, "num_sampling_steps": 2},
+    "flow": {
+        "vae": {"latent_width": 4, "width": 8},
+        "width": 32,
+        "num_blocks": 1,
+        "num_sampling_steps": 2,
+    },
     "gan": {"noise_width": 4, "width": 8, "discriminator_width": 8},
     "vae": {"latent_width": 4, "width": 8},
 }
@@ -25,7 +31,9 @@ def squares(num: int, *, image_px: int = 28, num_colours: int = 1, seed: int = 0
         top, left, size = (int(torch.randint(1, 5, (1,), generator=generator)) for _ in range(3))
         start = label * image_px // 2
         brightness = 150 + 100 * torch.rand(num_colours, generator=generator)
-        images_BHWC[row, start + top : start + top + 4 + size, start + left : start + left + 4 + size] = brightness
+        images_BHWC[
+            row, start + top : start + top + 4 + size, start + left : start + left + 4 + size
+        ] = brightness
     return LabelledImages(images_BHWC.to(torch.uint8), labels_B)
 
 
@@ -37,7 +45,8 @@ def network_batch(num: int, image_px: int, num_colours: int) -> tuple[Tensor, Te
 
 
 def batches_held(network: nn.Module) -> list[int]:
-    """How many batches of pictures, beyond those of now, are in memory at each call of the network that is to come."""
+    """How many batches of pictures, beyond those of now, are in memory at each call of the network
+    that is to come."""
     counts: list[int] = []
     before = num_batches()
     network.register_forward_pre_hook(lambda *_: counts.append(num_batches() - before))
@@ -45,4 +54,7 @@ def batches_held(network: nn.Module) -> list[int]:
 
 
 def num_batches() -> int:
-    return sum(type(found) is Tensor and found.dim() == 4 and found.is_floating_point() for found in gc.get_objects())
+    return sum(
+        type(found) is Tensor and found.dim() == 4 and found.is_floating_point()
+        for found in gc.get_objects()
+    )

@@ -10,8 +10,14 @@ from tests.unit.aigc_models.data_parallel_cases import CPU, Case, recommender, t
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
 COMPILED = [
-    "text gpt", "recommender gpt", "recommender bert", "picture vae", "picture gan", "picture flow", "autoencoder",
-]  # fmt: skip
+    "text gpt",
+    "recommender gpt",
+    "recommender bert",
+    "picture vae",
+    "picture gan",
+    "picture flow",
+    "autoencoder",
+]
 RECURRENT = ["text lstm", "text gru", "text rnn", "recommender gru"]
 
 
@@ -25,18 +31,28 @@ def case(name: str) -> Case:
 
 
 def pictures(family: str) -> Case:
-    settings, network = default_image_settings(family, batch_size=8, shift_px=2, augment=True), image_network(family)
-    return Case(what_is_trained(network, settings), generator_task(corpus(), network, settings), settings)
+    settings, network = (
+        default_image_settings(family, batch_size=8, shift_px=2, augment=True),
+        image_network(family),
+    )
+    return Case(
+        what_is_trained(network, settings), generator_task(corpus(), network, settings), settings
+    )
 
 
 def autoencoder() -> Case:
-    network, settings = image_network("flow"), autoencoder_settings(default_image_settings("flow", batch_size=8))
+    network, settings = (
+        image_network("flow"),
+        autoencoder_settings(default_image_settings("flow", batch_size=8)),
+    )
     assert isinstance(network, LatentFlow)
     return Case(network.vae, autoencoder_task(corpus(), settings), settings)
 
 
 def image_network(family: str) -> ImageNetwork:
-    return build_image_network(family, {"image_px": 28, "num_colours": 1, "num_classes": 2}, TINY[family])
+    return build_image_network(
+        family, {"image_px": 28, "num_colours": 1, "num_classes": 2}, TINY[family]
+    )
 
 
 def corpus() -> ImageCorpus:

@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from aigc_models.checkpoint import CheckpointError, read_checkpoint, read_tensors, write_json, write_tensors
+from aigc_models.checkpoint import (
+    CheckpointError,
+    read_checkpoint,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 
 
 def write_folder(folder: Path) -> None:
@@ -17,7 +23,11 @@ def test_a_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path)
     assert checkpoint.config == {"ключ": 1}
     assert checkpoint.tensors["w"].equal(torch.ones(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "tokenizer.json",
+        "weights.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "tokenizer.json"])

@@ -36,6 +36,10 @@ def test_bfloat16_is_to_be_had_by_name() -> None:
 
 
 @pytest.mark.parametrize("precision", ["auto", "bfloat16"])
-def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(
+    precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
     assert not autocast(precision, torch.device("cuda"))._enabled

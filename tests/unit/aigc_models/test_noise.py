@@ -26,7 +26,10 @@ def test_a_row_draws_the_same_in_any_batch() -> None:
 
 
 def test_seeds_are_derived_on_tensors_as_on_integers() -> None:
-    assert derive_seeds(torch.tensor([-1, 7]), 3).tolist() == [derive_seed(-1, 3), derive_seed(7, 3)]
+    assert derive_seeds(torch.tensor([-1, 7]), 3).tolist() == [
+        derive_seed(-1, 3),
+        derive_seed(7, 3),
+    ]
 
 
 def test_normal_numbers_are_normal_and_belong_to_their_seed() -> None:

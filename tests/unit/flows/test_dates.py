@@ -5,7 +5,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows.dates import DateStatus, Mode, examine_dates, newest_manifests, parse_range, table_rows, totals
+from flows.dates import (
+    DateStatus,
+    Mode,
+    examine_dates,
+    newest_manifests,
+    parse_range,
+    table_rows,
+    totals,
+)
 from infra.errors import InputError
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
@@ -28,7 +36,8 @@ CATALOG = pa.schema([("product_id", pa.string()), ("attributes", ATTRIBUTES)])
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """A store with a loaded catalogue of 40 products and a champion that is new enough for all dates."""
+    """A store with a loaded catalogue of 40 products and a champion that is new enough for all
+    dates."""
     storage = open_storage(Settings(storage_uri=f"file://{tmp_path}/store"))
     load(storage, 40)
     champion = add_version(storage, tmp_path, "2026-11-22")
@@ -37,18 +46,27 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def load(storage: Storage, num_rows: int) -> None:
-    rows = [{"product_id": f"p{n}", "attributes": [{"key": "name", "value": f"Larch {n}"}]} for n in range(num_rows)]
-    storage.put("inputs/catalog/products.parquet", encode(pa.Table.from_pylist(rows, CATALOG), CATALOG, {}))
+    rows = [
+        {"product_id": f"p{n}", "attributes": [{"key": "name", "value": f"Larch {n}"}]}
+        for n in range(num_rows)
+    ]
+    storage.put(
+        "inputs/catalog/products.parquet", encode(pa.Table.from_pylist(rows, CATALOG), CATALOG, {})
+    )
 
 
 def plan_for(storage: Storage, day: str, **settings: object) -> Plan:
     model = read_versions(storage, JOB.model).choose("champion", day)
     assert model is not None
     snapshot = read_inputs(storage, JOB.table).snapshot(date.fromisoformat(day))
-    return make_plan(JOB, date.fromisoformat(day), snapshot, model.pin, JOB.parse_settings(SMALL | settings))
+    return make_plan(
+        JOB, date.fromisoformat(day), snapshot, model.pin, JOB.parse_settings(SMALL | settings)
+    )
 
 
-def examine(storage: Storage, mode: Mode = "missing", policy: str = "champion", **settings: object) -> list[DateStatus]:
+def examine(
+    storage: Storage, mode: Mode = "missing", policy: str = "champion", **settings: object
+) -> list[DateStatus]:
     return examine_dates(storage, JOB, DAYS, mode, policy, JOB.parse_settings(SMALL | settings))
 
 
@@ -58,7 +76,11 @@ def due(storage: Storage, mode: Mode) -> list[str]:
 
 def test_a_range_has_both_its_ends_in_the_order_that_was_asked_for() -> None:
     assert parse_range("2026-02-27", "2026-03-01") == ["2026-02-27", "2026-02-28", "2026-03-01"]
-    assert parse_range("2026-02-27", "2026-03-01", "newest") == ["2026-03-01", "2026-02-28", "2026-02-27"]
+    assert parse_range("2026-02-27", "2026-03-01", "newest") == [
+        "2026-03-01",
+        "2026-02-28",
+        "2026-02-27",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +105,11 @@ def test_modes_choose_missing_failed_and_published_dates(storage: Storage) -> No
     chosen = {mode: due(storage, mode) for mode in ("missing", "failed", "stale", "all")}
     assert chosen == {"missing": DAYS[1:], "failed": [DAYS[1]], "stale": [], "all": DAYS}
     assert [item.state for item in examine(storage)] == ["published", "failed", "missing"]
-    assert [item.why for item in examine(storage)] == ["is up to date", "shard 3 failed", "was never run"]
+    assert [item.why for item in examine(storage)] == [
+        "is up to date",
+        "shard 3 failed",
+        "was never run",
+    ]
 
 
 def test_a_partition_whose_parts_are_gone_is_damaged_and_made_again(storage: Storage) -> None:
@@ -95,7 +121,9 @@ def test_a_partition_whose_parts_are_gone_is_damaged_and_made_again(storage: Sto
     assert due(storage, "failed") == [DAYS[0]]
 
 
-def test_inputs_settings_and_model_make_stale_and_are_named(storage: Storage, tmp_path: Path) -> None:
+def test_inputs_settings_and_model_make_stale_and_are_named(
+    storage: Storage, tmp_path: Path
+) -> None:
     for day in DAYS:
         run(storage, plan_for(storage, day))
     assert due(storage, "stale") == []
@@ -117,7 +145,9 @@ def test_a_raised_error_budget_makes_nothing_stale(storage: Storage) -> None:
     assert not [item for item in examine(storage, "stale", error_budget=0.5) if item.is_due]
 
 
-def test_a_date_whose_model_would_be_trained_first_is_stale(storage: Storage, tmp_path: Path) -> None:
+def test_a_date_whose_model_would_be_trained_first_is_stale(
+    storage: Storage, tmp_path: Path
+) -> None:
     old = add_version(storage, tmp_path, "2026-11-01")
     promote(storage, old.name, old.version, "test")
     storage.delete([item.key for item in storage.list(f"models/{old.name}/2026-11-22")])

@@ -26,7 +26,9 @@ def test_a_job_without_rows_is_skipped(tmp_path: Path, name: str) -> None:
     assert f"nothing is loaded into {' and '.join(JOBS[name].tables)}" in outcome.message
 
 
-def test_a_job_whose_tables_cannot_be_looked_at_has_failed_and_stops_no_other(tmp_path: Path) -> None:
+def test_a_job_whose_tables_cannot_be_looked_at_has_failed_and_stops_no_other(
+    tmp_path: Path,
+) -> None:
     outcomes = [run_job(AwayStorage(tmp_path.as_uri()), job, DAY) for job in JOBS.values()]
     assert {outcome.outcome for outcome in outcomes} == {"failed"}
     assert all("no answer for inputs/" in outcome.message for outcome in outcomes)

@@ -31,7 +31,9 @@ def test_settings_of_a_form_are_words_on_any_number_of_lines() -> None:
         split_assignments("seed 1")
 
 
-def test_gpus_are_those_of_the_installation_where_a_run_sets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_those_of_the_installation_where_a_run_sets_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     job = JOBS["product_descriptions"]
     assert job_settings(job, "seed=1").num_gpus == 0
     monkeypatch.setattr(parameters, "load_settings", lambda: Settings(num_gpus=0.25))

@@ -1,6 +1,8 @@
-"""The files of infra/deploy against schemas, against the programs they start and against each other; nothing is built.
+"""The files of infra/deploy against schemas, against the programs they start and against each
+other; nothing is built.
 
-KubeRay's schema of a RayCluster is in no package: its pods are checked as pods, its own fields against a list here.
+KubeRay's schema of a RayCluster is in no package: its pods are checked as pods, its own fields
+against a list here.
 """
 
 import re
@@ -40,7 +42,13 @@ MANIFESTS: list[dict[str, Any]] = [
 CLUSTER = next(each["spec"] for each in MANIFESTS if each["kind"] == "RayCluster")
 GROUPS = {group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]}
 RAY_CLUSTER_FIELDS = {
-    "": {"rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"},
+    "": {
+        "rayVersion",
+        "enableInTreeAutoscaling",
+        "autoscalerOptions",
+        "headGroupSpec",
+        "workerGroupSpecs",
+    },
     "autoscalerOptions": {"idleTimeoutSeconds", "env", "envFrom", "resources", "securityContext"},
     "group": {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"},
 }
@@ -48,7 +56,13 @@ RAY_CLUSTER_FIELDS = {
 SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|AUTH_STRING|ACCESS_KEY|CONNECTION_URL")
 OF_OTHER_PROGRAMS = {
     *("POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"),  # the image of PostgreSQL
-    *("HOME", "PYTHONUNBUFFERED", "PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_ROOT_USER_ACTION"),
+    *(
+        "HOME",
+        "PYTHONUNBUFFERED",
+        "PIP_NO_CACHE_DIR",
+        "PIP_DISABLE_PIP_VERSION_CHECK",
+        "PIP_ROOT_USER_ACTION",
+    ),
     "DO_NOT_TRACK",
 }
 
@@ -77,17 +91,25 @@ def settings_env() -> dict[str, str]:
 
 
 def pinned(package: str) -> str:
-    found = re.search(rf"^{re.escape(package)}==(.+)$", (REPO_ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{re.escape(package)}==(.+)$", (REPO_ROOT / "constraints.txt").read_text(), re.MULTILINE
+    )
     assert found is not None
     return found.group(1)
 
 
 def ray_options() -> set[str]:
-    return {option for parameter in ray_start.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return {
+        option
+        for parameter in ray_start.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **options
+    )
 
 
 def tool(name: str) -> str:
@@ -108,17 +130,33 @@ def test_compose_itself_reads_the_file(tmp_path: Path) -> None:
     has_plugin = shutil.which("docker") and run("docker", "compose", "version").returncode == 0
     command = ["docker", "compose"] if has_plugin else [tool("docker-compose")]
     env_file = tmp_path / "env"
-    env_file.write_text(re.sub(r"=$", "=filled", (DEPLOY / "compose.env.example").read_text(), flags=re.MULTILINE))
-    done = run(*command, "--env-file", env_file, "--profile", "gpu", "-f", DEPLOY / "compose.yaml", "config")
+    env_file.write_text(
+        re.sub(r"=$", "=filled", (DEPLOY / "compose.env.example").read_text(), flags=re.MULTILINE)
+    )
+    done = run(
+        *command,
+        "--env-file",
+        env_file,
+        "--profile",
+        "gpu",
+        "-f",
+        DEPLOY / "compose.yaml",
+        "config",
+    )
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(done.stdout)["services"]) == set(COMPOSE["services"])
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
+@pytest.mark.parametrize(
+    "manifest", MANIFESTS, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}"
+)
 def test_each_manifest_fits_its_schema(manifest: dict[str, Any]) -> None:
     if manifest["kind"] == "RayCluster":
         pytest.skip("the schema of RayCluster is in no package: see the two tests that follow")
-    assert kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True) == KUBERNETES_VERSION
+    assert (
+        kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
+        == KUBERNETES_VERSION
+    )
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -133,7 +171,8 @@ def test_the_ray_cluster_has_known_fields_only_and_options_that_ray_start_has() 
     for group in (CLUSTER["headGroupSpec"], *CLUSTER["workerGroupSpecs"]):
         assert set(group) <= RAY_CLUSTER_FIELDS["group"]
         assert {f"--{name}" for name in group["rayStartParams"]} <= ray_options()
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())  # a number is refused
+        # a number is refused
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
 def test_kustomize_puts_everything_into_one_namespace_and_names_one_image() -> None:
@@ -143,7 +182,9 @@ def test_kustomize_puts_everything_into_one_namespace_and_names_one_image() -> N
     kinds = [each["kind"] for each in rendered]
     assert sorted(kinds) == sorted([*(each["kind"] for each in MANIFESTS), "ConfigMap"])
     assert all(each["metadata"].get("namespace", "nightshift") == "nightshift" for each in rendered)
-    assert set(re.findall(r"^ *(?:- )?image: (.+)$", done.stdout, re.MULTILINE)) == {"registry.example/nightshift:cuda"}
+    assert set(re.findall(r"^ *(?:- )?image: (.+)$", done.stdout, re.MULTILINE)) == {
+        "registry.example/nightshift:cuda"
+    }
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
@@ -171,7 +212,9 @@ def _supported_variables(schema: Any) -> Iterator[str]:
 
 def named_variables() -> dict[str, set[str]]:
     """The variables that each file sets for programs."""
-    compose = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
+    compose = {
+        name for service in COMPOSE["services"].values() for name in service.get("environment", {})
+    }
     environments = [container(pod).get("env", []) for pod in PODS.values()]
     image = re.findall(r"(\w+)=", " ".join(re.findall(r"^ENV (.+)$", DOCKERFILE, re.MULTILINE)))
     return {
@@ -188,20 +231,30 @@ def test_somebody_reads_each_variable(file: str) -> None:
     assert named_variables()[file] <= known_variables()
 
 
-def test_what_the_local_stack_tells_its_processes_the_containers_are_told_too(tmp_path: Path) -> None:
+def test_what_the_local_stack_tells_its_processes_the_containers_are_told_too(
+    tmp_path: Path,
+) -> None:
     keys = StackKeys(access_key="key", secret_key="secret")
-    local = set(stack_variables(tmp_path, ports=dict.fromkeys(("s3", "ray", "prefect"), 1), keys=keys))
+    local = set(
+        stack_variables(tmp_path, ports=dict.fromkeys(("s3", "ray", "prefect"), 1), keys=keys)
+    )
     local = local - {"RAY_AUTH_TOKEN_PATH"} | {"RAY_AUTH_TOKEN"}
     assert local <= named_variables()["compose"]
     aws_in_secret = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "NIGHTSHIFT_S3_ENDPOINT_URL"}
     assert local - aws_in_secret <= named_variables()["manifests"] | set(settings_env())
     leases = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
-    assert COMPOSE["services"]["prefect-server"]["environment"][leases].endswith("lease_storage.filesystem")
+    assert COMPOSE["services"]["prefect-server"]["environment"][leases].endswith(
+        "lease_storage.filesystem"
+    )
 
 
 def commands() -> str:
     """All commands of compose and of the scripts, one a line."""
-    lists = [" ".join(service["command"]) for service in COMPOSE["services"].values() if "command" in service]
+    lists = [
+        " ".join(service["command"])
+        for service in COMPOSE["services"].values()
+        if "command" in service
+    ]
     scripts = [text.replace("\\\n", " ") for text in SCRIPTS.values()]
     return "\n".join([*lists, *scripts])
 
@@ -210,15 +263,22 @@ def test_ray_and_seaweedfs_have_the_options_that_they_are_started_with() -> None
     ray_starts = re.findall(r"^.*\bray start\b.*$", commands(), re.MULTILINE)
     assert len(ray_starts) == 4
     assert set(re.findall(r"--[a-z-]+", " ".join(ray_starts))) <= ray_options()
-    flags = {argument.partition("=")[0] for argument in COMPOSE["services"]["seaweedfs"]["command"][1:]}
+    flags = {
+        argument.partition("=")[0] for argument in COMPOSE["services"]["seaweedfs"]["command"][1:]
+    }
     weed = Path(sys.executable).parent / "weed"
-    assert flags <= {line.split()[0] for line in run(weed, "help", "mini").stderr.splitlines() if "  -" in line}
+    assert flags <= {
+        line.split()[0] for line in run(weed, "help", "mini").stderr.splitlines() if "  -" in line
+    }
 
 
 def test_services_find_each_other_by_name_and_port() -> None:
     services = COMPOSE["services"]
     worker = services["prefect-worker"]["environment"]
-    assert f"-s3.port={worker['NIGHTSHIFT_S3_ENDPOINT_URL'].rpartition(':')[2]}" in services["seaweedfs"]["command"]
+    assert (
+        f"-s3.port={worker['NIGHTSHIFT_S3_ENDPOINT_URL'].rpartition(':')[2]}"
+        in services["seaweedfs"]["command"]
+    )
     assert worker["NIGHTSHIFT_S3_ENDPOINT_URL"].startswith("http://seaweedfs:")
     host, _, port = worker["NIGHTSHIFT_RAY_ADDRESS"].partition(":")
     assert f"--port={port}" in services[host]["command"]
@@ -238,8 +298,16 @@ def test_versions_are_those_of_the_constraints() -> None:
 
 
 def test_the_image_is_built_from_nothing_that_is_ignored() -> None:
-    allowed = {line[1:] for line in (REPO_ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    sources = [name for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for name in line.split()[:-1]]
+    allowed = {
+        line[1:]
+        for line in (REPO_ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    sources = [
+        name
+        for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE)
+        for name in line.split()[:-1]
+    ]
     named = {name for name in sources if not name.startswith("--") and name != "."}
     assert all((REPO_ROOT / name).exists() and name.partition("/")[0] in allowed for name in named)
     assert all((REPO_ROOT / name).exists() for name in allowed)
@@ -256,14 +324,20 @@ def test_secrets_are_named_and_never_given() -> None:
             assert not SECRET_NAMES.search(name) or re.search(r"\$\{\w+:\?", value), name
     for pod in PODS.values():
         for variable in container(pod).get("env", []):
-            assert not SECRET_NAMES.search(variable["name"]) or "secretKeyRef" in variable["valueFrom"]
+            assert (
+                not SECRET_NAMES.search(variable["name"]) or "secretKeyRef" in variable["valueFrom"]
+            )
     assert not any(SECRET_NAMES.search(name) for name in settings_env())
     assert "Secret" not in {manifest["kind"] for manifest in MANIFESTS}
 
 
 def test_the_example_of_compose_names_every_key_and_gives_none() -> None:
     example = (DEPLOY / "compose.env.example").read_text()
-    given = dict(line.split("=", maxsplit=1) for line in example.splitlines() if line and not line.startswith("#"))
+    given = dict(
+        line.split("=", maxsplit=1)
+        for line in example.splitlines()
+        if line and not line.startswith("#")
+    )
     assert set(given) == set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
     assert {name for name, value in given.items() if value} == {"NIGHTSHIFT_IMAGE"}
 
@@ -272,7 +346,8 @@ def test_the_example_of_compose_names_every_key_and_gives_none() -> None:
 def test_no_pod_is_root_or_takes_what_others_need(name: str) -> None:
     pod, only = PODS[name], container(PODS[name])
     assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["enableServiceLinks"] is False  # a service called prefect-server would set PREFECT_SERVER_… variables
+    # a service called prefect-server would set PREFECT_SERVER_… variables
+    assert pod["enableServiceLinks"] is False
     assert only["securityContext"]["allowPrivilegeEscalation"] is False
     assert only["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert only["securityContext"].get("readOnlyRootFilesystem", name.startswith("ray-"))
@@ -281,7 +356,9 @@ def test_no_pod_is_root_or_takes_what_others_need(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PODS if name.startswith("ray-")])
-def test_ray_nodes_have_the_token_in_variables_that_kuberay_hands_to_its_init_container(name: str) -> None:
+def test_ray_nodes_have_the_token_in_variables_that_kuberay_hands_to_its_init_container(
+    name: str,
+) -> None:
     variables = {each["name"]: each for each in container(PODS[name])["env"]}
     assert variables["RAY_AUTH_MODE"]["value"] == "token"
     assert "RAY_AUTH_TOKEN" in variables
@@ -291,9 +368,11 @@ def test_ray_nodes_have_the_token_in_variables_that_kuberay_hands_to_its_init_co
 def test_gpu_nodes_come_with_work_and_go_without() -> None:
     assert CLUSTER["enableInTreeAutoscaling"] is True
     assert (GROUPS["gpu"]["minReplicas"], GROUPS["gpu"]["replicas"]) == (0, 0)
-    assert [name for name, pod in PODS.items() if "nvidia.com/gpu" in container(pod)["resources"]["limits"]] == [
-        "ray-gpu"
-    ]
+    assert [
+        name
+        for name, pod in PODS.items()
+        if "nvidia.com/gpu" in container(pod)["resources"]["limits"]
+    ] == ["ray-gpu"]
     assert CLUSTER["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
 
 
@@ -305,7 +384,9 @@ def test_runs_are_told_of_the_groups_that_may_grow() -> None:
         limits = container(group["template"]["spec"])["resources"]["limits"]
         amounts = {names[kind]: float(amount) for kind, amount in limits.items() if kind in names}
         expected[name] = (group["maxReplicas"], amounts)
-    assert {group.name: (group.max_nodes, group.resources) for group in told.node_groups} == expected
+    assert {
+        group.name: (group.max_nodes, group.resources) for group in told.node_groups
+    } == expected
 
 
 def test_every_secret_is_made_on_the_page_about_deploying() -> None:
@@ -319,7 +400,9 @@ def test_every_secret_is_made_on_the_page_about_deploying() -> None:
     }
     variables = [variable for each in containers for variable in each.get("env", [])]
     references = [
-        each["valueFrom"]["secretKeyRef"] for each in variables if "secretKeyRef" in each.get("valueFrom", {})
+        each["valueFrom"]["secretKeyRef"]
+        for each in variables
+        if "secretKeyRef" in each.get("valueFrom", {})
     ]
     for name, key in {(each["name"], each["key"]) for each in references}:
         assert re.search(rf"create secret generic {name} [^\n]*{key}=", page), (name, key)

@@ -6,7 +6,14 @@ import pytest
 from infra.errors import SettingsError
 from infra.local import ray_head, seaweedfs
 from infra.local.ports import GRPC_OFFSET
-from infra.settings import NodeGroup, Settings, activate_environment, child_environment, load_settings, use_interface
+from infra.settings import (
+    NodeGroup,
+    Settings,
+    activate_environment,
+    child_environment,
+    load_settings,
+    use_interface,
+)
 
 STACK = """NIGHTSHIFT_STORAGE_URI='s3://nightshift'
 NIGHTSHIFT_S3_ENDPOINT_URL='http://127.0.0.1:8333'
@@ -41,19 +48,25 @@ def test_the_stack_gives_what_is_not_set(stack: Path) -> None:
     assert environment("PREFECT_API_URL") == {"PREFECT_API_URL": "http://127.0.0.1:4200/api"}
 
 
-def test_variables_that_are_set_win_over_the_stack(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_are_set_win_over_the_stack(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")
     activate_environment()
     assert environment("PREFECT_API_URL") == {"PREFECT_API_URL": "http://elsewhere/api"}
 
 
-def test_the_stacks_store_comes_with_the_stacks_keys(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stacks_store_comes_with_the_stacks_keys(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-users-aws")
     activate_environment()
     assert environment("AWS_ACCESS_KEY_ID") == {"AWS_ACCESS_KEY_ID": "of-the-stack"}
 
 
-def test_a_store_of_ones_own_takes_nothing_of_the_stacks(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_of_ones_own_takes_nothing_of_the_stacks(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", "s3://mine")
     activate_environment()
     assert environment("AWS_ACCESS_KEY_ID", "NIGHTSHIFT_S3_ENDPOINT_URL") == {
@@ -76,17 +89,31 @@ def test_where_actors_may_be_is_given_as_json(stack: Path, monkeypatch: pytest.M
     settings = load_settings()
     assert settings.actor_resources == {"fast_disk": 1.0}
     assert settings.actor_labels == {"zone": "eu-1a"}
-    assert settings.node_groups == (NodeGroup(name="gpu", max_nodes=8, resources={"CPU": 4, "GPU": 1}),)
+    assert settings.node_groups == (
+        NodeGroup(name="gpu", max_nodes=8, resources={"CPU": 4, "GPU": 1}),
+    )
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
         ("ACTOR_RESOURCES", "fast_disk=1", "NIGHTSHIFT_ACTOR_RESOURCES: .*Expecting value"),
-        ("ACTOR_RESOURCES", '{"GPU": 1}', "NIGHTSHIFT_ACTOR_RESOURCES: .*GPU is what the settings threads"),
-        ("ACTOR_RESOURCES", '{"fast_disk": 0}', r"NIGHTSHIFT_ACTOR_RESOURCES\['fast_disk'\]: .*greater than 0"),
+        (
+            "ACTOR_RESOURCES",
+            '{"GPU": 1}',
+            "NIGHTSHIFT_ACTOR_RESOURCES: .*GPU is what the settings threads",
+        ),
+        (
+            "ACTOR_RESOURCES",
+            '{"fast_disk": 0}',
+            r"NIGHTSHIFT_ACTOR_RESOURCES\['fast_disk'\]: .*greater than 0",
+        ),
         ("ACTOR_LABELS", '{"zone": "!a"}', r"NIGHTSHIFT_ACTOR_LABELS\['zone'\]: .*pattern"),
-        ("NODE_GROUPS", '[{"name": "gpu", "max": 1}]', r"NIGHTSHIFT_NODE_GROUPS\[0\]\['max_nodes'\]: Field required"),
+        (
+            "NODE_GROUPS",
+            '[{"name": "gpu", "max": 1}]',
+            r"NIGHTSHIFT_NODE_GROUPS\[0\]\['max_nodes'\]: Field required",
+        ),
     ],
 )
 def test_what_is_wrong_in_json_is_named_by_its_place(

@@ -19,7 +19,13 @@ from workers.models.image_generator import LabelledPictures, read_pictures
 DAY = date(2026, 11, 22)
 DISC, CROSS = (0, "disc"), (1, "cross")
 MODEL = MODELS["image_generator"]
-TINY = {"max_steps": "20", "classifier_steps": "20", "num_scored": "40", "num_validations": "2", "precision": "float32"}
+TINY = {
+    "max_steps": "20",
+    "classifier_steps": "20",
+    "num_scored": "40",
+    "num_validations": "2",
+    "precision": "float32",
+}
 
 
 def store_of(folder: Path, *tables: pa.Table) -> Storage:
@@ -31,7 +37,9 @@ def store_of(folder: Path, *tables: pa.Table) -> Storage:
 
 
 def read(storage: Storage, **settings: Any) -> LabelledPictures:
-    return read_pictures(storage, [take_snapshot(storage, "images", DAY)], MODEL.parse_settings("", settings))
+    return read_pictures(
+        storage, [take_snapshot(storage, "images", DAY)], MODEL.parse_settings("", settings)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,12 @@ def examples(num_products: int) -> list[TextExample]:
     found = []
     for number in range(num_products):
         colour, volume = COLOURS[number % len(COLOURS)], f"1.{number % 9} l"
-        attributes = (("name", f"Kettle {number}"), ("type", "kettle"), ("colour", colour), ("volume", volume))
+        attributes = (
+            ("name", f"Kettle {number}"),
+            ("type", "kettle"),
+            ("colour", colour),
+            ("volume", volume),
+        )
         text = f"The Kettle {number} is a {colour} kettle that holds {volume}."
         found.append(TextExample(TextRequest("inform", attributes), text))
     return found

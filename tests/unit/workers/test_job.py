@@ -17,11 +17,15 @@ def test_every_job_declares_what_the_rest_relies_on(name: str) -> None:
     assert models_of(name) == job.models
     assert job.id_column in job.columns
     assert job.preparation is None or set(job.columns) <= set(job.preparation.schema.names)
-    assert {job.id_column, "passed", "checks", *(field.name for field in OUTPUT_COLUMNS)} <= set(job.schema.names)
+    assert {job.id_column, "passed", "checks", *(field.name for field in OUTPUT_COLUMNS)} <= set(
+        job.schema.names
+    )
 
 
 def test_settings_come_as_text_and_get_their_types() -> None:
-    settings = find_job("product_descriptions").parse_settings({"num_facts": "4", "temperature": "0.7"})
+    settings = find_job("product_descriptions").parse_settings(
+        {"num_facts": "4", "temperature": "0.7"}
+    )
     assert (settings.num_facts, settings.temperature) == (4, 0.7)  # type: ignore[attr-defined]
 
 
@@ -43,12 +47,15 @@ def test_bad_settings_are_named(given: dict[str, str], expected: str) -> None:
 
 def test_a_model_may_be_named_in_place_of_a_job() -> None:
     assert [models_of(name) for name in MODELS] == [(name,) for name in MODELS]
-    with pytest.raises(InputError, match=r"no job or model 'gpt'; there are product_descriptions, .*, recommender"):
+    with pytest.raises(
+        InputError, match=r"no job or model 'gpt'; there are product_descriptions, .*, recommender"
+    ):
         models_of("gpt")
 
 
 def test_an_unknown_job_is_answered_with_those_there_are() -> None:
     with pytest.raises(
-        InputError, match="there is no job 'descriptions'; there are product_descriptions, product_images, copywriting"
+        InputError,
+        match="there is no job 'descriptions'; there are product_descriptions, product_images, copywriting",
     ):
         find_job("descriptions")

@@ -61,17 +61,31 @@ def read(storage: Storage, *tables: str) -> list[TextExample]:
 def test_a_description_teaches_the_attributes_it_speaks_of(storage: Storage) -> None:
     load(storage, "catalog", [product(1)], CATALOG)
     (example,) = read(storage, "catalog")
-    assert example.request.attributes == (("name", "Kettle 1"), ("colour", "red"), ("keep warm", "true"))
+    assert example.request.attributes == (
+        ("name", "Kettle 1"),
+        ("colour", "red"),
+        ("keep warm", "true"),
+    )
 
 
 def test_rows_without_a_description_or_from_the_future_teach_nothing(storage: Storage) -> None:
     late = datetime(2026, 11, 23, tzinfo=UTC)
-    load(storage, "catalog", [product(1), product(2, description=None), product(3, updated_at=late)], CATALOG)
+    load(
+        storage,
+        "catalog",
+        [product(1), product(2, description=None), product(3, updated_at=late)],
+        CATALOG,
+    )
     assert [example.reference[:12] for example in read(storage, "catalog")] == ["The Kettle 1"]
 
 
 def test_descriptions_are_at_most_as_many_as_copy_examples(storage: Storage) -> None:
-    load(storage, "copy_examples", [{"intent": "inform", "attributes": [], "reference": "Hello."}] * 2, COPY)
+    load(
+        storage,
+        "copy_examples",
+        [{"intent": "inform", "attributes": [], "reference": "Hello."}] * 2,
+        COPY,
+    )
     load(storage, "catalog", [product(number) for number in range(5)], CATALOG)
     assert len(read(storage, "copy_examples", "catalog")) == 4
     assert len(read(storage, "catalog")) == 5
@@ -80,13 +94,21 @@ def test_descriptions_are_at_most_as_many_as_copy_examples(storage: Storage) -> 
 def test_of_more_rows_than_are_wanted_an_even_share_is_learned_from(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [{"intent": "inform", "attributes": [], "reference": f"Text {number}."} for number in range(10)]
+    texts = [
+        {"intent": "inform", "attributes": [], "reference": f"Text {number}."}
+        for number in range(10)
+    ]
     load(storage, "copy_examples", texts, COPY)
     every = [example.reference for example in read(storage, "copy_examples")]
     assert every == [row["reference"] for row in texts]
     monkeypatch.setattr(copywriter, "MAX_EXAMPLES", 4)
-    assert [example.reference for example in read(storage, "copy_examples")] == [every[i] for i in (2, 4, 7, 9)]
-    described = [product(number, **({} if number % 5 == 0 else {"description": None})) for number in range(20)]
+    assert [example.reference for example in read(storage, "copy_examples")] == [
+        every[i] for i in (2, 4, 7, 9)
+    ]
+    described = [
+        product(number, **({} if number % 5 == 0 else {"description": None}))
+        for number in range(20)
+    ]
     load(storage, "catalog", described, CATALOG)
     assert len(read(storage, "catalog")) == 4, "rows without a text take no share"
 
@@ -95,7 +117,12 @@ def test_rows_that_nobody_checked_teach_nothing_and_harm_nothing(storage: Storag
     bad = [{"intent": "inform", "attributes": None}, {"intent": None, "attributes": []}]
     good = {"intent": "inform", "attributes": [], "reference": "Hello."}
     load(storage, "copy_examples", [*({**row, "reference": "Bad."} for row in bad), good], COPY)
-    load(storage, "catalog", [product(1, attributes=None), product(2, attributes=[None]), product(3)], CATALOG)
+    load(
+        storage,
+        "catalog",
+        [product(1, attributes=None), product(2, attributes=[None]), product(3)],
+        CATALOG,
+    )
     found = [example.reference[:12] for example in read(storage, "copy_examples", "catalog")]
     assert found == ["Hello.", "The Kettle 3"]
 

@@ -7,7 +7,11 @@ from workers.text_rows import TextSettings
 
 def test_texts_become_the_types_of_their_fields() -> None:
     settings = override(TextSettings(), {"temperature": "0.7", "seed": "3"}, "job x")
-    assert (settings.temperature, settings.seed, settings.batch_rows) == (0.7, 3, TextSettings().batch_rows)
+    assert (settings.temperature, settings.seed, settings.batch_rows) == (
+        0.7,
+        3,
+        TextSettings().batch_rows,
+    )
 
 
 def test_the_rules_of_the_dataclass_hold_for_overrides_too() -> None:

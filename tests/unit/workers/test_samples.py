@@ -71,7 +71,13 @@ def test_every_sample_table_is_a_valid_input_table(tmp_path: Path) -> None:
 def test_texts_without_products_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one product"):
         write_samples(
-            tmp_path, num_products=0, num_examples=1, num_requests=0, num_images=0, num_interactions=0, seed=0
+            tmp_path,
+            num_products=0,
+            num_examples=1,
+            num_requests=0,
+            num_images=0,
+            num_interactions=0,
+            seed=0,
         )
 
 
@@ -92,14 +98,20 @@ def test_every_kind_has_its_own_features_and_eight_to_twelve_attributes() -> Non
         keys = [feature.key for feature in kind.features]
         assert len(set(keys)) == len(keys)
         assert 8 <= len(keys) <= 12
-    assert len({tuple(sorted(feature.key for feature in kind.features)) for kind in KINDS}) == len(KINDS)
+    assert len({tuple(sorted(feature.key for feature in kind.features)) for kind in KINDS}) == len(
+        KINDS
+    )
 
 
 def test_texts_state_every_value_they_are_given_and_no_other_number(sayings: list[Saying]) -> None:
     for saying in sayings:
-        given = [value for value in saying.attributes.values() if value not in (None, "true", "false")]
+        given = [
+            value for value in saying.attributes.values() if value not in (None, "true", "false")
+        ]
         assert all(value in saying.text for value in given), saying
-        assert set(NUMBER.findall(saying.text)) <= set(NUMBER.findall(" ".join(map(str, given)))), saying
+        assert set(NUMBER.findall(saying.text)) <= set(NUMBER.findall(" ".join(map(str, given)))), (
+            saying
+        )
 
 
 def test_texts_are_about_the_product_they_name() -> None:
@@ -127,7 +139,11 @@ def test_texts_vary_and_every_intent_comes_up(sayings: list[Saying]) -> None:
 
 
 def test_nobody_recommends_a_product_for_what_it_lacks(sayings: list[Saying]) -> None:
-    assert all("false" not in saying.attributes.values() for saying in sayings if saying.intent == "recommend")
+    assert all(
+        "false" not in saying.attributes.values()
+        for saying in sayings
+        if saying.intent == "recommend"
+    )
 
 
 def test_descriptions_repeat_values_of_their_own_product() -> None:
@@ -138,7 +154,9 @@ def test_descriptions_repeat_values_of_their_own_product() -> None:
         values = [value for value in product.facts.values() if value in product.description]
         assert product.name in product.description
         assert len(values) >= 3
-        assert set(NUMBER.findall(product.description)) <= set(NUMBER.findall(" ".join([product.name, *values])))
+        assert set(NUMBER.findall(product.description)) <= set(
+            NUMBER.findall(" ".join([product.name, *values]))
+        )
 
 
 def test_pictures_are_of_every_kind_and_all_different() -> None:

@@ -10,7 +10,10 @@ def test_every_picture_is_changed_and_keeps_its_shape() -> None:
         torch.manual_seed(0)
         changed_BCHW = augmented(images_BCHW)
         assert changed_BCHW.shape == images_BCHW.shape
-        assert all(not torch.equal(before, after) for before, after in zip(images_BCHW, changed_BCHW, strict=True))
+        assert all(
+            not torch.equal(before, after)
+            for before, after in zip(images_BCHW, changed_BCHW, strict=True)
+        )
 
 
 def test_moved_pictures_are_those_of_a_window_that_moved() -> None:
@@ -20,7 +23,12 @@ def test_moved_pictures_are_those_of_a_window_that_moved() -> None:
     for picture, after in zip(images_BCHW, moved(images_BCHW, 2), strict=True):
         wide = torch.full((3, 32, 32), -1.0)
         wide[:, 2:30, 2:30] = picture
-        found = [(y, x) for y in range(5) for x in range(5) if torch.equal(wide[:, y : y + 28, x : x + 28], after)]
+        found = [
+            (y, x)
+            for y in range(5)
+            for x in range(5)
+            if torch.equal(wide[:, y : y + 28, x : x + 28], after)
+        ]
         assert len(found) == 1
         moves |= set(found)
     assert len(moves) > 5

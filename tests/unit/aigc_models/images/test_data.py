@@ -26,7 +26,8 @@ def test_pixels_come_back_as_they_were() -> None:
 def test_a_split_has_every_picture_once_and_every_class_on_both_sides() -> None:
     data = squares(22)
     rare = LabelledImages(
-        torch.cat([data.images_BHWC, data.images_BHWC[:2]]), torch.cat([data.labels_B, torch.tensor([2, 2])])
+        torch.cat([data.images_BHWC, data.images_BHWC[:2]]),
+        torch.cat([data.labels_B, torch.tensor([2, 2])]),
     )
     training, held_out = split(rare, 0.2, seed=0)
     assert torch.bincount(training.labels_B).tolist() == [9, 9, 1]
@@ -69,7 +70,9 @@ def test_pictures_of_another_form_are_refused(images: torch.Tensor) -> None:
 
 def test_every_epoch_has_every_row_once_in_another_order() -> None:
     schedule = EpochSchedule(12, 4, seed=0)
-    epochs = [torch.cat([schedule.rows_at(3 * epoch + step) for step in range(3)]) for epoch in range(2)]
+    epochs = [
+        torch.cat([schedule.rows_at(3 * epoch + step) for step in range(3)]) for epoch in range(2)
+    ]
     assert all(epoch.sort().values.tolist() == list(range(12)) for epoch in epochs)
     assert not torch.equal(*epochs)
     assert torch.equal(EpochSchedule(12, 4, seed=0).rows_at(4), epochs[1][4:8])
@@ -77,7 +80,9 @@ def test_every_epoch_has_every_row_once_in_another_order() -> None:
 
 def test_an_epoch_leaves_out_what_fills_no_batch() -> None:
     schedule = EpochSchedule(10, 4, seed=0)
-    epochs = [torch.cat([schedule.rows_at(2 * epoch + step) for step in range(2)]) for epoch in range(20)]
+    epochs = [
+        torch.cat([schedule.rows_at(2 * epoch + step) for step in range(2)]) for epoch in range(20)
+    ]
     assert all(len(epoch.unique()) == 8 for epoch in epochs)
     assert len(torch.cat(epochs).unique()) == 10
 

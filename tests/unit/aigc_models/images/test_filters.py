@@ -4,12 +4,19 @@ import pytest
 import torch
 
 from aigc_models.checkpoint import CheckpointError
-from aigc_models.images.filters import RECONSTRUCTED_AT_ONCE, NearCopyFilter, OddityFilter, train_oddity_filter
+from aigc_models.images.filters import (
+    RECONSTRUCTED_AT_ONCE,
+    NearCopyFilter,
+    OddityFilter,
+    train_oddity_filter,
+)
 from aigc_models.images.networks.autoencoder import Autoencoder, AutoencoderConfig
 from aigc_models.training.settings import LoopSettings
 from tests.unit.aigc_models.image_cases import batches_held, squares
 
-SETTINGS = LoopSettings(max_steps=120, cpu_budget_s=None, device="cpu", warmup_steps=10, ema_decay=0.9)
+SETTINGS = LoopSettings(
+    max_steps=120, cpu_budget_s=None, device="cpu", warmup_steps=10, ema_decay=0.9
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +26,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> OddityFilter:
 
 
 def test_odd_pictures_are_found_and_real_ones_are_not(trained: OddityFilter) -> None:
-    noise = torch.randint(0, 256, (40, 28, 28, 1), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    noise = torch.randint(0, 256, (40, 28, 28, 1), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
     assert (trained.errors(noise) > trained.limit).all()
     assert (trained.errors(squares(100, seed=1).images_BHWC) > trained.limit).double().mean() < 0.15
 
@@ -38,7 +47,10 @@ def test_a_saved_filter_judges_alike(trained: OddityFilter, tmp_path: Path) -> N
 def test_pictures_are_judged_batch_by_batch() -> None:
     network = Autoencoder(AutoencoderConfig(image_px=28, num_colours=1, width=8))
     held = batches_held(network)
-    assert len(OddityFilter(network, 0.0).errors(squares(2 * RECONSTRUCTED_AT_ONCE + 1).images_BHWC)) > 0
+    assert (
+        len(OddityFilter(network, 0.0).errors(squares(2 * RECONSTRUCTED_AT_ONCE + 1).images_BHWC))
+        > 0
+    )
     assert held == [1, 1, 1]
 
 

@@ -14,13 +14,17 @@ BATCH = Batch(to_network(DATA.images_BHWC), DATA.labels_B)
 def step(loss: Loss, **changes: object) -> GANStep:
     torch.manual_seed(0)
     generator = Generator(GANConfig(image_px=28, num_colours=1, num_classes=2, **TINY["gan"]))
-    settings = default_image_settings("gan", loss=loss, precision="float32", device="cpu", **changes)
+    settings = default_image_settings(
+        "gan", loss=loss, precision="float32", device="cpu", **changes
+    )
     return GANStep(GAN(generator, is_spectral=loss == "hinge"), settings)
 
 
 def test_each_player_has_an_optimiser_of_its_own_and_all_weights_have_one() -> None:
     players = step("hinge")
-    of_each = [{id(p) for group in o.param_groups for p in group["params"]} for o in players.optimisers]
+    of_each = [
+        {id(p) for group in o.param_groups for p in group["params"]} for o in players.optimisers
+    ]
     assert not of_each[0] & of_each[1]
     assert of_each[0] | of_each[1] == {id(p) for p in players.network.parameters()}
     assert of_each[1] == {id(p) for p in players.network.generator.parameters()}
@@ -33,7 +37,8 @@ def test_the_generators_turn_leaves_the_discriminator_as_it_is() -> None:
     before = [p.detach().clone() for p in players.network.parameters()]
     players(BATCH)
     moved = {
-        name: not torch.equal(old, p) for old, (name, p) in zip(before, players.network.named_parameters(), strict=True)
+        name: not torch.equal(old, p)
+        for old, (name, p) in zip(before, players.network.named_parameters(), strict=True)
     }
     assert not any(moved[name] for name in moved if name.startswith("discriminator"))
     assert any(moved[name] for name in moved if name.startswith("generator"))
@@ -54,7 +59,10 @@ def test_made_pictures_come_to_lie_where_those_of_their_class_do(loss: Loss, aug
     generator.calibrate([(noise_BZ, BATCH.labels_B)])
     with torch.no_grad():
         light_BHW = (generator.eval().generate(noise_BZ, BATCH.labels_B)[:, 0] + 1) / 2
-    upper_left_B, lower_right_B = light_BHW[:, :14, :14].sum(dim=(1, 2)), light_BHW[:, 14:, 14:].sum(dim=(1, 2))
+    upper_left_B, lower_right_B = (
+        light_BHW[:, :14, :14].sum(dim=(1, 2)),
+        light_BHW[:, 14:, 14:].sum(dim=(1, 2)),
+    )
     assert float(upper_left_B[0::2].mean()) > 2 * float(lower_right_B[0::2].mean())
     assert float(lower_right_B[1::2].mean()) > 2 * float(upper_left_B[1::2].mean())
 
@@ -66,4 +74,7 @@ def test_the_same_noise_gives_the_same_step() -> None:
         torch.manual_seed(5)
         results.append((players(BATCH), [p.detach().clone() for p in players.network.parameters()]))
     assert results[0][0] == results[1][0]
-    assert all(torch.equal(first, second) for first, second in zip(results[0][1], results[1][1], strict=True))
+    assert all(
+        torch.equal(first, second)
+        for first, second in zip(results[0][1], results[1][1], strict=True)
+    )

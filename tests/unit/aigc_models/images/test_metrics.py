@@ -18,7 +18,8 @@ from tests.unit.aigc_models.image_cases import squares
 def noise_pictures(num: int, seed: int) -> LabelledImages:
     generator = torch.Generator().manual_seed(seed)
     return LabelledImages(
-        torch.randint(0, 256, (num, 8, 8, 1), generator=generator).to(torch.uint8), torch.arange(num) % 2
+        torch.randint(0, 256, (num, 8, 8, 1), generator=generator).to(torch.uint8),
+        torch.arange(num) % 2,
     )
 
 
@@ -40,7 +41,9 @@ def test_the_distance_sees_correlations() -> None:
 
 
 def test_copies_are_found_and_new_pictures_are_not() -> None:
-    training, held_out, unseen = (noise_pictures(num, seed) for num, seed in ((300, 1), (200, 2), (200, 3)))
+    training, held_out, unseen = (
+        noise_pictures(num, seed) for num, seed in ((300, 1), (200, 2), (200, 3))
+    )
     touched = training.images_BHWC[:200].int() + torch.randint(-2, 3, (200, 8, 8, 1))
     copies = LabelledImages(touched.clamp(0, 255).to(torch.uint8), training.labels_B[:200])
     assert near_copy_share(copies, training, held_out) == 1.0
@@ -51,10 +54,16 @@ def test_copies_are_found_and_new_pictures_are_not() -> None:
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_the_nearest_two_are_those_of_all_distances(num: int, width: int, decay: float) -> None:
     torch.manual_seed(0)
-    scales_F = torch.arange(1, width + 1).float() ** -decay  # 0: no component tells more than the others
-    pictures_BF, others_RF = torch.randn(100, width) * scales_F + 1.0, torch.randn(num, width) * scales_F + 1.0
+    # 0: no component tells more than the others
+    scales_F = torch.arange(1, width + 1).float() ** -decay
+    pictures_BF, others_RF = (
+        torch.randn(100, width) * scales_F + 1.0,
+        torch.randn(num, width) * scales_F + 1.0,
+    )
     wanted_B2 = torch.cdist(pictures_BF.double(), others_RF.double()).topk(2, largest=False).values
-    torch.testing.assert_close(nearest_two(pictures_BF, others_RF).double(), wanted_B2, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        nearest_two(pictures_BF, others_RF).double(), wanted_B2, rtol=1e-5, atol=1e-5
+    )
     assert nearest_two(others_RF, others_RF)[:, 0].max() == 0.0, "each is nearest to itself"
 
 
@@ -78,7 +87,9 @@ def test_a_classifier_learns_and_its_features_do_not_depend_on_the_batch() -> No
     assert accuracy(classifier, test) > 0.95
     features_BF = image_features(classifier, test.images_BHWC)
     assert features_BF.shape == (60, 64)
-    torch.testing.assert_close(image_features(classifier, test.images_BHWC[:5]), features_BF[:5], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        image_features(classifier, test.images_BHWC[:5]), features_BF[:5], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_pictures_with_wrong_labels_have_a_low_score() -> None:
@@ -86,7 +97,11 @@ def test_pictures_with_wrong_labels_have_a_low_score() -> None:
     classifier = train_classifier([training], 2, steps=40)
     right = image_metrics(other, training, held_out, classifier, steps=40)
     wrong = image_metrics(
-        LabelledImages(other.images_BHWC, 1 - other.labels_B), training, held_out, classifier, steps=40
+        LabelledImages(other.images_BHWC, 1 - other.labels_B),
+        training,
+        held_out,
+        classifier,
+        steps=40,
     )
     assert right["cas"] > 0.95
     assert wrong["cas"] < 0.05
@@ -94,7 +109,9 @@ def test_pictures_with_wrong_labels_have_a_low_score() -> None:
     assert right["diversity"] == pytest.approx(1.0, abs=0.2)
 
 
-def test_real_pictures_in_the_place_of_synthetic_ones_raise_the_accuracy_and_misleading_ones_lower_it() -> None:
+def test_real_pictures_in_the_place_of_synthetic_ones_raise_the_accuracy_and_misleading_ones_lower_it() -> (
+    None
+):
     few, more, test = squares(4), squares(200, seed=1), squares(100, seed=2)
     misleading = LabelledImages(more.images_BHWC, 1 - more.labels_B)
     good = augmentation_gain(few, more, test, 2, num_seeds=1, steps=30)

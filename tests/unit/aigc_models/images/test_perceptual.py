@@ -16,15 +16,23 @@ def classifier() -> Classifier:
 
 def test_pictures_that_are_alike_have_the_least_loss(classifier: Classifier) -> None:
     images_BCHW, _ = network_batch(3, 28, 1)
-    assert float(perceptual_loss(classifier, images_BCHW, images_BCHW)) == pytest.approx(0.5 * math.log(LEAST_ERROR))
+    assert float(perceptual_loss(classifier, images_BCHW, images_BCHW)) == pytest.approx(
+        0.5 * math.log(LEAST_ERROR)
+    )
 
 
-def test_the_loss_is_the_mean_over_scales_of_half_the_logarithm_of_the_error(classifier: Classifier) -> None:
+def test_the_loss_is_the_mean_over_scales_of_half_the_logarithm_of_the_error(
+    classifier: Classifier,
+) -> None:
     (images_BCHW, _), others_BCHW = network_batch(3, 28, 1), torch.zeros(3, 1, 28, 28)
-    pairs = zip(feature_maps(classifier, images_BCHW), feature_maps(classifier, others_BCHW), strict=True)
+    pairs = zip(
+        feature_maps(classifier, images_BCHW), feature_maps(classifier, others_BCHW), strict=True
+    )
     wanted = [0.5 * math.log(float(((a - b) ** 2).mean())) for a, b in pairs]
     assert len(wanted) == 3
-    assert float(perceptual_loss(classifier, images_BCHW, others_BCHW)) == pytest.approx(sum(wanted) / 3, rel=1e-5)
+    assert float(perceptual_loss(classifier, images_BCHW, others_BCHW)) == pytest.approx(
+        sum(wanted) / 3, rel=1e-5
+    )
 
 
 def test_features_are_normalised_over_the_training_pictures(classifier: Classifier) -> None:
@@ -32,9 +40,13 @@ def test_features_are_normalised_over_the_training_pictures(classifier: Classifi
         assert 0.2 < float(features_BFHW.square().mean()) < 5.0
 
 
-def test_a_blurred_edge_costs_more_than_an_even_change_of_the_same_size_in_pixels(classifier: Classifier) -> None:
+def test_a_blurred_edge_costs_more_than_an_even_change_of_the_same_size_in_pixels(
+    classifier: Classifier,
+) -> None:
     images_BCHW = to_network(squares(40).images_BHWC)
-    blurred_BCHW = torch.nn.functional.avg_pool2d(images_BCHW, 5, stride=1, padding=2, count_include_pad=False)
+    blurred_BCHW = torch.nn.functional.avg_pool2d(
+        images_BCHW, 5, stride=1, padding=2, count_include_pad=False
+    )
     size = (blurred_BCHW - images_BCHW).square().mean().sqrt()
     assert perceptual_loss(classifier, images_BCHW, blurred_BCHW) > perceptual_loss(
         classifier, images_BCHW, images_BCHW + size

@@ -1,12 +1,25 @@
 import torch
 
-from aigc_models.images.classifier import EVALUATED_AT_ONCE, Classifier, image_features, train_classifier
+from aigc_models.images.classifier import (
+    EVALUATED_AT_ONCE,
+    Classifier,
+    image_features,
+    train_classifier,
+)
 from aigc_models.images.data import to_network
 from aigc_models.images.families import build_image_network
 from aigc_models.images.model import ImageModel
 from aigc_models.images.networks.vae import VAE
 from aigc_models.images.settings import default_image_settings
-from aigc_models.images.tasks import ENCODED_AT_ONCE, NUM_VIEWS, ImageCorpus, finish, generator_task, grid, posteriors
+from aigc_models.images.tasks import (
+    ENCODED_AT_ONCE,
+    NUM_VIEWS,
+    ImageCorpus,
+    finish,
+    generator_task,
+    grid,
+    posteriors,
+)
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, batches_held, squares
 
 SHAPE = {"image_px": 28, "num_colours": 1, "num_classes": 2}
@@ -33,7 +46,9 @@ def test_moved_pictures_have_latents_of_several_views_and_the_same_ones_every_ti
     assert isinstance(network, VAE)
     pictures = corpus()
     assert len(posteriors(network, pictures, default_image_settings("vae"))[2]) == 40
-    views = [posteriors(network, pictures, default_image_settings("vae", shift_px=2)) for _ in range(2)]
+    views = [
+        posteriors(network, pictures, default_image_settings("vae", shift_px=2)) for _ in range(2)
+    ]
     assert views[0][0].shape == (40 * NUM_VIEWS, 4)
     assert all(torch.equal(first, second) for first, second in zip(*views, strict=True))
 
@@ -44,14 +59,19 @@ def test_all_pictures_are_encoded_batch_by_batch() -> None:
     assert isinstance(network, VAE)
     held = batches_held(network.encoder)
     pictures = ImageCorpus(data, data, Classifier(1, 2), LABEL_NAMES, torch.device("cpu"))
-    assert torch.equal(posteriors(network, pictures, default_image_settings("vae", flip=False))[2], data.labels_B)
+    assert torch.equal(
+        posteriors(network, pictures, default_image_settings("vae", flip=False))[2], data.labels_B
+    )
     assert held == [1, 1, 1]
 
 
 def test_features_are_read_batch_by_batch() -> None:
     classifier = Classifier(1, 2).eval()
     held = batches_held(classifier.features)
-    assert len(image_features(classifier, squares(2 * EVALUATED_AT_ONCE + 1).images_BHWC)) == 2 * EVALUATED_AT_ONCE + 1
+    assert (
+        len(image_features(classifier, squares(2 * EVALUATED_AT_ONCE + 1).images_BHWC))
+        == 2 * EVALUATED_AT_ONCE + 1
+    )
     assert held == [1, 1, 1]
 
 
@@ -82,7 +102,9 @@ def test_a_generator_whose_weights_were_replaced_makes_the_pictures_of_its_own_s
 
 def test_validation_is_a_distance_and_samples_are_a_grid() -> None:
     task = generator_task(
-        corpus(), build_image_network("gan", SHAPE, TINY["gan"]), default_image_settings("gan", num_scored=16)
+        corpus(),
+        build_image_network("gan", SHAPE, TINY["gan"]),
+        default_image_settings("gan", num_scored=16),
     )
     assert task.validate(torch.nn.Identity()) > 0
     assert task.samples is not None

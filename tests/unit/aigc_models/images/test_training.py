@@ -17,7 +17,13 @@ DATA = squares(120)
 
 
 def settings(family: str, **changes: Any) -> Any:
-    tiny = {"max_steps": 24, "cpu_budget_s": None, "device": "cpu", "batch_size": 16, "num_scored": 40}
+    tiny = {
+        "max_steps": 24,
+        "cpu_budget_s": None,
+        "device": "cpu",
+        "batch_size": 16,
+        "num_scored": 40,
+    }
     rest = {
         "network": TINY[family],
         "num_validations": 2,
@@ -30,7 +36,13 @@ def settings(family: str, **changes: Any) -> Any:
 
 def train(folder: Path, work_dir: Path, wanted: Any, **callbacks: Any) -> dict[str, float]:
     return train_image_model(
-        DATA.images_BHWC, DATA.labels_B, LABEL_NAMES, folder, settings=wanted, work_dir=work_dir, **callbacks
+        DATA.images_BHWC,
+        DATA.labels_B,
+        LABEL_NAMES,
+        folder,
+        settings=wanted,
+        work_dir=work_dir,
+        **callbacks,
     )
 
 
@@ -51,7 +63,9 @@ def test_a_training_that_crashed_goes_on_to_the_same_model(family: str, tmp_path
     for name in ("weights.safetensors", "config.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert metrics["steps"] == 24
-    assert [progress.fraction for progress in seen] == sorted(progress.fraction for progress in seen)
+    assert [progress.fraction for progress in seen] == sorted(
+        progress.fraction for progress in seen
+    )
 
 
 def test_a_checkpoint_folder_is_complete_and_has_grids_of_samples(tmp_path: Path) -> None:
@@ -67,8 +81,15 @@ def test_a_checkpoint_folder_is_complete_and_has_grids_of_samples(tmp_path: Path
 
 
 def test_a_flow_learns_pictures_that_a_classifier_can_learn_from(tmp_path: Path) -> None:
-    options = {"vae": {"latent_width": 8, "width": 8}, "width": 64, "num_blocks": 2, "num_sampling_steps": 4}
-    wanted = settings("flow", max_steps=300, network=options, num_validations=4, classifier_steps=40)
+    options = {
+        "vae": {"latent_width": 8, "width": 8},
+        "width": 64,
+        "num_blocks": 2,
+        "num_sampling_steps": 4,
+    }
+    wanted = settings(
+        "flow", max_steps=300, network=options, num_validations=4, classifier_steps=40
+    )
     metrics = train(tmp_path / "model", tmp_path / "work", wanted)
     assert metrics["cas"] > 0.9
     assert metrics["duplicate_share"] == 0.0
@@ -79,7 +100,12 @@ def test_a_class_with_one_picture_is_refused_by_name(tmp_path: Path) -> None:
     labels_B[0] = 1
     with pytest.raises(ImageDataError, match="lower right"):
         train_image_model(
-            DATA.images_BHWC, labels_B, LABEL_NAMES, tmp_path, settings=settings("vae"), work_dir=tmp_path / "work"
+            DATA.images_BHWC,
+            labels_B,
+            LABEL_NAMES,
+            tmp_path,
+            settings=settings("vae"),
+            work_dir=tmp_path / "work",
         )
 
 
@@ -87,7 +113,12 @@ def test_a_single_class_of_few_pictures_is_refused_before_training(tmp_path: Pat
     few = DATA.select(torch.arange(0, 10, 2))
     with pytest.raises(ImageDataError, match="at least two are held out"):
         train_image_model(
-            few.images_BHWC, few.labels_B, ["one"], tmp_path, settings=settings("vae"), work_dir=tmp_path / "work"
+            few.images_BHWC,
+            few.labels_B,
+            ["one"],
+            tmp_path,
+            settings=settings("vae"),
+            work_dir=tmp_path / "work",
         )
     assert not (tmp_path / "work").exists()
 
@@ -106,7 +137,9 @@ def test_a_single_class_of_few_pictures_is_refused_before_training(tmp_path: Pat
 )
 def test_settings_without_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must (not )?be"):
-        settings("flow", **wrong) if "family" not in wrong else default_image_settings(wrong["family"])
+        settings("flow", **wrong) if "family" not in wrong else default_image_settings(
+            wrong["family"]
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

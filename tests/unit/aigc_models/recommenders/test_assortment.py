@@ -27,7 +27,9 @@ def test_the_nearest_has_most_in_common_and_rare_things_count_more() -> None:
     kitchen, blue, red = math.log(4 / 2), math.log(4 / 1), math.log(4 / 2)
     pot = 1.0  # has all that is known of the pan
     kettle = kitchen**2 / (math.hypot(kitchen, red) * math.hypot(kitchen, blue))
-    assert found.weights_CN[0, :2].tolist() == pytest.approx([pot / (pot + kettle), kettle / (pot + kettle)], rel=1e-5)
+    assert found.weights_CN[0, :2].tolist() == pytest.approx(
+        [pot / (pot + kettle), kettle / (pot + kettle)], rel=1e-5
+    )
     assert found.weights_CN[0, 2:].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
@@ -37,4 +39,6 @@ def test_a_new_item_is_worth_the_mean_of_its_neighbours_and_one_that_is_like_non
     pot, kettle = found.weights_CN[0, :2].tolist()
     assert found.scores(scores_BV)[0].tolist() == pytest.approx([0.6 * pot + 0.2 * kettle, 0.0])
     table_VE = torch.randn(6, 3)
-    assert torch.allclose(found.embeddings(table_VE)[0], pot * table_VE[4] + kettle * table_VE[3], atol=1e-6)
+    assert torch.allclose(
+        found.embeddings(table_VE)[0], pot * table_VE[4] + kettle * table_VE[3], atol=1e-6
+    )

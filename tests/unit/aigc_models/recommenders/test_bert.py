@@ -44,7 +44,10 @@ def test_the_loss_is_the_cross_entropy_of_the_chosen_positions(network: BERT) ->
     torch.manual_seed(1)
     chosen = choose(TOKENS, 0.4, 0)
     logits = network.logits(network(corrupt(TOKENS, chosen, CONFIG)))
-    by_hand = [-logits[row, place].log_softmax(0)[TOKENS[row, place]] for row, place in chosen.nonzero().tolist()]
+    by_hand = [
+        -logits[row, place].log_softmax(0)[TOKENS[row, place]]
+        for row, place in chosen.nonzero().tolist()
+    ]
     assert count == len(by_hand)
     assert float(loss) == pytest.approx(float(sum(by_hand)) / count, rel=1e-5)
 
@@ -72,7 +75,9 @@ def test_chosen_tokens_are_masked_replaced_or_left_as_the_paper_says() -> None:
 
 def test_it_can_learn_one_batch_by_heart() -> None:
     torch.manual_seed(0)
-    network = BERT(BERTConfig(vocab_size=40, width=32, num_layers=2, num_heads=2, mlp_width=48, dropout=0.0))
+    network = BERT(
+        BERTConfig(vocab_size=40, width=32, num_layers=2, num_heads=2, mlp_width=48, dropout=0.0)
+    )
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
     for _ in range(100):
         torch.manual_seed(1)  # the same positions are masked every time
@@ -83,7 +88,9 @@ def test_it_can_learn_one_batch_by_heart() -> None:
     assert float(loss.detach()) < 0.05
 
 
-def test_the_shared_loop_teaches_it_to_fill_in_words_of_texts(kettles: list[TextExample], tmp_path: Path) -> None:
+def test_the_shared_loop_teaches_it_to_fill_in_words_of_texts(
+    kettles: list[TextExample], tmp_path: Path
+) -> None:
     words = [example.reference.split() for example in kettles]
     known = sorted({word for text in words for word in text})
     token_of = {word: 2 + place for place, word in enumerate(known)}
@@ -91,7 +98,14 @@ def test_the_shared_loop_teaches_it_to_fill_in_words_of_texts(kettles: list[Text
     tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     torch.manual_seed(0)
     network = BERT(
-        BERTConfig(vocab_size=2 + len(known), width=32, num_layers=2, num_heads=2, mlp_width=64, dropout=0.0)
+        BERTConfig(
+            vocab_size=2 + len(known),
+            width=32,
+            num_layers=2,
+            num_heads=2,
+            mlp_width=64,
+            dropout=0.0,
+        )
     )
 
     def validate(trained: nn.Module) -> float:
@@ -104,7 +118,9 @@ def test_the_shared_loop_teaches_it_to_fill_in_words_of_texts(kettles: list[Text
         return masked_loss(trained, batch, 0.15)
 
     task = Task(batch_at=lambda step: tokens[:550][step % 11 :: 11], loss=loss, validate=validate)
-    settings = LoopSettings(max_steps=300, cpu_budget_s=None, learning_rate=1e-2, ema_decay=0.9, warmup_steps=10)
+    settings = LoopSettings(
+        max_steps=300, cpu_budget_s=None, learning_rate=1e-2, ema_decay=0.9, warmup_steps=10
+    )
     before = validate(network)
     assert TrainingLoop(network, task, settings, tmp_path).run().val_loss < 0.7 * before
     text = ["The", "Drift", "7", "kettle", "is", "made", "of", "glass", "and", "holds", "1.5", "l"]

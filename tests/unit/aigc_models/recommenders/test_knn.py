@@ -3,15 +3,31 @@ import pytest
 import torch
 
 from aigc_models.recommenders.data import as_sequences
-from aigc_models.recommenders.knn import BACKWARD, POWER, RECENCY, SHRINKAGE, ItemKNN, weighted_pairs
+from aigc_models.recommenders.knn import (
+    BACKWARD,
+    POWER,
+    RECENCY,
+    SHRINKAGE,
+    ItemKNN,
+    weighted_pairs,
+)
 from aigc_models.recommenders.networks import PAD
 
 
 def test_pairs_weigh_more_the_nearer_they_stand_and_less_backward() -> None:
     first, second, weights = weighted_pairs(as_sequences([[2, 3, 4], [2, 3]]), 5)
-    found = dict(zip(zip(first.tolist(), second.tolist(), strict=True), weights.tolist(), strict=True))
+    found = dict(
+        zip(zip(first.tolist(), second.tolist(), strict=True), weights.tolist(), strict=True)
+    )
     far = 2**-0.5
-    wanted = {(2, 3): 2.0, (3, 4): 1.0, (2, 4): far, (3, 2): 2 * BACKWARD, (4, 3): BACKWARD, (4, 2): far * BACKWARD}
+    wanted = {
+        (2, 3): 2.0,
+        (3, 4): 1.0,
+        (2, 4): far,
+        (3, 2): 2 * BACKWARD,
+        (4, 3): BACKWARD,
+        (4, 2): far * BACKWARD,
+    }
     assert found == pytest.approx(wanted)
 
 
@@ -32,7 +48,9 @@ def test_a_score_is_the_sum_over_the_history_of_what_it_is_similar_to() -> None:
 
 
 def test_only_the_nearest_neighbours_are_kept_and_the_nearest_come_first() -> None:
-    knn = ItemKNN.fit(as_sequences([[2, 3], [2, 3], [2, 4], [2, 4], [2, 4], [2, 5]]), 6, num_neighbours=2)
+    knn = ItemKNN.fit(
+        as_sequences([[2, 3], [2, 3], [2, 4], [2, 4], [2, 4], [2, 5]]), 6, num_neighbours=2
+    )
     assert knn.neighbours_VN[2].tolist() == [4, 3]
     assert torch.equal(knn.similarities_VN.sort(dim=1, descending=True).values, knn.similarities_VN)
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from aigc_models.recommenders.metrics import coverage, hit_rate, ndcg, popularity_lift, ranks, ranks_among
+from aigc_models.recommenders.metrics import (
+    coverage,
+    hit_rate,
+    ndcg,
+    popularity_lift,
+    ranks,
+    ranks_among,
+)
 
 RANKED = torch.tensor([[5, 3, 9], [1, 2, 3], [7, 8, 9]])
 ANSWERS = torch.tensor([3, 4, 7])
@@ -43,5 +50,7 @@ def test_a_ranking_that_ends_early_hits_nothing_there() -> None:
     ranked_BK = torch.tensor([[5, 0, 0], [0, 0, 0]])
     assert ranks(ranked_BK, torch.tensor([5, 0])).tolist() == [1, 0]
     assert coverage(ranked_BK, 4) == pytest.approx(1 / 4)
-    assert popularity_lift(ranked_BK, [np.array([2])], np.array([0, 0, 1, 0, 0, 2])) == pytest.approx(1.0)
+    assert popularity_lift(
+        ranked_BK, [np.array([2])], np.array([0, 0, 1, 0, 0, 2])
+    ) == pytest.approx(1.0)
     assert popularity_lift(ranked_BK[1:], [np.array([2])], np.array([0, 0, 1])) == 0.0

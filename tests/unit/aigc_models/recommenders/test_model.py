@@ -1,4 +1,5 @@
-"""Users of two tastes who take items in a fixed order: what comes next is certain, but for the beginnings."""
+"""Users of two tastes who take items in a fixed order: what comes next is certain, but for the
+beginnings."""
 
 import json
 from collections import Counter
@@ -18,7 +19,9 @@ from aigc_models.recommenders.training import default_recommender_settings, trai
 from aigc_models.training.settings import TrainingProgress
 
 BOOKS, GAMES = [f"book-{i}" for i in range(8)], [f"game-{i}" for i in range(8)]
-HISTORIES = [(BOOKS if user % 2 else GAMES)[user % 4 : user % 4 + 3 + user % 3] for user in range(200)]
+HISTORIES = [
+    (BOOKS if user % 2 else GAMES)[user % 4 : user % 4 + 3 + user % 3] for user in range(200)
+]
 TINY = {
     "width": 16,
     "max_steps": 150,
@@ -40,18 +43,25 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_a_checkpoint_folder_is_complete(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
-        "weights.safetensors", "config.json", "metrics.json", "tensorboard",
-    }  # fmt: skip
+        "weights.safetensors",
+        "config.json",
+        "metrics.json",
+        "tensorboard",
+    }
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["num_histories"], metrics["num_items"]) == (200, 14)
     assert metrics["network_hr_10"] == metrics["knn_hr_10"] == 1.0
-    assert metrics["sampled_ndcg_10"] >= metrics["ndcg_10"], "among the others that a history lacks all are drawn"
+    assert metrics["sampled_ndcg_10"] >= metrics["ndcg_10"], (
+        "among the others that a history lacks all are drawn"
+    )
     assert 0.0 < metrics["coverage_10"] <= 1.0
     assert metrics["popularity_lift_10"] > -1.0
 
 
 @pytest.mark.parametrize("knn_share", [0.0, 0.5, 1.0])
-def test_what_usually_comes_next_is_recommended_first_with_its_reason(folder: Path, knn_share: float) -> None:
+def test_what_usually_comes_next_is_recommended_first_with_its_reason(
+    folder: Path, knn_share: float
+) -> None:
     model = Recommender.load(folder)
     model.knn_share = knn_share
     (found,) = model.recommend([["book-1", "book-2"]], 3)
@@ -83,7 +93,9 @@ def test_who_has_nothing_that_is_known_gets_what_is_popular(folder: Path) -> Non
         assert found[0].score > found[-1].score > 0
 
 
-def test_a_new_item_is_found_by_its_attributes_and_left_out_once_a_user_has_it(folder: Path) -> None:
+def test_a_new_item_is_found_by_its_attributes_and_left_out_once_a_user_has_it(
+    folder: Path,
+) -> None:
     attributes = {f"book-{i}": frozenset({"kind=book", f"number={i}"}) for i in range(8)}
     attributes |= {"new": frozenset({"kind=book", "number=3"}), "strange": frozenset({"kind=song"})}
     model = Recommender.load(folder).for_catalog(attributes)
@@ -129,9 +141,17 @@ def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
     often = replace(settings, checkpoint_every_s=1e-9)
     with pytest.raises(Killed):
-        train_recommender(HISTORIES, resumed / "model", settings=often, work_dir=resumed / "work", on_progress=kill)
+        train_recommender(
+            HISTORIES,
+            resumed / "model",
+            settings=often,
+            work_dir=resumed / "work",
+            on_progress=kill,
+        )
     train_recommender(HISTORIES, resumed / "model", settings=settings, work_dir=resumed / "work")
-    first, second = (Recommender.load(path / "model").network.state_dict() for path in (whole, resumed))
+    first, second = (
+        Recommender.load(path / "model").network.state_dict() for path in (whole, resumed)
+    )
     for name, weight in first.items():
         torch.testing.assert_close(second[name], weight)
 
@@ -139,7 +159,9 @@ def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_histories_that_teach_nothing_are_refused(tmp_path: Path) -> None:
     settings = default_recommender_settings("gpt", **TINY)
     with pytest.raises(ItemDataError, match="0 histories have 3 or more items"):
-        train_recommender([["a"], ["b", "c"]], tmp_path / "m", settings=settings, work_dir=tmp_path / "w")
+        train_recommender(
+            [["a"], ["b", "c"]], tmp_path / "m", settings=settings, work_dir=tmp_path / "w"
+        )
 
 
 def test_a_folder_that_is_no_recommender_is_refused(tmp_path: Path) -> None:

@@ -7,9 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aigc_models.recommenders.data import Items, as_sequences, hold_out, left_padded, split_keys, windows
+from aigc_models.recommenders.data import (
+    Items,
+    as_sequences,
+    hold_out,
+    left_padded,
+    split_keys,
+    windows,
+)
 from aigc_models.recommenders.loss import item_loss
-from aigc_models.recommenders.networks import PAD, ItemGRU, build_item_network, item_network_options, next_states
+from aigc_models.recommenders.networks import (
+    PAD,
+    ItemGRU,
+    build_item_network,
+    item_network_options,
+    next_states,
+)
 from aigc_models.recommenders.settings import FAMILIES
 
 TINY = {"width": 16, "num_layers": 2, "dropout": 0.0}
@@ -36,7 +49,9 @@ def test_a_network_can_be_built_again_from_its_options(family: str) -> None:
 def test_padding_changes_nothing(family: str) -> None:
     model = network(family)
     expected = next_states(model, HISTORIES[:1, 1:])
-    torch.testing.assert_close(next_states(model, F.pad(HISTORIES[:1], (4, 0))), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        next_states(model, F.pad(HISTORIES[:1], (4, 0))), expected, atol=1e-5, rtol=1e-4
+    )
     assert next_states(model, torch.full((1, 3), PAD)).isfinite().all()
 
 
@@ -70,7 +85,11 @@ def test_the_full_softmax_is_the_cross_entropy_over_all_items() -> None:
 
 def test_the_sampled_softmax_is_near_the_full_one() -> None:
     torch.manual_seed(0)
-    states, table, targets = torch.randn(6, 8) / 2, torch.randn(5002, 8), torch.randint(2, 5002, (6,))
+    states, table, targets = (
+        torch.randn(6, 8) / 2,
+        torch.randn(5002, 8),
+        torch.randint(2, 5002, (6,)),
+    )
     sampled = [float(item_loss(states, targets, table, 500)) for _ in range(50)]
     assert sum(sampled) / 50 == pytest.approx(float(item_loss(states, targets, table, 0)), rel=0.02)
 
@@ -100,7 +119,12 @@ def test_users_are_held_out_by_what_does_not_change_while_their_histories_grow()
 
 def test_long_histories_become_windows_that_share_their_ends_alone() -> None:
     pieces = windows(as_sequences([list(range(2, 12)), [3], [4, 5]]), 4)
-    assert [piece.tolist() for piece in pieces] == [[8, 9, 10, 11], [5, 6, 7, 8], [2, 3, 4, 5], [4, 5]]
+    assert [piece.tolist() for piece in pieces] == [
+        [8, 9, 10, 11],
+        [5, 6, 7, 8],
+        [2, 3, 4, 5],
+        [4, 5],
+    ]
     pairs = [pair for piece in pieces[:3] for pair in pairwise(piece.tolist())]
     assert sorted(pairs) == [(i, i + 1) for i in range(2, 11)]
 

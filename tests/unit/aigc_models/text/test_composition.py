@@ -8,7 +8,9 @@ from aigc_models.text.language.schema import IntentUse, KeyUse, Schema
 from aigc_models.text.model import Sampling, TextModel
 
 VERBATIM = KeyUse(is_verbatim=True, tokens=frozenset({"none"}), slots=frozenset(), max_number=1)
-FLAG = KeyUse(is_verbatim=False, tokens=frozenset({"true", "false"}), slots=frozenset(), max_number=1)
+FLAG = KeyUse(
+    is_verbatim=False, tokens=frozenset({"true", "false"}), slots=frozenset(), max_number=1
+)
 FACTS = tuple((f"fact{i}", str(i)) for i in range(20))
 SCHEMA = Schema(
     {"name": VERBATIM, "flag": FLAG, **{key: VERBATIM for key, _ in FACTS}},
@@ -23,7 +25,9 @@ SCHEMA = Schema(
         )
     },
 )
-PRODUCT = TextRequest("inform", (*FACTS, ("name", "Zeta"), ("flag", "true"), ("unheard", "x"), ("flag2", None)))
+PRODUCT = TextRequest(
+    "inform", (*FACTS, ("name", "Zeta"), ("flag", "true"), ("unheard", "x"), ("flag2", None))
+)
 COMPOSITION = Composition(num_facts=7, facts_per_sentence=3)
 
 
@@ -60,19 +64,23 @@ def test_order_can_be_kept() -> None:
 def test_sentences_name_the_product_again_where_texts_never_go_on() -> None:
     schema = Schema(SCHEMA.keys, {"inform": replace(SCHEMA.intents["inform"], num_continued=0)})
     plan = plan_sentences(schema, PRODUCT, 1, COMPOSITION)
-    assert all(request.attributes[0] == ("name", "Zeta") and not request.continued for request in plan)
+    assert all(
+        request.attributes[0] == ("name", "Zeta") and not request.continued for request in plan
+    )
 
 
 def test_values_that_say_that_nothing_is_known_are_no_facts() -> None:
-    product = TextRequest("inform", (("name", "Zeta"), ("fact1", "none"), ("fact2", None), ("fact3", "")))
+    product = TextRequest(
+        "inform", (("name", "Zeta"), ("fact1", "none"), ("fact2", None), ("fact3", ""))
+    )
     assert stated_keys(plan_sentences(SCHEMA, product, 1, COMPOSITION)) == ["name"]
 
 
 def test_facts_of_several_products_stay_together() -> None:
     attributes = (("name", "A"), ("fact1", "1"), ("name", "B"), ("fact1", "2"))
-    assert plan_sentences(SCHEMA, TextRequest("inform", attributes), 1, replace(COMPOSITION, facts_per_sentence=1)) == [
-        TextRequest("inform", attributes)
-    ]
+    assert plan_sentences(
+        SCHEMA, TextRequest("inform", attributes), 1, replace(COMPOSITION, facts_per_sentence=1)
+    ) == [TextRequest("inform", attributes)]
 
 
 def test_groups_are_of_about_equal_size() -> None:

@@ -7,8 +7,14 @@ NAME, SIZE, COLOUR = Slot("name", 1), Slot("size", 1), Slot("colour", 1)
 
 
 def example(i: int, text: str) -> TextExample:
-    attributes = (("name", f"Kettle{i}"), ("size", f"{i}.5 cm"), ("colour", "red" if i % 2 else "blue"))
-    return TextExample(TextRequest("inform", attributes), text.format(*(value for _, value in attributes)))
+    attributes = (
+        ("name", f"Kettle{i}"),
+        ("size", f"{i}.5 cm"),
+        ("colour", "red" if i % 2 else "blue"),
+    )
+    return TextExample(
+        TextRequest("inform", attributes), text.format(*(value for _, value in attributes))
+    )
 
 
 EXAMPLES = [example(i, "The {0} is {2}. It measures {1}.") for i in range(60)]

@@ -34,7 +34,9 @@ def allowed(rows: int) -> Tensor:
 
 
 @torch.no_grad()
-def decode_naively(network: TextNetwork, prefix: Tensor, seed: int, number: int, sampling: Sampling) -> Candidate:
+def decode_naively(
+    network: TextNetwork, prefix: Tensor, seed: int, number: int, sampling: Sampling
+) -> Candidate:
     """One candidate by whole passes over all that was written so far."""
     tokens: list[int] = []
     log_probability = 0.0
@@ -65,7 +67,10 @@ def test_cached_decoding_equals_naive_decoding(network: TextNetwork) -> None:
 def test_a_row_is_the_same_alone_and_in_another_order(network: TextNetwork) -> None:
     rows = decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END)
     turned = decode(network, PREFIX.flip(0), allowed(3), SEEDS[::-1], SAMPLING, END)[::-1]
-    alone = [decode(network, PREFIX[i : i + 1], allowed(1), SEEDS[i : i + 1], SAMPLING, END)[0] for i in range(3)]
+    alone = [
+        decode(network, PREFIX[i : i + 1], allowed(1), SEEDS[i : i + 1], SAMPLING, END)[0]
+        for i in range(3)
+    ]
     tokens = [[candidate.tokens for candidate in row] for row in rows]
     assert [[candidate.tokens for candidate in row] for row in turned] == tokens
     assert [[candidate.tokens for candidate in row] for row in alone] == tokens
@@ -75,7 +80,9 @@ def test_equal_calls_give_equal_candidates_and_other_seeds_others(network: TextN
     rows = decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END)
     assert decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END) == rows
     others = decode(network, PREFIX, allowed(3), [seed + 1 for seed in SEEDS], SAMPLING, END)
-    assert [row[0].tokens for row in others] == [row[0].tokens for row in rows], "greedy candidates draw nothing"
+    assert [row[0].tokens for row in others] == [row[0].tokens for row in rows], (
+        "greedy candidates draw nothing"
+    )
     assert [row[1:] for row in others] != [row[1:] for row in rows]
 
 
@@ -87,7 +94,9 @@ def test_tokens_that_are_not_allowed_never_come(network: TextNetwork) -> None:
     assert not any(candidate.is_finished for row in rows for candidate in row)
 
 
-def test_rows_of_the_same_act_share_its_pass_and_differ_by_their_seeds(network: TextNetwork) -> None:
+def test_rows_of_the_same_act_share_its_pass_and_differ_by_their_seeds(
+    network: TextNetwork,
+) -> None:
     prefix, seeds = PREFIX[[1, 0, 1, 1]], [3, 4, 5, 6]
     allowed_twice = allowed(4)
     allowed_twice[3, 9] = False  # what may follow is part of it
@@ -96,8 +105,12 @@ def test_rows_of_the_same_act_share_its_pass_and_differ_by_their_seeds(network: 
     rows = decode(network, prefix, allowed_twice, seeds, SAMPLING, END)
     assert num_started == [3]
     for i, seed in enumerate(seeds):
-        (alone,) = decode(network, prefix[i : i + 1], allowed_twice[i : i + 1], [seed], SAMPLING, END)
-        assert [candidate.tokens for candidate in rows[i]] == [candidate.tokens for candidate in alone]
+        (alone,) = decode(
+            network, prefix[i : i + 1], allowed_twice[i : i + 1], [seed], SAMPLING, END
+        )
+        assert [candidate.tokens for candidate in rows[i]] == [
+            candidate.tokens for candidate in alone
+        ]
     assert rows[0][0].tokens == rows[2][0].tokens, "greedy"
     assert [each.tokens for each in rows[0][1:]] != [each.tokens for each in rows[2][1:]]
 

@@ -10,7 +10,10 @@ from aigc_models.text.training import TrainingSettings
 
 
 def test_a_model_gets_the_figures_of_its_training_on_the_same_examples(
-    kettle_folder: Path, kettle_model: TextModel, kettles: list[TextExample], tiny_settings: TrainingSettings
+    kettle_folder: Path,
+    kettle_model: TextModel,
+    kettles: list[TextExample],
+    tiny_settings: TrainingSettings,
 ) -> None:
     recorded = json.loads((kettle_folder / "metrics.json").read_text())
     for name, value in evaluate_text_model(kettle_model, kettles, tiny_settings).items():

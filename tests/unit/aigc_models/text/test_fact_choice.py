@@ -19,7 +19,9 @@ def facts(number: int) -> Attributes:
     return tuple((f"fact{place}", f"value {place}") for place in range(number))
 
 
-def chosen(num_facts: int, night: int, *, most: int = 3, shared: tuple[str, ...] = (), seed: int = 7) -> Attributes:
+def chosen(
+    num_facts: int, night: int, *, most: int = 3, shared: tuple[str, ...] = (), seed: int = 7
+) -> Attributes:
     return choose_facts(SCHEMA, "recommend", HEAD + facts(num_facts), shared, most, seed, night)
 
 
@@ -30,8 +32,12 @@ def test_the_head_comes_first_and_facts_stand_in_the_order_given() -> None:
     assert list(stated[2:]) == [pair for pair in facts(9) if pair in stated]
 
 
-@pytest.mark.parametrize(("num_facts", "num_nights"), [(1, 2), (2, 3), (3, 7), (4, 4), (5, 10), (12, 220), (20, 220)])
-def test_no_two_nights_state_the_same_until_all_sets_were_stated(num_facts: int, num_nights: int) -> None:
+@pytest.mark.parametrize(
+    ("num_facts", "num_nights"), [(1, 2), (2, 3), (3, 7), (4, 4), (5, 10), (12, 220), (20, 220)]
+)
+def test_no_two_nights_state_the_same_until_all_sets_were_stated(
+    num_facts: int, num_nights: int
+) -> None:
     nights = [chosen(num_facts, night) for night in range(739000, 739000 + num_nights)]
     assert len(set(nights)) == num_nights
     assert chosen(num_facts, 739000 + num_nights) == nights[0]
@@ -50,7 +56,9 @@ def test_a_fact_in_common_is_stated_where_a_week_of_others_is_left() -> None:
 
 def test_rows_begin_at_different_places() -> None:
     assert len({chosen(9, 1, seed=seed) for seed in range(20)}) > 10
-    assert all(first != second for first, second in pairwise(chosen(9, night) for night in range(50)))
+    assert all(
+        first != second for first, second in pairwise(chosen(9, night) for night in range(50))
+    )
 
 
 def test_what_the_model_cannot_state_is_left_out() -> None:

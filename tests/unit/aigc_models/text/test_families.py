@@ -21,7 +21,9 @@ def test_each_family_can_learn_one_batch_by_heart(family: str) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
     prefix, text = torch.randint(1, 20, (8, 4)), torch.randint(1, 20, (8, 6))
     for _ in range(120):
-        loss = torch.nn.functional.cross_entropy(network(prefix, text)[:, :-1].flatten(0, 1), text.flatten())
+        loss = torch.nn.functional.cross_entropy(
+            network(prefix, text)[:, :-1].flatten(0, 1), text.flatten()
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -33,7 +35,12 @@ def test_each_family_trains_in_bfloat16(family: str) -> None:
     network = build_network(family, {"vocab_size": 20, "width": 16})
     network.coverage.set_facts({3: 1, 4: 2}, [3])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = network(torch.tensor([[3, 4, 1]]), torch.tensor([[5, 3, 6]])).float().logsumexp(-1).mean()
+        loss = (
+            network(torch.tensor([[3, 4, 1]]), torch.tensor([[5, 3, 6]]))
+            .float()
+            .logsumexp(-1)
+            .mean()
+        )
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 

@@ -4,7 +4,12 @@ from aigc_models.text.markers import learn_markers
 def test_words_that_stand_in_texts_of_a_key_alone_are_its_markers() -> None:
     texts = [[1, 2, 9], [1, 3, 9], [4, 9], [5, 9]] * 5
     keys = [["business"], ["business"], ["foldable"], []] * 5
-    assert learn_markers(texts, keys) == {1: "business", 2: "business", 3: "business", 4: "foldable"}
+    assert learn_markers(texts, keys) == {
+        1: "business",
+        2: "business",
+        3: "business",
+        4: "foldable",
+    }
 
 
 def test_of_keys_that_always_come_together_the_marker_has_the_first_by_name() -> None:

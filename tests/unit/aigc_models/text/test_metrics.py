@@ -34,9 +34,14 @@ def test_a_short_text_is_punished_although_another_has_more_references() -> None
 
 
 def test_references_of_equal_acts_count_with_the_values_at_hand() -> None:
-    texts = [wanted("A1", "the ", NAME, " is a very good kettle"), wanted("B2", "buy the ", NAME, " now for your home")]
+    texts = [
+        wanted("A1", "the ", NAME, " is a very good kettle"),
+        wanted("B2", "buy the ", NAME, " now for your home"),
+    ]
     metrics = text_metrics(
-        [generated("Buy the A1 now for your home"), generated("The B2 is a very good kettle")], texts, False
+        [generated("Buy the A1 now for your home"), generated("The B2 is a very good kettle")],
+        texts,
+        False,
     )
     assert metrics["bleu"] == pytest.approx(1.0)
     assert metrics["slot_error_rate"] == 0.0

@@ -5,21 +5,37 @@ from pathlib import Path
 import pytest
 import torch
 
-from aigc_models.checkpoint import CONFIG, TOKENIZER, WEIGHTS, CheckpointError, write_json, write_tensors
+from aigc_models.checkpoint import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    CheckpointError,
+    write_json,
+    write_tensors,
+)
 from aigc_models.text.language.acts import TextExample, TextRequest
 from aigc_models.text.model import Sampling, TextModel
 
 SAMPLING = Sampling(num_candidates=4)
 
 
-def kettle(name: str | None, material: str = "steel", litres: str = "1.7", switches_off: str = "true") -> TextRequest:
+def kettle(
+    name: str | None, material: str = "steel", litres: str = "1.7", switches_off: str = "true"
+) -> TextRequest:
     return TextRequest(
         "inform",
-        (("name", name), ("material", material), ("capacity_l", litres), ("switches_off", switches_off)),
+        (
+            ("name", name),
+            ("material", material),
+            ("capacity_l", litres),
+            ("switches_off", switches_off),
+        ),
     )
 
 
-@pytest.mark.parametrize("name", ["Zebra 🦓 5", "غلاية 7", "קומקום", 'The "Best" & Only', "steel 1.7 x", "N" * 500])
+@pytest.mark.parametrize(
+    "name", ["Zebra 🦓 5", "غلاية 7", "קומקום", 'The "Best" & Only', "steel 1.7 x", "N" * 500]
+)
 def test_names_of_any_script_are_put_in_as_given(kettle_model: TextModel, name: str) -> None:
     row = kettle_model.generate([kettle(name)], [1], SAMPLING)[0]
     assert row.text.count(name) == 1
@@ -35,14 +51,18 @@ def test_natural_references_give_natural_texts(kettle_model: TextModel) -> None:
 
 
 def test_a_text_says_what_each_row_gives(kettle_model: TextModel) -> None:
-    rows = kettle_model.generate([kettle(f"Kettle {i}", litres=f"{i}.5") for i in range(20)], range(20), SAMPLING)
+    rows = kettle_model.generate(
+        [kettle(f"Kettle {i}", litres=f"{i}.5") for i in range(20)], range(20), SAMPLING
+    )
     for i, row in enumerate(rows):
         assert f"Kettle {i}" in row.text
         assert f"{i}.5" in row.text
     assert sum(not row.problems for row in rows) >= 16
 
 
-def test_a_row_is_the_same_in_any_batch_and_order(kettle_model: TextModel, kettles: list[TextExample]) -> None:
+def test_a_row_is_the_same_in_any_batch_and_order(
+    kettle_model: TextModel, kettles: list[TextExample]
+) -> None:
     requests = [example.request for example in kettles[:30]]
     seeds = list(range(30))
     rows = kettle_model.generate(requests, seeds, SAMPLING)
@@ -53,9 +73,13 @@ def test_a_row_is_the_same_in_any_batch_and_order(kettle_model: TextModel, kettl
     assert [row.text for row in alone] == [row.text for row in rows[:5]]
 
 
-def test_a_loaded_model_writes_what_it_wrote_before(kettle_folder: Path, kettle_model: TextModel) -> None:
+def test_a_loaded_model_writes_what_it_wrote_before(
+    kettle_folder: Path, kettle_model: TextModel
+) -> None:
     again = TextModel.load(kettle_folder)
-    assert again.generate([kettle("A")], [5], SAMPLING) == kettle_model.generate([kettle("A")], [5], SAMPLING)
+    assert again.generate([kettle("A")], [5], SAMPLING) == kettle_model.generate(
+        [kettle("A")], [5], SAMPLING
+    )
 
 
 def test_an_attribute_training_never_saw_is_named_as_a_problem(kettle_model: TextModel) -> None:
@@ -76,7 +100,9 @@ def test_an_attribute_training_never_saw_is_named_as_a_problem(kettle_model: Tex
         TextRequest("inform", (("name", "A"),) * 30),
     ],
 )
-def test_odd_requests_give_a_text_and_a_reason(kettle_model: TextModel, request_: TextRequest) -> None:
+def test_odd_requests_give_a_text_and_a_reason(
+    kettle_model: TextModel, request_: TextRequest
+) -> None:
     row = kettle_model.generate([request_], [1], SAMPLING)[0]
     assert isinstance(row.text, str)
     assert row.num_candidates == 5
@@ -100,7 +126,14 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"schema": None}, {"family": "bigram"}, {"network": {"depth": 3}}, {"facts": {}}, {"is_tokenised": ...}]
+    "changes",
+    [
+        {"schema": None},
+        {"family": "bigram"},
+        {"network": {"depth": 3}},
+        {"facts": {}},
+        {"is_tokenised": ...},
+    ],
 )
 def test_a_checkpoint_of_another_model_is_refused(
     kettle_folder: Path, tmp_path: Path, changes: dict[str, object]

@@ -9,7 +9,13 @@ def test_the_greedy_candidate_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"num_candidates": 0, "greedy": False}, {"temperature": 0.0}, {"max_tokens": 0}, {"num_candidates": -1}]
+    "wrong",
+    [
+        {"num_candidates": 0, "greedy": False},
+        {"temperature": 0.0},
+        {"max_tokens": 0},
+        {"num_candidates": -1},
+    ],
 )
 def test_settings_without_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must be|needed"):

@@ -44,7 +44,9 @@ def test_a_prefix_ends_with_the_beginning_of_the_text(tokenizer: TextTokenizer) 
 
 
 def test_links_join_tokens_of_one_key(tokenizer: TextTokenizer) -> None:
-    parts = {i: {part for token, part in tokenizer.links() if token == i} for i, _ in tokenizer.links()}
+    parts = {
+        i: {part for token, part in tokenizer.links() if token == i} for i, _ in tokenizer.links()
+    }
     spaced, glued = tokenizer.slot_ids(NAME)
     assert parts[spaced] == parts[glued]
     assert parts[spaced] & parts[tokenizer.symbol_id(COLOUR)]

@@ -8,7 +8,12 @@ import pytest
 from aigc_models.text.corpus import build_corpus
 from aigc_models.text.language.acts import TextExample, TextRequest
 from aigc_models.text.model import Sampling, TextModel
-from aigc_models.text.training import TrainingSettings, build_tokenizer, train_text_model, with_repeats
+from aigc_models.text.training import (
+    TrainingSettings,
+    build_tokenizer,
+    train_text_model,
+    with_repeats,
+)
 from aigc_models.training.settings import TrainingProgress
 
 
@@ -36,10 +41,14 @@ def test_a_recurrent_family_learns_too(
     kettles: list[TextExample], tiny_settings: TrainingSettings, tmp_path: Path
 ) -> None:
     settings = replace(tiny_settings, family="gru", width=64, num_layers=1, learning_rate=5e-3)
-    metrics = train_text_model(kettles, tmp_path / "model", settings=settings, work_dir=tmp_path / "work")
+    metrics = train_text_model(
+        kettles, tmp_path / "model", settings=settings, work_dir=tmp_path / "work"
+    )
     assert metrics["bleu"] > 0.4
     assert metrics["texts_with_error_share"] < 0.5
-    assert TextModel.load(tmp_path / "model").generate([kettles[0].request], [1], Sampling())[0].text
+    assert (
+        TextModel.load(tmp_path / "model").generate([kettles[0].request], [1], Sampling())[0].text
+    )
 
 
 def test_a_training_that_crashed_goes_on_to_the_same_model(
@@ -52,7 +61,13 @@ def test_a_training_that_crashed_goes_on_to_the_same_model(
 
     train_text_model(kettles, tmp_path / "a", settings=settings, work_dir=tmp_path / "work_a")
     with pytest.raises(InterruptedError):
-        train_text_model(kettles, tmp_path / "b", settings=settings, work_dir=tmp_path / "work_b", on_progress=crash)
+        train_text_model(
+            kettles,
+            tmp_path / "b",
+            settings=settings,
+            work_dir=tmp_path / "work_b",
+            on_progress=crash,
+        )
     train_text_model(kettles, tmp_path / "b", settings=settings, work_dir=tmp_path / "work_b")
     for name in ("weights.safetensors", "config.json", "tokenizer.json", "samples.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
@@ -67,10 +82,20 @@ def test_acts_that_training_saw_only_in_parts_can_be_encoded(kettles: list[TextE
 
 
 def test_texts_of_rare_intents_come_more_often_but_not_without_end() -> None:
-    examples = [TextExample(TextRequest("often", (("name", f"A{i}"),)), f"A{i} is here.") for i in range(400)]
-    examples += [TextExample(TextRequest("seldom", (("name", f"A{i}"),)), f"Is A{i} here?") for i in range(100)]
-    examples += [TextExample(TextRequest("hardly", (("name", f"A{i}"),)), f"No A{i} here.") for i in range(4)]
-    counts = Counter(text.request.intent for text in with_repeats(build_corpus(examples, 0.05).training, 3))
+    examples = [
+        TextExample(TextRequest("often", (("name", f"A{i}"),)), f"A{i} is here.")
+        for i in range(400)
+    ]
+    examples += [
+        TextExample(TextRequest("seldom", (("name", f"A{i}"),)), f"Is A{i} here?")
+        for i in range(100)
+    ]
+    examples += [
+        TextExample(TextRequest("hardly", (("name", f"A{i}"),)), f"No A{i} here.") for i in range(4)
+    ]
+    counts = Counter(
+        text.request.intent for text in with_repeats(build_corpus(examples, 0.05).training, 3)
+    )
     plain = Counter(text.request.intent for text in build_corpus(examples, 0.05).training)
     assert counts["often"] == plain["often"]
     assert counts["seldom"] == 2 * plain["seldom"]

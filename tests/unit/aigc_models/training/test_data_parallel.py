@@ -9,26 +9,38 @@ from torch import Tensor, multiprocessing
 from aigc_models.checkpoint import read_tensors
 from aigc_models.images.settings import default_image_settings
 from aigc_models.text.training import Batch
-from aigc_models.training.data_parallel import as_of_all_rows, is_first, share_file, share_of, sums, world_size
+from aigc_models.training.data_parallel import (
+    as_of_all_rows,
+    is_first,
+    share_file,
+    share_of,
+    sums,
+    world_size,
+)
 from tests.unit.aigc_models.data_parallel_cases import CASES, STEPS, run_rank, trained
 
 NUM_RANKS = 2
 TOLERANCES = {"line": 1e-12, "one row": 1e-12, "recommender gpt": 1e-2, "recommender gru": 1e-2}
-"""Of gradients, as a share of the largest; of float64, of products in bfloat16, and of float32 by default."""
+"""Of gradients, as a share of the largest; of float64, of products in bfloat16, and of float32 by
+default."""
 FLOAT32 = 2e-5
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes that train together have left, each case and rank in a folder of its own."""
+    """What two processes that train together have left, each case and rank in a folder of its
+    own."""
     folder = tmp_path_factory.mktemp("ranks")
     multiprocessing.spawn(run_rank, (NUM_RANKS, folder), nprocs=NUM_RANKS)
     return folder
 
 
 def left(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"{name} {rank}" / "left.json").read_text()) for rank in range(NUM_RANKS)]
+    return [
+        json.loads((folder / f"{name} {rank}" / "left.json").read_text())
+        for rank in range(NUM_RANKS)
+    ]
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
@@ -36,18 +48,30 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_ranks_train_as_one_process_does_with_the_same_batches(name: str, ranks: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_process_does_with_the_same_batches(
+    name: str, ranks: Path, tmp_path: Path
+) -> None:
     trained(name, tmp_path)
-    alone, together = tensors(tmp_path), [tensors(ranks / f"{name} {rank}") for rank in range(NUM_RANKS)]
+    alone, together = (
+        tensors(tmp_path),
+        [tensors(ranks / f"{name} {rank}") for rank in range(NUM_RANKS)],
+    )
     assert all(together[0][key].equal(together[1][key]) for key in alone)
     found = {key: together[0][key] for key in alone if key.startswith("gradient.")}
     largest = max(float(alone[key].abs().max()) for key in found)
     differences = {key: float((alone[key] - found[key]).abs().max()) / largest for key in found}
     assert max(differences.values()) < TOLERANCES.get(name, FLOAT32), differences
-    of_one, (of_first, of_second) = json.loads((tmp_path / "left.json").read_text()), left(ranks, name)
+    of_one, (of_first, of_second) = (
+        json.loads((tmp_path / "left.json").read_text()),
+        left(ranks, name),
+    )
     curve_tolerance = 10 * TOLERANCES.get(name, FLOAT32)
     assert of_first["losses"] == pytest.approx(of_one["losses"], rel=curve_tolerance)
-    assert of_first["val_loss"] == of_second["val_loss"] == pytest.approx(of_one["val_loss"], rel=curve_tolerance)
+    assert (
+        of_first["val_loss"]
+        == of_second["val_loss"]
+        == pytest.approx(of_one["val_loss"], rel=curve_tolerance)
+    )
     assert of_first["steps"] == of_second["steps"] == STEPS
 
 
@@ -86,7 +110,9 @@ def test_every_rank_has_noise_of_its_own(ranks: Path) -> None:
     assert len({*first["drawn"], *second["drawn"]}) == 4
 
 
-def test_a_flow_of_two_stages_is_trained_by_two_ranks_and_finished_by_the_first(ranks: Path) -> None:
+def test_a_flow_of_two_stages_is_trained_by_two_ranks_and_finished_by_the_first(
+    ranks: Path,
+) -> None:
     first, second = left(ranks, "whole flow")
     assert first["steps"] == 30
     assert second == {}
@@ -110,7 +136,8 @@ def test_one_process_alone_sends_nothing_and_has_every_row(tmp_path: Path) -> No
 
 def test_a_gan_of_several_workers_is_refused_with_a_way_out() -> None:
     with pytest.raises(
-        ValueError, match=r"one worker, not 2: .* Leave num_workers at 1, or take the family flow or vae"
+        ValueError,
+        match=r"one worker, not 2: .* Leave num_workers at 1, or take the family flow or vae",
     ):
         default_image_settings("gan", num_workers=2)
     assert default_image_settings("vae", num_workers=2).num_workers == 2

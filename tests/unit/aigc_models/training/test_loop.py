@@ -12,7 +12,9 @@ from aigc_models.checkpoint import CheckpointError
 from aigc_models.training.loop import Task, TrainingLoop, descend, learning_rate
 from aigc_models.training.settings import LoopSettings, TrainingProgress
 
-SETTINGS = LoopSettings(max_steps=40, cpu_budget_s=None, learning_rate=0.01, warmup_steps=5, device="cpu")
+SETTINGS = LoopSettings(
+    max_steps=40, cpu_budget_s=None, learning_rate=0.01, warmup_steps=5, device="cpu"
+)
 
 
 def network() -> nn.Module:
@@ -58,7 +60,9 @@ def trained(work_dir: Path, settings: LoopSettings, task: Task = TASK) -> dict[s
 def test_training_lowers_the_loss_and_says_how_far_it_is(tmp_path: Path) -> None:
     model, seen = network(), []
     before = validate(model.eval())
-    result = TrainingLoop(model, TASK, replace(SETTINGS, max_steps=300), tmp_path, seen.append).run()
+    result = TrainingLoop(
+        model, TASK, replace(SETTINGS, max_steps=300), tmp_path, seen.append
+    ).run()
     assert result.val_loss < before / 4
     assert result.steps == 300
     assert validate(model.eval()) == pytest.approx(result.val_loss)
@@ -132,7 +136,9 @@ def test_the_state_is_handed_out_once_it_is_written(tmp_path: Path) -> None:
 
 
 def test_norms_and_biases_do_not_decay(tmp_path: Path) -> None:
-    matrices, vectors = TrainingLoop(network(), TASK, SETTINGS, tmp_path).step.optimisers[0].param_groups
+    matrices, vectors = (
+        TrainingLoop(network(), TASK, SETTINGS, tmp_path).step.optimisers[0].param_groups
+    )
     assert matrices["weight_decay"] > 0
     assert vectors["weight_decay"] == 0
     assert all(parameter.dim() == 1 for parameter in vectors["params"])
@@ -174,6 +180,8 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     settings = LoopSettings(learning_rate=1.0, warmup_steps=10, final_learning_rate_share=0.1)
     assert learning_rate(settings, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate(settings, 9, 0.0) == pytest.approx(1.0)
-    assert learning_rate(settings, 50, 0.5) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
+    assert learning_rate(settings, 50, 0.5) == pytest.approx(
+        0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2
+    )
     assert learning_rate(settings, 99, 1.0) == pytest.approx(0.1)
     assert learning_rate(replace(settings, warmup_steps=0), 0, 0.0) == 1.0

@@ -1,4 +1,5 @@
-"""Trainings of compiled networks: graphs without a gap, and the losses of the same networks as they are."""
+"""Trainings of compiled networks: graphs without a gap, and the losses of the same networks as they
+are."""
 
 import shutil
 from collections.abc import Iterator
@@ -40,8 +41,11 @@ def losses(name: str, *, torch_compile: bool) -> list[float]:
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_every_network_that_may_be_compiled_is_captured_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the compiler's last stage, which takes minutes for all of them and rounds otherwise."""
+def test_every_network_that_may_be_compiled_is_captured_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the compiler's last stage, which takes minutes for all of them and rounds
+    otherwise."""
     as_it_is = losses(name, torch_compile=False)
     assert not counters["stats"]
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
@@ -52,7 +56,9 @@ def test_every_network_that_may_be_compiled_is_captured_whole(name: str, monkeyp
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-def test_compiled_blocks_learn_what_they_learn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_blocks_learn_what_they_learn_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     as_it_is = losses("recommender bert", torch_compile=False)
     assert losses("recommender bert", torch_compile=True) == pytest.approx(as_it_is, abs=1e-4)

@@ -1,4 +1,5 @@
-"""Steps of training that read nothing back: on a GPU whoever reads waits until everything before has been computed."""
+"""Steps of training that read nothing back: on a GPU whoever reads waits until everything before
+has been computed."""
 
 from typing import Any
 
@@ -10,15 +11,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aigc_models.training.loop import build_step
 from tests.unit.aigc_models.step_cases import COMPILED, RECURRENT, case
 
-READING = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "item"}
+READING = {
+    "_local_scalar_dense",
+    "is_nonzero",
+    "equal",
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "item",
+}
 
 
 class Unread(TorchDispatchMode):
-    """Refuses what makes a GPU's driver wait: values that Python asks for, and shapes that depend on values."""
+    """Refuses what makes a GPU's driver wait: values that Python asks for, and shapes that depend
+    on values."""
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         name = function.overloadpacket.__name__
-        indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
+        indices = (
+            args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
+        )
         is_mask = any(index is not None and index.dtype == torch.bool for index in indices)
         assert name not in READING, f"{name} reads"
         assert not is_mask, f"{name} by a mask reads how many there are"

@@ -6,7 +6,9 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 
 
-@pytest.mark.parametrize("words", [("reports",), ("export", "product_descriptions")], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words", [("reports",), ("export", "product_descriptions")], ids=lambda words: words[0]
+)
 def test_a_file_is_no_folder_to_download_to(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "file").touch()
     result = CliRunner().invoke(app, [*words, "--to", str(tmp_path / "file")])

@@ -10,7 +10,9 @@ RANGE = ("backfill", "product_descriptions", "--start", "2026-11-01", "--end", "
 
 
 def test_force_and_retry_quarantined_exclude_each_other() -> None:
-    result = CliRunner().invoke(app, ["run", "product_descriptions", "--force", "--retry-quarantined"])
+    result = CliRunner().invoke(
+        app, ["run", "product_descriptions", "--force", "--retry-quarantined"]
+    )
     assert isinstance(result.exception, InputError)
     assert "leave one of them out" in str(result.exception)
 

@@ -50,7 +50,9 @@ def test_six_weeks_are_seen_at_a_glance(storage: Storage) -> None:
     assert line.count("●") >= 2
     assert line.count("▲") >= 1
     assert "● published, ▲ held, ✕ failed, ! damaged, ○ unfinished" in text
-    assert f"{JOB} 2 4 0.0% 2.0 0.000 0.00" in text, "nights, rows, set aside, rows a second, hours, cost"
+    assert f"{JOB} 2 4 0.0% 2.0 0.000 0.00" in text, (
+        "nights, rows, set aside, rows a second, hours, cost"
+    )
 
 
 def test_one_job_shows_how_its_figures_moved(storage: Storage) -> None:
@@ -65,7 +67,9 @@ def test_only_the_newest_partitions_are_listed(storage: Storage) -> None:
     assert "and 2 earlier ones: --last 3" in text
 
 
-def test_a_held_partition_says_why_in_just_its_characters_and_how_to_publish(storage: Storage) -> None:
+def test_a_held_partition_says_why_in_just_its_characters_and_how_to_publish(
+    storage: Storage,
+) -> None:
     text = shown(JOB, "--date", HELD)
     assert SCRIPT in text
     assert f"`nightshift run {JOB} --date {HELD} --ignore-gates`" in text

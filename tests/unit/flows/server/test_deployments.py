@@ -23,7 +23,11 @@ def flow_of(deployment: dict[str, Any]) -> Flow[Any, Any]:
 
 
 def test_every_job_has_a_deployment_and_every_model_a_schedule() -> None:
-    jobs = {each["name"]: each["parameters"]["job"] for each in DEPLOYMENTS if "job" in each.get("parameters", {})}
+    jobs = {
+        each["name"]: each["parameters"]["job"]
+        for each in DEPLOYMENTS
+        if "job" in each.get("parameters", {})
+    }
     assert jobs == {name: name for name in JOBS}
     (train,) = [each for each in DEPLOYMENTS if each["name"] == "train"]
     assert {schedule["parameters"]["model"] for schedule in train["schedules"]} == set(MODELS)
@@ -31,7 +35,9 @@ def test_every_job_has_a_deployment_and_every_model_a_schedule() -> None:
 
 @each_deployment
 def test_a_deployment_gives_parameters_that_its_flow_takes(deployment: dict[str, Any]) -> None:
-    assert set(deployment.get("parameters", {})) <= set(inspect.signature(flow_of(deployment).fn).parameters)
+    assert set(deployment.get("parameters", {})) <= set(
+        inspect.signature(flow_of(deployment).fn).parameters
+    )
     assert deployment["description"].endswith(".")
 
 
@@ -39,11 +45,17 @@ def test_a_deployment_gives_parameters_that_its_flow_takes(deployment: dict[str,
 def test_each_field_of_a_form_has_a_title_and_is_explained(deployment: dict[str, Any]) -> None:
     fields = parameter_schema(flow_of(deployment).fn).properties
     assert [name for name, field in fields.items() if not field.get("description")] == []
-    assert [name for name, field in fields.items() if field["title"] == name or not field["title"][0].isupper()] == []
+    assert [
+        name
+        for name, field in fields.items()
+        if field["title"] == name or not field["title"][0].isupper()
+    ] == []
 
 
 def test_the_automation_that_notifies_is_one_that_prefect_takes() -> None:
     text = Path("infra/deploy/notify.yaml").read_text().replace("BLOCK_ID", str(uuid4()))
     automation = AutomationCore.model_validate(yaml.safe_load(text))
     assert isinstance(automation.trigger, EventTrigger)
-    assert automation.trigger.expect == {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "Held")}
+    assert automation.trigger.expect == {
+        f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "Held")
+    }

@@ -7,7 +7,9 @@ from prefect.exceptions import TerminationSignal
 from flows.server.interruption import check_interruption, interrupting_threads
 
 
-@pytest.mark.parametrize("cause", [TerminationSignal(signal=15), KeyboardInterrupt()], ids=["cancelled", "ctrl-c"])
+@pytest.mark.parametrize(
+    "cause", [TerminationSignal(signal=15), KeyboardInterrupt()], ids=["cancelled", "ctrl-c"]
+)
 def test_threads_raise_what_the_main_thread_was_interrupted_by(cause: BaseException) -> None:
     raised: list[BaseException] = []
     may_look = threading.Event()

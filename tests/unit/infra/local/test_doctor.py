@@ -20,7 +20,9 @@ def closed_port() -> int:
         return server.getsockname()[1]
 
 
-def test_each_missing_part_is_named_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_missing_part_is_named_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     checks = diagnose(Settings(stack_dir=tmp_path, storage_uri="", ray_address=None))
     for name in ("settings", "storage", "ray", "prefect"):
@@ -34,18 +36,24 @@ def test_servers_that_are_gone_are_told_by_their_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{closed_port}/api")
-    settings = Settings(stack_dir=tmp_path, storage_uri=f"file://{tmp_path}", ray_address=f"127.0.0.1:{closed_port}")
+    settings = Settings(
+        stack_dir=tmp_path, storage_uri=f"file://{tmp_path}", ray_address=f"127.0.0.1:{closed_port}"
+    )
     checks = diagnose(settings)
     assert find(checks, "storage").state == "ok"
     assert str(closed_port) in find(checks, "ray").found
     assert str(closed_port) in find(checks, "prefect").found
 
 
-def test_keys_of_the_shell_in_place_of_the_stacks_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_the_shell_in_place_of_the_stacks_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "env").write_text("AWS_ACCESS_KEY_ID='of-the-stack'\n")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-shell")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    settings = Settings(stack_dir=tmp_path, storage_uri="s3://nightshift", s3_endpoint_url="http://127.0.0.1:1")
+    settings = Settings(
+        stack_dir=tmp_path, storage_uri="s3://nightshift", s3_endpoint_url="http://127.0.0.1:1"
+    )
     check = find(diagnose(settings), "settings")
     assert check.state == "warning"
     assert "AWS_ACCESS_KEY_ID" in check.found

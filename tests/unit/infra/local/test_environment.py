@@ -48,8 +48,16 @@ def test_the_token_is_made_once(tmp_path: Path) -> None:
     assert ensure_token(tmp_path / "token").read_text() == token
 
 
-def test_inherited_addresses_do_not_reach_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "RAY_ADDRESS", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+def test_inherited_addresses_do_not_reach_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "PREFECT_API_URL",
+        "PREFECT_API_KEY",
+        "RAY_ADDRESS",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+    ):
         monkeypatch.setenv(name, "elsewhere")
     env = children_environment(Settings(stack_dir=tmp_path), variables(tmp_path))
     assert "elsewhere" not in env.values()
@@ -57,10 +65,14 @@ def test_inherited_addresses_do_not_reach_the_stack(tmp_path: Path, monkeypatch:
     assert env["AWS_ACCESS_KEY_ID"] == "key"
 
 
-def test_storage_that_the_user_chose_stays_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_that_the_user_chose_stays_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", "s3://mine")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "my-key")
-    env = children_environment(Settings(stack_dir=tmp_path, storage_uri="s3://mine"), variables(tmp_path))
+    env = children_environment(
+        Settings(stack_dir=tmp_path, storage_uri="s3://mine"), variables(tmp_path)
+    )
     assert env["NIGHTSHIFT_STORAGE_URI"] == "s3://mine"
     assert env["AWS_ACCESS_KEY_ID"] == "my-key"
     assert "NIGHTSHIFT_S3_ENDPOINT_URL" not in env
@@ -85,7 +97,9 @@ def test_a_bucket_of_the_stacks_name_elsewhere_stays_chosen(
     assert (env["NIGHTSHIFT_S3_ENDPOINT_URL"], env["AWS_ACCESS_KEY_ID"]) == expected
 
 
-def test_loopback_is_never_reached_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_is_never_reached_through_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "intranet")
     monkeypatch.delenv("no_proxy", raising=False)
     env = children_environment(Settings(stack_dir=tmp_path), variables(tmp_path))

@@ -31,7 +31,9 @@ def test_a_free_wish_is_granted_and_recorded(tmp_path: Path, free: int) -> None:
     assert PortBook(tmp_path / "ports.json").recorded("s3") == free
 
 
-def test_a_taken_wish_gives_another_port_that_is_kept_over_restarts(tmp_path: Path, taken: int) -> None:
+def test_a_taken_wish_gives_another_port_that_is_kept_over_restarts(
+    tmp_path: Path, taken: int
+) -> None:
     port = PortBook(tmp_path / "ports.json").choose("s3", wished=taken)
     assert port != taken
     assert PortBook(tmp_path / "ports.json").choose("s3", wished=taken) == port

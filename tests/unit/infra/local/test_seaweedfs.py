@@ -5,7 +5,9 @@ import pytest
 from infra.local.seaweedfs import endpoint_url, has_bucket
 
 
-def test_a_profile_of_the_shell_that_is_not_there_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_of_the_shell_that_is_not_there_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

@@ -40,7 +40,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     supervised.stop("child", tmp_path, timeout_s=0)
 
 
-def spec(folder: Path, code: str, *, word: str = "ready", ready_timeout_s: float = 30.0) -> ProcessSpec:
+def spec(
+    folder: Path, code: str, *, word: str = "ready", ready_timeout_s: float = 30.0
+) -> ProcessSpec:
     log = supervised.log_path(folder, "child")
     return ProcessSpec(
         name="child",
@@ -78,7 +80,9 @@ def test_a_process_that_ignores_sigterm_is_killed(folder: Path) -> None:
 
 def test_a_process_that_dies_at_start_is_reported_with_the_end_of_its_log(folder: Path) -> None:
     with pytest.raises(ServiceError, match=r"(?s)status 3.*the disk is on fire"):
-        supervised.start(spec(folder, "print('the disk is on fire', flush=True)\nraise SystemExit(3)"), folder)
+        supervised.start(
+            spec(folder, "print('the disk is on fire', flush=True)\nraise SystemExit(3)"), folder
+        )
     assert not supervised.has_leftovers("child", folder)
 
 
@@ -92,7 +96,9 @@ def test_a_recycled_process_id_is_neither_found_nor_killed(folder: Path) -> None
     bystander = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         record(folder).parent.mkdir()
-        record(folder).write_text(json.dumps({"pid": bystander.pid, "started": bystander.create_time() - 100}))
+        record(folder).write_text(
+            json.dumps({"pid": bystander.pid, "started": bystander.create_time() - 100})
+        )
         assert supervised.find("child", folder) is None
         assert supervised.has_leftovers("child", folder)
         assert not supervised.stop("child", folder, timeout_s=0)
@@ -122,7 +128,9 @@ def test_stop_takes_the_descendants_along(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows such a process as a zombie")
-def test_a_zombie_with_a_thread_that_holds_a_port_is_alive_until_it_is_stopped(folder: Path) -> None:
+def test_a_zombie_with_a_thread_that_holds_a_port_is_alive_until_it_is_stopped(
+    folder: Path,
+) -> None:
     process = supervised.start(spec(folder, LISTENING_THREAD), folder)
     port = int(supervised.log_path(folder, "child").read_text().split()[0])
     while process.status() != psutil.STATUS_ZOMBIE:  # the main thread is about to end
@@ -133,7 +141,9 @@ def test_a_zombie_with_a_thread_that_holds_a_port_is_alive_until_it_is_stopped(f
     assert is_free(port)
 
 
-def test_a_process_of_another_folder_is_left_alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_process_of_another_folder_is_left_alone(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     process = supervised.start(spec(folder, SLEEPER), folder)
     assert not supervised.stop("child", tmp_path_factory.mktemp("other"), timeout_s=0)
     assert process.is_running()

@@ -11,25 +11,45 @@ from infra.storage.files import FileStorage
 class HeedlessStorage(FileStorage):
     """A store that takes conditions and ignores them."""
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, **rest: Any) -> str:
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **rest: Any,
+    ) -> str:
         return super().put(key, data, **rest)
 
 
 class UnknowingStorage(FileStorage):
     """A store that answers conditions with an error."""
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, **rest: Any) -> str:
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **rest: Any,
+    ) -> str:
         if if_absent or if_match:
             raise StorageError("501 Not Implemented")
         return super().put(key, data, **rest)
 
 
-@pytest.mark.parametrize("key", ["a", "outputs/job/dt=2026-11-01/_SUCCESS", "قلم/😀.parquet", "a b/c+d"])
+@pytest.mark.parametrize(
+    "key", ["a", "outputs/job/dt=2026-11-01/_SUCCESS", "قلم/😀.parquet", "a b/c+d"]
+)
 def test_ordinary_keys_are_taken(key: str) -> None:
     assert checked_key(key) == key
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", ".hidden", "a/.b", "a\\b", "a\nb"])
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", ".hidden", "a/.b", "a\\b", "a\nb"]
+)
 def test_keys_that_lead_elsewhere_or_hide_are_refused(key: str) -> None:
     with pytest.raises(StorageError, match="is not a key"):
         checked_key(key)
@@ -40,9 +60,12 @@ def test_a_folder_prefix_ends_in_one_slash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_conditional"), [(FileStorage, True), (HeedlessStorage, False), (UnknowingStorage, False)]
+    ("kind", "is_conditional"),
+    [(FileStorage, True), (HeedlessStorage, False), (UnknowingStorage, False)],
 )
-def test_the_probe_believes_what_it_sees(tmp_path: Path, kind: type[FileStorage], is_conditional: bool) -> None:
+def test_the_probe_believes_what_it_sees(
+    tmp_path: Path, kind: type[FileStorage], is_conditional: bool
+) -> None:
     storage = kind(tmp_path.as_uri())
     assert storage.probe().conditional_put is is_conditional
     assert list(storage.list("")) == []

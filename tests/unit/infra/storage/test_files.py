@@ -36,7 +36,9 @@ def test_a_stale_etag_is_refused_and_the_current_one_is_not(storage: FileStorage
     assert storage.get_with_etag("key") == (b"2", second)
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_object(storage: FileStorage, root: Path) -> None:
+def test_a_write_that_fails_half_way_leaves_the_old_object(
+    storage: FileStorage, root: Path
+) -> None:
     storage.put("key", b"before")
     with pytest.raises(TypeError):
         storage.put("key", "not bytes")  # type: ignore[arg-type]  # what is tested
@@ -44,13 +46,16 @@ def test_a_write_that_fails_half_way_leaves_the_old_object(storage: FileStorage,
     assert [path.name for path in root.iterdir()] == ["key"]
 
 
-def test_an_object_removed_in_the_middle_of_its_copy_is_copied_whole(storage: FileStorage, root: Path) -> None:
+def test_an_object_removed_in_the_middle_of_its_copy_is_copied_whole(
+    storage: FileStorage, root: Path
+) -> None:
     """A publisher that another has overtaken finds its parts gone at any moment."""
     storage.put("part", b"rows", metadata={"rows": "4"})
     kept = root / METADATA_FOLDER / "part.json"
     metadata = kept.read_bytes()
     kept.unlink()
-    os.mkfifo(kept)  # who reads the metadata is in the middle of a copy, and stays there until they are written
+    # who reads the metadata is in the middle of a copy, and stays there until they are written
+    os.mkfifo(kept)
     with ThreadPoolExecutor(1) as other:
         copying = other.submit(storage.copy, "part", "copy")
         with kept.open("wb") as pipe:
@@ -112,7 +117,9 @@ def test_a_prefix_is_compared_as_text_not_as_a_folder(storage: FileStorage) -> N
     assert [info.key for info in storage.list("a/")] == ["a/1"]
 
 
-def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(storage: FileStorage, root: Path) -> None:
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    storage: FileStorage, root: Path
+) -> None:
     (root / "loop").symlink_to("loop")
     with pytest.raises(StorageError, match="loop"):
         list(storage.list("loop/"))

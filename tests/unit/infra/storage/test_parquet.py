@@ -31,7 +31,10 @@ SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("text",
 
 def rows(num_rows: int) -> pa.Table:
     return pa.table(
-        {"text": [f"text {number}" for number in range(num_rows)], "id": pa.array(range(num_rows), pa.int32())}
+        {
+            "text": [f"text {number}" for number in range(num_rows)],
+            "id": pa.array(range(num_rows), pa.int32()),
+        }
     )
 
 
@@ -97,15 +100,25 @@ def test_files_that_are_not_parquet_or_damaged_are_named(storage: Storage) -> No
 def test_a_file_that_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(ObjectNotFound, match=r"none\.parquet"):
         read_footer(storage, "none.parquet")
-    with pytest.raises(InputError, match="is not a file"), open_local_parquet(tmp_path / "none.parquet"):
+    with (
+        pytest.raises(InputError, match="is not a file"),
+        open_local_parquet(tmp_path / "none.parquet"),
+    ):
         pass
 
 
-def test_a_stream_is_written_with_bounded_row_groups_and_read_in_bounded_batches(tmp_path: Path) -> None:
-    wide = pa.table({"blob": [np.random.default_rng(0).bytes(2**18)] * 200}, schema=pa.schema([("blob", pa.binary())]))
+def test_a_stream_is_written_with_bounded_row_groups_and_read_in_bounded_batches(
+    tmp_path: Path,
+) -> None:
+    wide = pa.table(
+        {"blob": [np.random.default_rng(0).bytes(2**18)] * 200},
+        schema=pa.schema([("blob", pa.binary())]),
+    )
     num_rows = write_file(tmp_path / "wide.parquet", wide.to_batches(max_chunksize=10), wide.schema)
     with open_local_parquet(tmp_path / "wide.parquet") as file:
-        sizes = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+        sizes = [
+            file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)
+        ]
         read = sum(batch.num_rows for batch in iter_batches(file))
     assert num_rows == read == 200
     assert max(sizes) < 200
@@ -133,7 +146,9 @@ def test_batches_are_small_whatever_the_row_groups_are(tmp_path: Path) -> None:
 
 
 def instants(**columns: list[int]) -> pa.Table:
-    return pa.table({name: pa.array(values, pa.timestamp("us")) for name, values in columns.items()})
+    return pa.table(
+        {name: pa.array(values, pa.timestamp("us")) for name, values in columns.items()}
+    )
 
 
 def footer_and_rows(path: Path, table: pa.Table) -> tuple[Footer, int]:
@@ -143,7 +158,9 @@ def footer_and_rows(path: Path, table: pa.Table) -> tuple[Footer, int]:
 
 
 def test_an_earliest_time_that_is_no_datetime_is_left_out(tmp_path: Path) -> None:
-    footer, num_rows = footer_and_rows(tmp_path / "a.parquet", instants(good=[7, 5], far=[2**60, 2**61]))
+    footer, num_rows = footer_and_rows(
+        tmp_path / "a.parquet", instants(good=[7, 5], far=[2**60, 2**61])
+    )
     assert footer.earliest == {"good": datetime(1970, 1, 1, microsecond=5, tzinfo=UTC)}
     assert num_rows == 2
 

@@ -1,5 +1,10 @@
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ProfileNotFound,
+)
 
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageAway, StorageError
 from infra.storage.s3_errors import plain_errors
@@ -17,7 +22,9 @@ def converted(error: Exception, key: str | None = "the/key") -> StorageError:
 
 def answer(code: str, message: str = "said so", status: int = 400) -> ClientError:
     metadata = {"HTTPStatusCode": status}
-    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, "PutObject")
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, "PutObject"
+    )
 
 
 @pytest.mark.parametrize("code", ["412", "PreconditionFailed", "ConditionalRequestConflict"])
@@ -49,7 +56,11 @@ def test_each_refusal_says_where_to_look(code: str, hint: str) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [answer("SlowDown", status=503), answer("InternalError", status=500), EndpointConnectionError(endpoint_url="x")],
+    [
+        answer("SlowDown", status=503),
+        answer("InternalError", status=500),
+        EndpointConnectionError(endpoint_url="x"),
+    ],
 )
 def test_a_store_that_is_away_ends_commands_as_what_may_succeed_later(error: Exception) -> None:
     away, refused = converted(error), converted(answer("AccessDenied", status=403))
@@ -58,6 +69,8 @@ def test_a_store_that_is_away_ends_commands_as_what_may_succeed_later(error: Exc
 
 
 def test_trouble_on_the_way_says_where_to_look() -> None:
-    assert "NIGHTSHIFT_S3_ENDPOINT_URL" in str(converted(EndpointConnectionError(endpoint_url="http://host:1")))
+    assert "NIGHTSHIFT_S3_ENDPOINT_URL" in str(
+        converted(EndpointConnectionError(endpoint_url="http://host:1"))
+    )
     assert "AWS_ACCESS_KEY_ID" in str(converted(NoCredentialsError()))
     assert "AWS_PROFILE" in str(converted(ProfileNotFound(profile="mine")))

@@ -11,10 +11,14 @@ from infra.storage.s3_outages import LONGEST_WAIT_S, bear_outages
 
 
 def wait_after(status: int = 0, code: str = "", error: Exception | None = None) -> float | None:
-    """How long a client that bears outages would wait after an attempt that ended so; None: it gives up."""
+    """How long a client that bears outages would wait after an attempt that ended so; None: it
+    gives up."""
     events = HierarchicalEmitter()
     bear_outages(SimpleNamespace(meta=SimpleNamespace(events=events)))
-    answer: Any = AWSResponse("http://host", status, {}, None), {"Error": {"Code": code}} if code else {}
+    answer: Any = (
+        AWSResponse("http://host", status, {}, None),
+        {"Error": {"Code": code}} if code else {},
+    )
     (answered,) = events.emit(
         "needs-retry.s3.PutObject",
         attempts=1,
@@ -38,7 +42,8 @@ def test_what_passes_is_waited_for(status: int, code: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(200, ""), (403, "AccessDenied"), (409, "BucketNotEmpty"), (412, "PreconditionFailed")]
+    ("status", "code"),
+    [(200, ""), (403, "AccessDenied"), (409, "BucketNotEmpty"), (412, "PreconditionFailed")],
 )
 def test_an_answer_that_would_stay_the_same_is_final(status: int, code: str) -> None:
     assert wait_after(status, code) is None

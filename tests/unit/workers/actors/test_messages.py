@@ -17,7 +17,9 @@ def reporter() -> Iterator[Reporter]:
 
 def test_a_line_says_who_spoke_where_and_is_told_once(reporter: Reporter) -> None:
     log.warning("shard %d is slow", 5)
-    assert reporter.fetch().lines == [LogLine(logging.WARNING, "actor 3 on 10.0.0.7 · shard 5 is slow")]
+    assert reporter.fetch().lines == [
+        LogLine(logging.WARNING, "actor 3 on 10.0.0.7 · shard 5 is slow")
+    ]
     assert reporter.fetch().lines == []
 
 

@@ -14,7 +14,9 @@ def needs(num_cpus: float = 1.0, num_gpus: float = 0.0, **custom: float) -> Need
 
 
 @pytest.mark.parametrize(("num_cpus", "expected"), [(1, 2), (2, 1), (3, 1)])
-def test_a_share_of_a_cpu_is_left_where_more_than_one_actor_fits(num_cpus: float, expected: int) -> None:
+def test_a_share_of_a_cpu_is_left_where_more_than_one_actor_fits(
+    num_cpus: float, expected: int
+) -> None:
     assert num_actors(needs(num_cpus), [HEAD], 0, 100) == expected
 
 
@@ -61,9 +63,19 @@ def test_no_gpus_are_added_for_actors_that_need_none_unless_there_is_nothing_els
 
 @pytest.mark.parametrize(
     ("num_shards", "num_running", "expected"),
-    [(13, 0, 13), (1_000_000, 0, 64), (1_000_000, 64, 64), (1_000_000, 500, 500), (5, 5, 5), (4, 5, 0), (0, 0, 0)],
+    [
+        (13, 0, 13),
+        (1_000_000, 0, 64),
+        (1_000_000, 64, 64),
+        (1_000_000, 500, 500),
+        (5, 5, 5),
+        (4, 5, 0),
+        (0, 0, 0),
+    ],
 )
-def test_actors_wait_as_long_as_there_is_work_for_them(num_shards: int, num_running: int, expected: int) -> None:
+def test_actors_wait_as_long_as_there_is_work_for_them(
+    num_shards: int, num_running: int, expected: int
+) -> None:
     assert num_to_wait(num_shards, num_running) == expected
 
 
@@ -101,7 +113,10 @@ def test_a_refusal_names_labels_and_custom_resources() -> None:
     needed = Needs({"CPU": 1.0, "GPU": 0.0, "license": 2.0}, {"zone": "a"})
     message = refusal(needed, Nodes({"CPU": 3.0, "license": 2.0}, {"zone": "b"}), HEAD)
     assert "needs 1 CPUs, 0 GPUs, 2 license and zone=a on one node" in message
-    assert "1 with 3 CPUs, 0 GPUs, 2 license and zone=b; 1 with 3 CPUs, 0 GPUs, 0 license and no zone" in message
+    assert (
+        "1 with 3 CPUs, 0 GPUs, 2 license and zone=b; 1 with 3 CPUs, 0 GPUs, 0 license and no zone"
+        in message
+    )
     assert "change NIGHTSHIFT_ACTOR_RESOURCES or NIGHTSHIFT_ACTOR_LABELS" in message
 
 

@@ -28,7 +28,12 @@ class Driver:
     def __post_init__(self) -> None:
         watcher = Watcher(self.lines.append)
         self.waiting = Waiting(
-            ON_GPU, self.num_at_once, lambda: self.cluster, LONGEST_S, watcher, clock=lambda: self.time_s
+            ON_GPU,
+            self.num_at_once,
+            lambda: self.cluster,
+            LONGEST_S,
+            watcher,
+            clock=lambda: self.time_s,
         )
 
     def wait(self, seconds: float, beat_s: float = 1.0) -> None:
@@ -61,13 +66,16 @@ def test_busy_nodes_are_waited_for_as_long_as_it_takes() -> None:
     driver.wait(10 * LONGEST_S)
     (line,) = driver.lines
     assert line == LogLine(
-        logging.WARNING, "actor 0 still waits for 1 CPUs and 1 GPUs on the cluster: the nodes are busy"
+        logging.WARNING,
+        "actor 0 still waits for 1 CPUs and 1 GPUs on the cluster: the nodes are busy",
     )
 
 
 def test_of_several_workers_all_must_fit_on_what_is_there() -> None:
     driver = Driver([HEAD, LIVE, PROMISED], num_at_once=2)
-    with pytest.raises(ServiceError, match="needs 2 times at once 1 CPUs and 1 GPUs on one node; there are"):
+    with pytest.raises(
+        ServiceError, match="needs 2 times at once 1 CPUs and 1 GPUs on one node; there are"
+    ):
         driver.wait(LONGEST_S + 2)
     assert driver.lines[0].text.endswith("no such node is there yet")
 
@@ -79,7 +87,9 @@ def come_and_go(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("happens", [come_and_go, lambda driver: driver.waiting.end()])
-def test_a_node_that_came_and_an_actor_that_ran_begin_the_wait_anew(happens: Callable[[Driver], None]) -> None:
+def test_a_node_that_came_and_an_actor_that_ran_begin_the_wait_anew(
+    happens: Callable[[Driver], None],
+) -> None:
     driver = Driver([HEAD, PROMISED])
     driver.wait(LONGEST_S)
     happens(driver)

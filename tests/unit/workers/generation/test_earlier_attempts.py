@@ -1,4 +1,5 @@
-"""A plan that tries rows again comes to the same bytes whether it starts from earlier attempts or from nothing."""
+"""A plan that tries rows again comes to the same bytes whether it starts from earlier attempts or
+from nothing."""
 
 import json
 from dataclasses import replace
@@ -83,10 +84,13 @@ def from_nothing(storage: Storage, plan: Plan) -> dict[str, bytes]:
     return files(storage, plan)
 
 
-def test_only_what_was_set_aside_is_generated_again_to_the_same_bytes(storage: Storage, plan: Plan) -> None:
+def test_only_what_was_set_aside_is_generated_again_to_the_same_bytes(
+    storage: Storage, plan: Plan
+) -> None:
     first, _ = generate(storage, plan)
     second, num_tried = generate(storage, with_attempts(plan, 2))
-    assert num_tried < sum(receipt.rejected + receipt.quarantined for receipt in first) * 2  # poison is bisected
+    # poison is bisected
+    assert num_tried < sum(receipt.rejected + receipt.quarantined for receipt in first) * 2
     assert sum(receipt.accepted for receipt in second) > sum(receipt.accepted for receipt in first)
     made = files(storage, with_attempts(plan, 2))
     assert any("quarantine" in key for key in made)
@@ -107,7 +111,9 @@ def test_earlier_attempts_are_found_where_they_were_published(storage: Storage, 
     assert made == from_nothing(storage, with_attempts(plan, 2))
 
 
-def test_a_plan_that_was_never_finished_is_skipped_for_the_one_before_it(storage: Storage, plan: Plan) -> None:
+def test_a_plan_that_was_never_finished_is_skipped_for_the_one_before_it(
+    storage: Storage, plan: Plan
+) -> None:
     generate(storage, plan)
     _, num_tried = generate(storage, with_attempts(plan, 3))
     made = files(storage, with_attempts(plan, 3))
@@ -116,7 +122,9 @@ def test_a_plan_that_was_never_finished_is_skipped_for_the_one_before_it(storage
     assert made == from_nothing(storage, with_attempts(plan, 3))
 
 
-def test_without_its_quarantine_file_a_shard_is_made_from_the_start(storage: Storage, plan: Plan) -> None:
+def test_without_its_quarantine_file_a_shard_is_made_from_the_start(
+    storage: Storage, plan: Plan
+) -> None:
     generate(storage, plan)
     storage.delete([quarantine_key(plan, shard) for shard in range(NUM_SHARDS)])
     generate(storage, with_attempts(plan, 2))

@@ -31,7 +31,9 @@ def test_a_bad_row_within_the_budget_is_borne_whichever_shard_comes_first(place:
     shards = [0] * 10
     shards[place] = 1
     assert count(shards, 0.01) == 10
-    with pytest.raises(GenerationError, match=r"1 of \d+ rows raised, more than the error budget of 0\.9%"):
+    with pytest.raises(
+        GenerationError, match=r"1 of \d+ rows raised, more than the error budget of 0\.9%"
+    ):
         count(shards, 0.009)
 
 

@@ -25,8 +25,9 @@ POISON = "poison"
 
 @dataclass
 class Shouter:
-    """A model small enough to see through: repeats the intent, rejects `reject`, breaks on `poison`, cannot hold
-    more than `most_rows` rows at once, and says `fickle` right with odd row seeds only."""
+    """A model small enough to see through: repeats the intent, rejects `reject`, breaks on
+    `poison`, cannot hold more than `most_rows` rows at once, and says `fickle` right with odd row
+    seeds only."""
 
     most_rows: int = 1_000
     batches: list[int] = field(default_factory=list)
@@ -39,11 +40,16 @@ class Shouter:
         return intent.upper(), ["too quiet"] if is_wrong else []
 
 
-def shout(model: Shouter, batch: pa.Table, row_seeds: list[int], settings: TextSettings) -> pa.Table:
+def shout(
+    model: Shouter, batch: pa.Table, row_seeds: list[int], settings: TextSettings
+) -> pa.Table:
     if batch.num_rows > model.most_rows:
         raise model.out_of_memory()
     model.batches.append(batch.num_rows)
-    texts = [model.text(intent, seed) for intent, seed in zip(batch["intent"].to_pylist(), row_seeds, strict=True)]
+    texts = [
+        model.text(intent, seed)
+        for intent, seed in zip(batch["intent"].to_pylist(), row_seeds, strict=True)
+    ]
     ones = pa.array([1] * len(texts), pa.int32())
     columns = [
         pa.array([text for text, _ in texts]),
@@ -61,10 +67,14 @@ SHOUTING = replace(JOB, generate=shout)
 
 
 def requests(intents: list[str]) -> pa.Table:
-    return pa.table({"request_id": [f"r{number}" for number in range(len(intents))], "intent": intents})
+    return pa.table(
+        {"request_id": [f"r{number}" for number in range(len(intents))], "intent": intents}
+    )
 
 
-def generate(intents: list[str], attempts: int = 1, model: Shouter | None = None, **settings: Any) -> ShardRows:
+def generate(
+    intents: list[str], attempts: int = 1, model: Shouter | None = None, **settings: Any
+) -> ShardRows:
     generator = RowGenerator(SHOUTING, model or Shouter(), "v1", TextSettings(**settings))
     result = ShardRows(SHOUTING)
     generator.complete(result, requests(intents), attempts, lambda done: None)
@@ -87,7 +97,11 @@ def test_every_row_appears_once_as_a_row_or_set_aside() -> None:
 def test_a_poison_row_is_found_by_bisection_and_says_what_it_raised() -> None:
     _, aside, _ = run(["a"] * 7 + [POISON] + ["a"] * 8, batch_rows=16)
     (row,) = aside
-    assert (row["row_id"], row["stage"], row["error"]) == ("r7", "generate", "this row cannot be done")
+    assert (row["row_id"], row["stage"], row["error"]) == (
+        "r7",
+        "generate",
+        "this row cannot be done",
+    )
     assert "ValueError" in row["traceback"]
 
 
@@ -96,7 +110,9 @@ def test_a_row_without_an_id_is_set_aside_by_its_place() -> None:
     ids = pa.array(["r0", None, "r2", "r3", "r4", "r5", "r6", None])
     generator = RowGenerator(SHOUTING, Shouter(), "v1", TextSettings())
     generator.complete(result, rows.set_column(0, "request_id", ids), 2, lambda done: None)
-    aside = [(row["row_id"], row["error"]) for row in fit(result.quarantine(), QUARANTINE).to_pylist()]
+    aside = [
+        (row["row_id"], row["error"]) for row in fit(result.quarantine(), QUARANTINE).to_pylist()
+    ]
     told = "column request_id: found null; expected an id"
     assert aside == [("row 2 of the shard", told), ("row 8 of the shard", told)]
     kept = generate(["a"] * 8).table()
@@ -124,7 +140,9 @@ def test_a_shard_without_rows_is_an_empty_part() -> None:
     [
         MemoryError,
         lambda: torch.OutOfMemoryError("CUDA out of memory"),
-        lambda: RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 12 bytes"),
+        lambda: RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 12 bytes"
+        ),
         lambda: pa.ArrowMemoryError("malloc of size 12 failed"),
     ],
 )
@@ -136,7 +154,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller(
     result = generate(intents, model=model, batch_rows=16)
     assert result.set_aside == {}
     assert result.table().equals(run(intents)[0])
-    assert model.batches == [4] * 10, "halved twice in the first batch, then never tried with more rows again"
+    assert model.batches == [4] * 10, (
+        "halved twice in the first batch, then never tried with more rows again"
+    )
 
 
 def test_too_little_memory_is_no_fault_of_the_row_that_met_it() -> None:
@@ -155,7 +175,10 @@ def test_a_driver_without_torch_knows_that_an_actor_ran_out_of_memory() -> None:
         "sys.exit(not is_out_of_memory(pickle.loads(bytes.fromhex(sys.argv[1]))))"
     )
     error = pickle.dumps(torch.OutOfMemoryError("CUDA out of memory")).hex()
-    assert subprocess.run([sys.executable, "-c", code, error], cwd=REPO_ROOT, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code, error], cwd=REPO_ROOT, check=False).returncode
+        == 0
+    )
 
 
 def test_an_ordinary_error_does_not_make_batches_smaller() -> None:
@@ -173,7 +196,9 @@ def test_rows_set_aside_are_tried_again_with_other_seeds_and_the_rest_is_kept() 
     found = {row["request_id"]: row for row in thrice.table().to_pylist()}
     assert all(found[row["request_id"]] == row for row in kept)
     assert len(found) > len(kept)
-    assert list(found) == [row_id for row_id in requests(MIXED)["request_id"].to_pylist() if row_id in found]
+    assert list(found) == [
+        row_id for row_id in requests(MIXED)["request_id"].to_pylist() if row_id in found
+    ]
     assert thrice.num_rejected + thrice.num_quarantined + len(found) == len(MIXED)
     aside = thrice.quarantine().to_pylist()
     assert {"r2", "r3", "r17"} <= {row["row_id"] for row in aside}
@@ -182,7 +207,10 @@ def test_rows_set_aside_are_tried_again_with_other_seeds_and_the_rest_is_kept() 
 
 def test_every_attempt_draws_anew_and_the_same_way_each_time() -> None:
     seeds = [
-        {row["request_id"]: row["row_seed"] for row in generate(["fickle"] * 30, attempts).table().to_pylist()}
+        {
+            row["request_id"]: row["row_seed"]
+            for row in generate(["fickle"] * 30, attempts).table().to_pylist()
+        }
         for attempts in (1, 2, 3)
     ]
     assert len(seeds[0]) < len(seeds[1]) < len(seeds[2])

@@ -12,4 +12,13 @@ def test_seeds_fit_a_signed_64_bit_column() -> None:
 
 def test_each_attempt_has_a_seed_of_its_own_and_the_first_one_the_runs() -> None:
     assert attempt_seed(7, 1) == 7
-    assert len({row_seed(attempt_seed(run, attempt), "a") for run in range(5) for attempt in range(1, 6)}) == 25
+    assert (
+        len(
+            {
+                row_seed(attempt_seed(run, attempt), "a")
+                for run in range(5)
+                for attempt in range(1, 6)
+            }
+        )
+        == 25
+    )

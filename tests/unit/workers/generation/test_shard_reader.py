@@ -22,14 +22,21 @@ def catalogue(storage: Storage, times: list[datetime | None]) -> Plan:
         {
             "product_id": [f"p{number}" for number in range(len(times))],
             "attributes": pa.array(
-                [[]] * len(times), pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+                [[]] * len(times),
+                pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())])),
             ),
             "updated_at": pa.array(times, pa.timestamp("us", "UTC")),
         }
     )
     storage.put("inputs/catalog/a.parquet", encode(table, table.schema, {}))
     job = JOBS["product_descriptions"]
-    return make_plan(job, DAY, take_snapshot(storage, "catalog", DAY), PIN, job.parse_settings({"rows_per_shard": 2}))
+    return make_plan(
+        job,
+        DAY,
+        take_snapshot(storage, "catalog", DAY),
+        PIN,
+        job.parse_settings({"rows_per_shard": 2}),
+    )
 
 
 @pytest.fixture
@@ -42,7 +49,10 @@ def test_rows_from_the_future_are_left_out_and_counted(storage: Storage) -> None
     plan = catalogue(storage, [last, first, None])
     reader = ShardReader(storage, plan, JOBS["product_descriptions"])
     found = [reader.read(plan.shard(index)) for index in range(plan.num_shards)]
-    assert [(rows["product_id"].to_pylist(), future) for rows, future in found] == [(["p0"], 1), (["p2"], 0)]
+    assert [(rows["product_id"].to_pylist(), future) for rows, future in found] == [
+        (["p0"], 1),
+        (["p2"], 0),
+    ]
 
 
 def test_an_optional_column_that_is_not_there_is_null(storage: Storage) -> None:
@@ -54,7 +64,9 @@ def test_an_optional_column_that_is_not_there_is_null(storage: Storage) -> None:
 def test_an_input_changed_after_planning_is_refused(storage: Storage) -> None:
     plan = catalogue(storage, [None, None])
     catalogue(storage, [None])
-    with pytest.raises(Exception, match=r"inputs/catalog/a.parquet was changed since the run was planned"):
+    with pytest.raises(
+        Exception, match=r"inputs/catalog/a.parquet was changed since the run was planned"
+    ):
         ShardReader(storage, plan, JOBS["product_descriptions"]).read(plan.shard(0))
 
 

@@ -31,7 +31,9 @@ def test_products_of_later_days_are_not_there_and_those_without_a_time_are(tmp_p
             "updated_at": pa.array(times, TIMESTAMP),
         }
     )
-    undated = pa.table({"product_id": ["d"], "attributes": pa.array([FACTS], ATTRIBUTES), "category": ["shoes"]})
+    undated = pa.table(
+        {"product_id": ["d"], "attributes": pa.array([FACTS], ATTRIBUTES), "category": ["shoes"]}
+    )
     found = catalog(tmp_path, dated, undated)
     assert found.table["product_id"].to_pylist() == ["a", "b", "d"]
     assert found.rows(["d", "a"])["title"].to_pylist() == [None, "A"]
@@ -40,7 +42,10 @@ def test_products_of_later_days_are_not_there_and_those_without_a_time_are(tmp_p
 
 def test_rows_that_nobody_checked_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     unfinished = [{"key": "size", "value": None}, {"key": None, "value": "M"}, None, *FACTS]
-    columns = {"product_id": ["a", None, "c"], "attributes": pa.array([None, FACTS, unfinished], ATTRIBUTES)}
+    columns = {
+        "product_id": ["a", None, "c"],
+        "attributes": pa.array([None, FACTS, unfinished], ATTRIBUTES),
+    }
     found = catalog(tmp_path, pa.table(columns))
     assert found.table["product_id"].to_pylist() == ["a", "c"]
     assert found.table["attributes"][0].as_py() == []
@@ -49,5 +54,9 @@ def test_rows_that_nobody_checked_are_read_as_far_as_they_go(tmp_path: Path) -> 
 
 def test_a_catalogue_of_the_future_alone_is_empty(tmp_path: Path) -> None:
     times = pa.array([datetime(2026, 12, 1, tzinfo=UTC)], TIMESTAMP)
-    columns = {"product_id": ["a"], "attributes": pa.array([FACTS], ATTRIBUTES), "updated_at": times}
+    columns = {
+        "product_id": ["a"],
+        "attributes": pa.array([FACTS], ATTRIBUTES),
+        "updated_at": times,
+    }
     assert catalog(tmp_path, pa.table(columns)).table.num_rows == 0

@@ -26,12 +26,20 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def test_classes_are_counted_over_all_files(storage: Storage, tmp_path: Path) -> None:
-    files = [write_drawings(tmp_path / f"{seed}.parquet", {DOG: 3, CAT: 2}, seed=seed) for seed in range(2)]
+    files = [
+        write_drawings(tmp_path / f"{seed}.parquet", {DOG: 3, CAT: 2}, seed=seed)
+        for seed in range(2)
+    ]
     put_table(storage, "images", files)
-    assert list(count_classes(storage, take_snapshot(storage, "images", DAY)).items()) == [(CAT, 4), (DOG, 6)]
+    assert list(count_classes(storage, take_snapshot(storage, "images", DAY)).items()) == [
+        (CAT, 4),
+        (DOG, 6),
+    ]
 
 
-def test_files_are_counted_once_for_all_dates_and_no_store_is_kept_for_it(storage: Storage, tmp_path: Path) -> None:
+def test_files_are_counted_once_for_all_dates_and_no_store_is_kept_for_it(
+    storage: Storage, tmp_path: Path
+) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {DOG: 3, CAT: 2})])
     snapshot = take_snapshot(storage, "images", DAY)
     stores = [open_storage(Settings(storage_uri=storage.uri)) for _ in range(2)]
@@ -60,10 +68,15 @@ def test_an_amount_is_a_number_a_multiple_or_what_is_missing(
     assert list(orders(storage, take_snapshot(storage, "images", DAY), amount)) == expected
 
 
-def test_an_amount_that_asks_for_nothing_or_for_absurdly_much_is_refused(storage: Storage, tmp_path: Path) -> None:
+def test_an_amount_that_asks_for_nothing_or_for_absurdly_much_is_refused(
+    storage: Storage, tmp_path: Path
+) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {CAT: 2, DOG: 8})])
     snapshot = take_snapshot(storage, "images", DAY)
-    for amount, told in (("up-to-2", "no picture at all"), ("90000000", "180,000,000 pictures; at most 100,000,000")):
+    for amount, told in (
+        ("up-to-2", "no picture at all"),
+        ("90000000", "180,000,000 pictures; at most 100,000,000"),
+    ):
         with pytest.raises(InputError, match=told):
             orders(storage, snapshot, amount)
 
@@ -77,10 +90,16 @@ def test_an_amount_that_is_none_is_answered_with_those_there_are(amount: str) ->
 def test_a_label_has_one_name_in_all_files(storage: Storage, tmp_path: Path) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {CAT: 2, DOG: 2})])
     renamed = write_drawings(tmp_path / "b.parquet", {(3, "wolf"): 1})
-    with pytest.raises(InputError, match=r"b.parquet, row 1, column label_name: found 'wolf'; expected 'dog', as .*"):
+    with pytest.raises(
+        InputError,
+        match=r"b.parquet, row 1, column label_name: found 'wolf'; expected 'dog', as .*",
+    ):
         put_table(storage, "images", [renamed])
     moved = write_drawings(tmp_path / "c.parquet", {(4, "dog"): 1})
-    with pytest.raises(InputError, match=r"c.parquet, row 1, column label: found 4; expected 3, which .* calls 'dog'"):
+    with pytest.raises(
+        InputError,
+        match=r"c.parquet, row 1, column label: found 4; expected 3, which .* calls 'dog'",
+    ):
         put_table(storage, "images", [moved])
     assert put_table(storage, "images", [renamed], replace=True).num_uploaded == 1
 
@@ -96,13 +115,17 @@ def test_a_label_has_one_name_in_all_files(storage: Storage, tmp_path: Path) -> 
         '{"info": {"features": {"label": {"names": 3}}}}',
     ],
 )
-def test_metadata_of_another_shape_name_no_labels(storage: Storage, tmp_path: Path, found: str) -> None:
+def test_metadata_of_another_shape_name_no_labels(
+    storage: Storage, tmp_path: Path, found: str
+) -> None:
     table = drawings({CAT: 1, DOG: 1}).replace_schema_metadata({"huggingface": found})
     pq.write_table(table, tmp_path / "a.parquet")
     assert put_table(storage, "images", [tmp_path / "a.parquet"]).num_rows == 2
 
 
-def test_labels_outside_the_names_of_the_metadata_are_refused(storage: Storage, tmp_path: Path) -> None:
+def test_labels_outside_the_names_of_the_metadata_are_refused(
+    storage: Storage, tmp_path: Path
+) -> None:
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     for counts, told in (

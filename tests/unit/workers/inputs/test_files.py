@@ -38,7 +38,8 @@ def pairs(**values: str | None) -> list[dict[str, str | None]]:
 
 def test_csv_takes_attributes_as_columns_and_leaves_empty_cells_out(written: Any) -> None:
     path = written(
-        "c.csv", '\ufeffproduct_id,attributes.size,title,attributes.name,stock\np1,,"a ""b"", c",😀,5\np2,M,,,\n'
+        "c.csv",
+        '\ufeffproduct_id,attributes.size,title,attributes.name,stock\np1,,"a ""b"", c",😀,5\np2,M,,,\n',
     )
     assert read(CATALOG, path) == [
         {"product_id": "p1", "title": 'a "b", c', "stock": "5", "attributes": pairs(name="😀")},
@@ -50,13 +51,21 @@ def test_csv_takes_attributes_as_json(written: Any) -> None:
     as_object, as_list = json.dumps({"a": 1.5, "b": True}), json.dumps(pairs(a="x"))
     quoted = [cell.replace('"', '""') for cell in (as_object, as_list)]
     path = written("c.csv", f'product_id,attributes\np1,"{quoted[0]}"\np2,"{quoted[1]}"\n')
-    assert [row["attributes"] for row in read(CATALOG, path)] == [pairs(a="1.5", b="true"), pairs(a="x")]
+    assert [row["attributes"] for row in read(CATALOG, path)] == [
+        pairs(a="1.5", b="true"),
+        pairs(a="x"),
+    ]
 
 
 def test_json_lines_takes_objects_lists_and_columns_that_come_late(written: Any) -> None:
     lines = [
         {"product_id": "p1", "attributes": {"a": "x", "n": 4}},
-        {"product_id": "p2", "attributes": pairs(a=None), "updated_at": "2026-01-02T03:00:00+02:00", "tags": ["new"]},
+        {
+            "product_id": "p2",
+            "attributes": pairs(a=None),
+            "updated_at": "2026-01-02T03:00:00+02:00",
+            "tags": ["new"],
+        },
     ]
     rows = read(CATALOG, written("c.jsonl", "\n".join(json.dumps(line) for line in lines)))
     assert [row["attributes"] for row in rows] == [pairs(a="x", n="4"), pairs(a=None)]
@@ -65,7 +74,9 @@ def test_json_lines_takes_objects_lists_and_columns_that_come_late(written: Any)
 
 
 def test_numbers_of_json_stay_as_they_are_written(written: Any) -> None:
-    numbers = '"price": 19.90, "big": 12345678901234567890123, "scale": 1E3, "sizes": [1.50, {"a": -0.0}]'
+    numbers = (
+        '"price": 19.90, "big": 12345678901234567890123, "scale": 1E3, "sizes": [1.50, {"a": -0.0}]'
+    )
     attributes = '{"price": 19.90, "scale": 1E3}'
     path = written("c.jsonl", f'{{"product_id": "p", "attributes": {attributes}, {numbers}}}')
     (row,) = read(CATALOG, path)
@@ -78,15 +89,21 @@ def test_numbers_of_json_stay_as_they_are_written(written: Any) -> None:
 
 
 def test_times_without_a_zone_are_utc(written: Any) -> None:
-    path = written("i.csv", "user_id,item_id,event_time,event_type\nu,i,2026-11-01 12:30:00,purchase\n")
+    path = written(
+        "i.csv", "user_id,item_id,event_time,event_type\nu,i,2026-11-01 12:30:00,purchase\n"
+    )
     assert read(INTERACTIONS, path)[0]["event_time"].isoformat() == "2026-11-01T12:30:00+00:00"
 
 
 def test_parquet_keeps_what_it_does_not_know(tmp_path: Path) -> None:
     table = pa.table({"product_id": ["p"], "attributes": [[("a", "x")]], "more": [[1, 2]]})
-    table = table.set_column(1, "attributes", pa.array([[("a", "x")]], pa.map_(pa.string(), pa.large_string())))
+    table = table.set_column(
+        1, "attributes", pa.array([[("a", "x")]], pa.map_(pa.string(), pa.large_string()))
+    )
     pq.write_table(table, tmp_path / "c.parquet")
-    assert read(CATALOG, tmp_path / "c.parquet") == [{"product_id": "p", "attributes": pairs(a="x"), "more": [1, 2]}]
+    assert read(CATALOG, tmp_path / "c.parquet") == [
+        {"product_id": "p", "attributes": pairs(a="x"), "more": [1, 2]}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,18 +112,50 @@ def test_parquet_keeps_what_it_does_not_know(tmp_path: Path) -> None:
         ("c.csv", "", "c.csv: column product_id (string) is missing"),
         ("c.csv", "product_id,title\np,t\n", "c.csv: column attributes"),
         ("c.csv", "product_id,attributes.a,product_id\n", "c.csv: the header names a column twice"),
-        ("c.csv", "product_id,attributes.a\np,x\nq\n", "c.csv, row 2: found 1 cells; expected 2, there is none for"),
-        ("c.csv", "product_id,attributes.a\np,x,y\n", "c.csv, row 1: found 3 cells; expected 2, 'y' follows column"),
+        (
+            "c.csv",
+            "product_id,attributes.a\np,x\nq\n",
+            "c.csv, row 2: found 1 cells; expected 2, there is none for",
+        ),
+        (
+            "c.csv",
+            "product_id,attributes.a\np,x,y\n",
+            "c.csv, row 1: found 3 cells; expected 2, 'y' follows column",
+        ),
         ("c.csv", 'product_id,attributes.a\np,"x\n', "c.csv, row 1: "),
         ("c.csv", 'product_id,"attributes.a\np,x\n', "c.csv, header: unexpected end of data"),
         ("c.csv", f"product_id,attributes.a\np,{'x' * 200_000}\n", "c.csv, row 1: field larger"),
         ("c.csv", b"product_id,attributes.a\n\xff,x\n", "c.csv is not in UTF-8"),
-        ("c.csv", "product_id,attributes\np,large\n", "c.csv, row 1, column attributes: found 'large'; expected list"),
-        ("c.csv", "product_id,attributes.a,updated_at\np,x,today\n", "c.csv, row 1, column updated_at: found 'today'"),
-        ("c.jsonl", '{"product_id": 5, "attributes": {}}', "c.jsonl, row 1, column product_id: found 5"),
-        ("c.jsonl", '{"product_id": "p", "attributes": {"a": 1, "a": 2}}', "c.jsonl, row 1: not JSON: key 'a'"),
-        ("c.jsonl", '{"product_id": "p", "attributes": {"a": [1]}}', "c.jsonl, row 1, column attributes: found"),
-        ("c.jsonl", '{"product_id": "p", "attributes": {"a": "\\ud800"}}', "c.jsonl, row 1, column attributes: found"),
+        (
+            "c.csv",
+            "product_id,attributes\np,large\n",
+            "c.csv, row 1, column attributes: found 'large'; expected list",
+        ),
+        (
+            "c.csv",
+            "product_id,attributes.a,updated_at\np,x,today\n",
+            "c.csv, row 1, column updated_at: found 'today'",
+        ),
+        (
+            "c.jsonl",
+            '{"product_id": 5, "attributes": {}}',
+            "c.jsonl, row 1, column product_id: found 5",
+        ),
+        (
+            "c.jsonl",
+            '{"product_id": "p", "attributes": {"a": 1, "a": 2}}',
+            "c.jsonl, row 1: not JSON: key 'a'",
+        ),
+        (
+            "c.jsonl",
+            '{"product_id": "p", "attributes": {"a": [1]}}',
+            "c.jsonl, row 1, column attributes: found",
+        ),
+        (
+            "c.jsonl",
+            '{"product_id": "p", "attributes": {"a": "\\ud800"}}',
+            "c.jsonl, row 1, column attributes: found",
+        ),
         (
             "c.jsonl",
             '{"product_id": "p", "attributes": {"a": NaN}}',
@@ -117,14 +166,20 @@ def test_parquet_keeps_what_it_does_not_know(tmp_path: Path) -> None:
             '{"product_id": "p", "attributes": {}, "stock": -Infinity}',
             "c.jsonl, row 1, column stock: found -Infinity; expected string (JSON has no number -Infinity)",
         ),
-        ("c.jsonl", '{"product_id": "p", "attributes": {}}\n\n', "c.jsonl, row 2: found an empty line"),
+        (
+            "c.jsonl",
+            '{"product_id": "p", "attributes": {}}\n\n',
+            "c.jsonl, row 2: found an empty line",
+        ),
         ("c.jsonl", "[1, 2]", "c.jsonl, row 1: found a list; expected a JSON object"),
         ("c.jsonl", "[" * 100_000, "c.jsonl, row 1: not JSON"),
         ("c.parquet", "product_id,attributes.a\n", "c.parquet is not a Parquet file"),
         ("c.xlsx", "", "c.xlsx: files end in .parquet, .csv, .jsonl, .ndjson"),
     ],
 )
-def test_files_that_cannot_be_read_are_refused_by_place(written: Any, name: str, content: str, message: str) -> None:
+def test_files_that_cannot_be_read_are_refused_by_place(
+    written: Any, name: str, content: str, message: str
+) -> None:
     assert refusal(CATALOG, written(name, content)).startswith(message)
 
 
@@ -135,4 +190,6 @@ def test_a_bad_value_far_down_is_named_by_its_own_row(written: Any) -> None:
 
 
 def test_images_come_as_parquet_only(written: Any) -> None:
-    assert "expected a Parquet file" in refusal(IMAGES, written("i.csv", "image,label,label_name\nx,1,y\n"))
+    assert "expected a Parquet file" in refusal(
+        IMAGES, written("i.csv", "image,label,label_name\nx,1,y\n")
+    )

@@ -32,8 +32,11 @@ def settings(tmp_path: Path) -> Settings:
 
 def event(user: str, item: str, hours: float) -> dict[str, Any]:
     return {
-        "user_id": user, "item_id": item, "event_time": NOON + timedelta(hours=hours), "event_type": "purchase"
-    }  # fmt: skip
+        "user_id": user,
+        "item_id": item,
+        "event_time": NOON + timedelta(hours=hours),
+        "event_type": "purchase",
+    }
 
 
 def put(settings: Settings, name: str, *events: dict[str, Any]) -> None:
@@ -59,7 +62,14 @@ def test_each_user_has_one_row_with_the_newest_items_the_oldest_first(settings: 
 
 
 def test_events_of_the_next_day_are_left_out_and_counted(settings: Settings) -> None:
-    put(settings, "a", event("u1", "a", -1), event("u1", "b", 11.999), event("u1", "c", 12), event("u2", "d", 30))
+    put(
+        settings,
+        "a",
+        event("u1", "a", -1),
+        event("u1", "b", 11.999),
+        event("u1", "c", 12),
+        event("u2", "d", 30),
+    )
     found = histories(settings)
     assert found.table["items"].to_pylist() == [["a", "b"]]
     assert found.num_future == 2
@@ -73,7 +83,9 @@ def test_what_is_bought_again_stays_and_what_is_there_twice_counts_once(settings
     assert (found.total("num_events"), found.total("num_repeated")) == (5, 2)
 
 
-def test_events_of_one_moment_have_one_order_whatever_file_they_came_in(settings: Settings, tmp_path: Path) -> None:
+def test_events_of_one_moment_have_one_order_whatever_file_they_came_in(
+    settings: Settings, tmp_path: Path
+) -> None:
     put(settings, "a", event("u1", "b", 0), event("u1", "a", 0), event("u1", "c", 0))
     other = Settings(storage_uri=(tmp_path / "other").as_uri())
     put(other, "z", event("u1", "c", 0), event("u1", "b", 0))
@@ -91,7 +103,9 @@ def test_ten_thousand_events_of_one_user_become_the_newest_ones(settings: Settin
 def test_a_day_before_any_event_has_no_users(settings: Settings) -> None:
     put(settings, "a", event("u1", "a", -1))
     snapshot = take_snapshot(open_storage(settings), "interactions", date(2026, 1, 1))
-    assert build_histories(partial(open_storage, settings), snapshot, max_items=5).table.num_rows == 0
+    assert (
+        build_histories(partial(open_storage, settings), snapshot, max_items=5).table.num_rows == 0
+    )
 
 
 def test_an_unknown_engine_is_refused(settings: Settings) -> None:

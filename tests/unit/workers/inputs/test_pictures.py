@@ -31,7 +31,19 @@ def frames(kind: str) -> bytes:
         (lambda: picture(Image.new("L", (1, 1))), "a picture of 1 x 1 pixels"),
         (lambda: picture(Image.new("L", (5000, 5000))), "a picture of 5000 x 5000 pixels"),
     ],
-    ids=["null", "empty", "text", "cut-png", "cut-jpeg", "gif", "apng", "cmyk", "16-bit", "1x1", "5000x5000"],
+    ids=[
+        "null",
+        "empty",
+        "text",
+        "cut-png",
+        "cut-jpeg",
+        "gif",
+        "apng",
+        "cmyk",
+        "16-bit",
+        "1x1",
+        "5000x5000",
+    ],
 )
 def test_what_is_no_plain_picture_is_named(content: Callable[[], bytes | None], found: str) -> None:
     with pytest.raises(PictureError, match="; expected ") as refused:

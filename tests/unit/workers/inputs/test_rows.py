@@ -46,7 +46,9 @@ def refusal(table: InputTable, rows: pa.Table) -> str:
         ([pair("k", "1"), pair("k", "1")], "key 'k' twice", "each key once"),
     ],
 )
-def test_bad_attributes_are_refused_with_their_row(attributes: Pairs, found: str, expected: str) -> None:
+def test_bad_attributes_are_refused_with_their_row(
+    attributes: Pairs, found: str, expected: str
+) -> None:
     message = refusal(CATALOG, catalog([GOOD, [], attributes, GOOD]))
     assert message.startswith("c.csv, row 13, column attributes: found ")
     assert found in message
@@ -55,13 +57,18 @@ def test_bad_attributes_are_refused_with_their_row(attributes: Pairs, found: str
 
 @pytest.mark.parametrize("value", ["", " ", None, "x" * 257, "a\tb", "a\x00"])
 def test_bad_ids_are_refused_with_their_row(value: str | None) -> None:
-    message = refusal(CATALOG, catalog([GOOD, GOOD], product_id=pa.array(["p", value], pa.string())))
+    message = refusal(
+        CATALOG, catalog([GOOD, GOOD], product_id=pa.array(["p", value], pa.string()))
+    )
     assert message.startswith("c.csv, row 12, column product_id: found ")
 
 
 def test_a_text_of_a_hundred_thousand_characters_is_refused_with_its_row() -> None:
     message = refusal(CATALOG, catalog([GOOD, GOOD], description=["short", "x" * 100_000]))
-    assert message == "c.csv, row 12, column description: found a text of 100,000 characters; expected at most 20,000"
+    assert (
+        message
+        == "c.csv, row 12, column description: found a text of 100,000 characters; expected at most 20,000"
+    )
 
 
 def test_texts_may_have_several_lines_but_names_may_not() -> None:
@@ -70,7 +77,10 @@ def test_texts_may_have_several_lines_but_names_may_not() -> None:
 
 
 def test_text_that_is_not_utf8_is_refused_with_its_row() -> None:
-    offsets, data = pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0])), pa.py_buffer(b"a\xff\xfe")
+    offsets, data = (
+        pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0])),
+        pa.py_buffer(b"a\xff\xfe"),
+    )
     title = pa.StringArray.from_buffers(2, offsets, data)
     assert "row 12, column title: found bytes that are not UTF-8" in refusal(
         CATALOG, catalog([GOOD, GOOD], title=title)
@@ -88,12 +98,20 @@ def test_an_act_may_repeat_keys_and_ask_for_values() -> None:
     )
     check_rows(COPY_EXAMPLES, rows.to_batches()[0], "e.csv")
     with pytest.raises(InputError, match="column reference: found an empty text"):
-        check_rows(COPY_EXAMPLES, rows.set_column(2, "reference", [["A", " "]]).to_batches()[0], "e.csv")
+        check_rows(
+            COPY_EXAMPLES, rows.set_column(2, "reference", [["A", " "]]).to_batches()[0], "e.csv"
+        )
 
 
 def test_emoji_and_right_to_left_text_pass() -> None:
-    names: list[Pairs] = [[pair("name", value)] for value in ("👩‍🚀 Mug", "قلم رصاص", "עט 5", "e\u0301clair", "日本")]
-    check_rows(CATALOG, catalog(names, title=[pairs[0]["value"] for pairs in names if pairs]).to_batches()[0], "c.csv")
+    names: list[Pairs] = [
+        [pair("name", value)] for value in ("👩‍🚀 Mug", "قلم رصاص", "עט 5", "e\u0301clair", "日本")
+    ]
+    check_rows(
+        CATALOG,
+        catalog(names, title=[pairs[0]["value"] for pairs in names if pairs]).to_batches()[0],
+        "c.csv",
+    )
     assert refusal(CATALOG, catalog([[pair("k", "\u2066x\u2069")]]))
 
 
@@ -110,10 +128,18 @@ def test_images_must_be_png_or_jpeg_and_labels_not_negative() -> None:
 
 
 @settings(deadline=None, derandomize=True)
-@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy")), max_size=4), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy")), max_size=4),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_a_key_is_called_repeated_exactly_where_it_is(acts: list[list[tuple[str, str]]]) -> None:
     rows = catalog([[pair(key, value) for key, value in act] for act in acts]).slice(1)
-    repeated = [index for index, act in enumerate(acts[1:]) if len({key for key, _ in act}) < len(act)]
+    repeated = [
+        index for index, act in enumerate(acts[1:]) if len({key for key, _ in act}) < len(act)
+    ]
     if repeated:
         assert f"row {repeated[0] + 11}," in refusal(CATALOG, rows)
     else:
@@ -128,7 +154,9 @@ def test_a_repeated_id_is_named_with_both_rows() -> None:
     ids.add(pa.array(["x", "d", "a"]), "second.csv")
     with pytest.raises(InputError) as caught:
         ids.check()
-    assert str(caught.value).startswith("second.csv, row 2, column product_id: the same id stands in first.csv, row 4")
+    assert str(caught.value).startswith(
+        "second.csv, row 2, column product_id: the same id stands in first.csv, row 4"
+    )
 
 
 @settings(deadline=None, derandomize=True)

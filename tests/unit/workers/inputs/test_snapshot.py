@@ -13,9 +13,18 @@ from workers.inputs.snapshot import read_inputs, take_snapshot, while_files_chan
 from workers.inputs.tables import ATTRIBUTES
 
 DAY = date(2026, 11, 22)
-PAST, LAST_MOMENT = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 22, 23, 59, 59, 999_999, tzinfo=UTC)
+PAST, LAST_MOMENT = (
+    datetime(2026, 11, 1, tzinfo=UTC),
+    datetime(2026, 11, 22, 23, 59, 59, 999_999, tzinfo=UTC),
+)
 NEXT_DAY = datetime(2026, 11, 23, tzinfo=UTC)
-SCHEMA = pa.schema([("product_id", pa.string()), ("attributes", ATTRIBUTES), ("updated_at", pa.timestamp("us", "UTC"))])
+SCHEMA = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("attributes", ATTRIBUTES),
+        ("updated_at", pa.timestamp("us", "UTC")),
+    ]
+)
 
 
 @pytest.fixture
@@ -24,7 +33,10 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def put(storage: Storage, name: str, *times: datetime | None, rows_per_group: int = 2) -> str:
-    rows = [{"product_id": f"{name}-{n}", "attributes": [], "updated_at": time} for n, time in enumerate(times)]
+    rows = [
+        {"product_id": f"{name}-{n}", "attributes": [], "updated_at": time}
+        for n, time in enumerate(times)
+    ]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), sink, row_group_size=rows_per_group)
     key = f"inputs/catalog/{name}.parquet"
@@ -41,7 +53,9 @@ def test_a_file_with_nothing_but_later_rows_changes_no_earlier_date(storage: Sto
     assert len(take_snapshot(storage, "catalog", date(2026, 11, 23)).objects) == 2
 
 
-@pytest.mark.parametrize("times", [(NEXT_DAY, LAST_MOMENT), (NEXT_DAY, None), (LAST_MOMENT,), (None, None)])
+@pytest.mark.parametrize(
+    "times", [(NEXT_DAY, LAST_MOMENT), (NEXT_DAY, None), (LAST_MOMENT,), (None, None)]
+)
 def test_a_file_with_any_row_that_is_not_later_is_part_of_the_date(
     storage: Storage, times: tuple[datetime | None, ...]
 ) -> None:

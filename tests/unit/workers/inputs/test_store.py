@@ -21,13 +21,17 @@ def storage(tmp_path: Path) -> Storage:
 
 def catalog_csv(folder: Path, name: str, ids: list[str]) -> Path:
     path = folder / name
-    path.write_text("product_id,attributes.name\n" + "".join(f"{product_id},Product\n" for product_id in ids))
+    path.write_text(
+        "product_id,attributes.name\n" + "".join(f"{product_id},Product\n" for product_id in ids)
+    )
     return path
 
 
 def stored_ids(storage: Storage) -> list[str]:
     keys = [info.key for info in list_input_files(storage, "catalog")]
-    return sorted(product for key in keys for product in read_rows(storage, key)["product_id"].to_pylist())
+    return sorted(
+        product for key in keys for product in read_rows(storage, key)["product_id"].to_pylist()
+    )
 
 
 def test_files_are_added_to_the_table(storage: Storage, tmp_path: Path) -> None:
@@ -41,7 +45,9 @@ def test_putting_the_same_file_again_changes_nothing(storage: Storage, tmp_path:
     path = catalog_csv(tmp_path, "a.csv", ["a", "b"])
     put_table(storage, "catalog", [path])
     before = list(storage.list(""))
-    again = put_table(storage, "catalog", [path, path, catalog_csv(tmp_path, "same-bytes.csv", ["a", "b"])])
+    again = put_table(
+        storage, "catalog", [path, path, catalog_csv(tmp_path, "same-bytes.csv", ["a", "b"])]
+    )
     assert (again.num_uploaded, again.num_present, again.num_rows) == (0, 1, 2)
     assert list(storage.list("")) == before
 
@@ -60,7 +66,9 @@ def test_an_id_that_stands_in_two_files_is_refused(storage: Storage, tmp_path: P
     assert list(storage.list("")) == []
 
 
-def test_an_id_that_is_stored_already_is_refused_unless_replacing(storage: Storage, tmp_path: Path) -> None:
+def test_an_id_that_is_stored_already_is_refused_unless_replacing(
+    storage: Storage, tmp_path: Path
+) -> None:
     put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a", "b"])])
     changed = catalog_csv(tmp_path, "b.csv", ["b", "c"])
     with pytest.raises(InputError, match=r"b\.csv, row 1.*inputs/catalog/.*row 2"):
@@ -75,7 +83,8 @@ class Killed(Exception):
 
 
 class MortalStorage(FileStorage):
-    """Dies instead of its write or removal number `lives`; shows what readers see before each one."""
+    """Dies instead of its write or removal number `lives`; shows what readers see before each
+    one."""
 
     def __init__(self, uri: str, lives: int = 100) -> None:
         super().__init__(uri)
@@ -102,10 +111,14 @@ class MortalStorage(FileStorage):
 
 
 def two_files(folder: Path, name: str, ids: str) -> list[Path]:
-    return [catalog_csv(folder, f"{name}-{product}.csv", [product, product.upper()]) for product in ids]
+    return [
+        catalog_csv(folder, f"{name}-{product}.csv", [product, product.upper()]) for product in ids
+    ]
 
 
-def test_readers_see_a_put_of_several_files_whole_or_not_at_all(storage: Storage, tmp_path: Path) -> None:
+def test_readers_see_a_put_of_several_files_whole_or_not_at_all(
+    storage: Storage, tmp_path: Path
+) -> None:
     put_table(storage, "catalog", two_files(tmp_path, "old", "ab"))
     replacing = MortalStorage(storage.uri)
     changed = [catalog_csv(tmp_path, "changed.csv", ["A", "a"]), *two_files(tmp_path, "new", "bc")]
@@ -120,7 +133,9 @@ def test_readers_see_a_put_of_several_files_whole_or_not_at_all(storage: Storage
 
 
 @pytest.mark.parametrize("replace", [True, False])
-def test_what_a_killed_put_left_is_removed_by_the_next_one(storage: Storage, tmp_path: Path, replace: bool) -> None:
+def test_what_a_killed_put_left_is_removed_by_the_next_one(
+    storage: Storage, tmp_path: Path, replace: bool
+) -> None:
     old, last = two_files(tmp_path, "old", "ab"), catalog_csv(tmp_path, "last.csv", ["z"])
     for lives in range(20):
         put_table(storage, "catalog", old, replace=True)
@@ -145,13 +160,22 @@ def test_a_put_that_another_one_overtook_says_so(storage: Storage, tmp_path: Pat
             put_table(storage, "catalog", [catalog_csv(tmp_path, "b.csv", ["b"])])
             return super().put_file(*args, **options)
 
-    with pytest.raises(PreconditionFailed, match=r"another put into the table catalog .* put the files again"):
+    with pytest.raises(
+        PreconditionFailed, match=r"another put into the table catalog .* put the files again"
+    ):
         put_table(Overtaken(storage.uri), "catalog", two_files(tmp_path, "a", "cd"))
 
 
-def test_markers_and_unfinished_writes_of_other_software_are_no_rows(storage: Storage, tmp_path: Path) -> None:
+def test_markers_and_unfinished_writes_of_other_software_are_no_rows(
+    storage: Storage, tmp_path: Path
+) -> None:
     put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a"])])
-    for name in ("_SUCCESS", "_temporary/0/part-0.parquet", "dt=2026-11-22/.part.crc", "dt=2026-11-22/_metadata"):
+    for name in (
+        "_SUCCESS",
+        "_temporary/0/part-0.parquet",
+        "dt=2026-11-22/.part.crc",
+        "dt=2026-11-22/_metadata",
+    ):
         (tmp_path / "store/inputs/catalog" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "store/inputs/catalog" / name).write_bytes(b"PAR")
     put_table(storage, "catalog", [catalog_csv(tmp_path, "b.csv", ["b"])])
@@ -161,7 +185,10 @@ def test_markers_and_unfinished_writes_of_other_software_are_no_rows(storage: St
 def test_files_of_one_name_in_two_folders_are_told_apart(storage: Storage, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-    files = [catalog_csv(tmp_path / "a", "p.csv", ["x", "y"]), catalog_csv(tmp_path / "b", "p.csv", ["z", "z"])]
+    files = [
+        catalog_csv(tmp_path / "a", "p.csv", ["x", "y"]),
+        catalog_csv(tmp_path / "b", "p.csv", ["z", "z"]),
+    ]
     with pytest.raises(InputError, match=r"b/p\.csv, row 2, .* stands in .*b/p\.csv, row 1;"):
         put_table(storage, "catalog", files)
 
@@ -175,7 +202,11 @@ def test_files_of_one_name_in_two_folders_are_told_apart(storage: Storage, tmp_p
 
 
 def test_columns_of_one_name_that_nobody_knows_are_kept(storage: Storage, tmp_path: Path) -> None:
-    columns = [pa.array(["a"]), pa.array([[]], ATTRIBUTES), *(pa.array([number]) for number in range(4))]
+    columns = [
+        pa.array(["a"]),
+        pa.array([[]], ATTRIBUTES),
+        *(pa.array([number]) for number in range(4)),
+    ]
     names = ["product_id", "attributes", "more", "more", "more_2", "more"]
     pq.write_table(pa.table(columns, names=names), tmp_path / "a.parquet")
     (key,) = put_table(storage, "catalog", [tmp_path / "a.parquet"]).keys
@@ -211,17 +242,25 @@ def test_checking_reads_what_is_there(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_checking_refuses_a_table_without_rows(storage: Storage) -> None:
-    with pytest.raises(InputError, match=r"catalog is empty: put files with `nightshift inputs put catalog FILES`"):
+    with pytest.raises(
+        InputError, match=r"catalog is empty: put files with `nightshift inputs put catalog FILES`"
+    ):
         check_inputs(storage, "catalog")
-    empty = pa.table({"product_id": pa.array([], pa.string()), "attributes": pa.array([], ATTRIBUTES)})
+    empty = pa.table(
+        {"product_id": pa.array([], pa.string()), "attributes": pa.array([], ATTRIBUTES)}
+    )
     put_by_hand(storage, "inputs/catalog/empty.parquet", empty)
     with pytest.raises(InputError, match="catalog is empty"):
         check_inputs(storage, "catalog")
 
 
 def test_checking_refuses_files_that_came_by_hand_and_do_not_fit(storage: Storage) -> None:
-    put_by_hand(storage, "inputs/catalog/a.parquet", pa.table({"product_id": [1], "attributes": [[]]}))
-    with pytest.raises(InputError, match=r"inputs/catalog/a\.parquet, column product_id: found type int64"):
+    put_by_hand(
+        storage, "inputs/catalog/a.parquet", pa.table({"product_id": [1], "attributes": [[]]})
+    )
+    with pytest.raises(
+        InputError, match=r"inputs/catalog/a\.parquet, column product_id: found type int64"
+    ):
         check_inputs(storage, "catalog")
     storage.put("inputs/catalog/a.parquet", b"not parquet")
     with pytest.raises(InputError, match=r"inputs/catalog/a\.parquet is not a Parquet file"):
@@ -236,7 +275,10 @@ def test_a_file_that_would_be_overlooked_is_refused(storage: Storage) -> None:
 
 
 def test_real_tables_go_in_and_come_out_unchanged(storage: Storage, shared_data: Path) -> None:
-    for table, name in (("catalog", "laptops/catalog.parquet"), ("copy_examples", "laptops/train.parquet")):
+    for table, name in (
+        ("catalog", "laptops/catalog.parquet"),
+        ("copy_examples", "laptops/train.parquet"),
+    ):
         summary = put_table(storage, table, [shared_data / name])
         found = read_rows(storage, summary.keys[0])
         assert found.to_pylist() == pq.read_table(shared_data / name).to_pylist()

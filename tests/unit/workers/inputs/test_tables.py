@@ -17,12 +17,20 @@ from workers.inputs.tables import (
     input_table,
 )
 
-PAIRS = [[{"key": "a", "value": "b"}], [], [{"key": "a", "value": None}, {"key": "c", "value": "d"}]]
+PAIRS = [
+    [{"key": "a", "value": "b"}],
+    [],
+    [{"key": "a", "value": None}, {"key": "c", "value": "d"}],
+]
 
 
 def catalog(attributes: pa.Array, ids: pa.Array | None = None, **more: pa.Array) -> pa.Table:
     return pa.table(
-        {"product_id": ids if ids is not None else pa.array(["1", "2", "3"]), "attributes": attributes, **more}
+        {
+            "product_id": ids if ids is not None else pa.array(["1", "2", "3"]),
+            "attributes": attributes,
+            **more,
+        }
     )
 
 
@@ -35,7 +43,9 @@ def list_of_pairs(text: pa.DataType, *, large: bool = False, reverse: bool = Fal
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.string_view()])
-def test_attributes_are_taken_in_every_arrow_spelling(text: pa.DataType, large: bool, reverse: bool) -> None:
+def test_attributes_are_taken_in_every_arrow_spelling(
+    text: pa.DataType, large: bool, reverse: bool
+) -> None:
     found = pa.array(PAIRS, list_of_pairs(text, large=large, reverse=reverse))
     rows = canonical_table(CATALOG, catalog(found, pa.array(["1", "2", "3"], text)), "c.parquet")
     assert rows.schema.field("attributes").type == ATTRIBUTES
@@ -47,19 +57,28 @@ def test_maps_and_dictionaries_are_taken_too() -> None:
     ids = pa.array(["1", "2", "3"]).dictionary_encode()
     rows = canonical_table(CATALOG, catalog(found, ids), "c.parquet")
     assert rows["product_id"].to_pylist() == ["1", "2", "3"]
-    assert rows["attributes"].to_pylist() == [[{"key": "a", "value": "b"}], [], [{"key": "c", "value": None}]]
+    assert rows["attributes"].to_pylist() == [
+        [{"key": "a", "value": "b"}],
+        [],
+        [{"key": "c", "value": None}],
+    ]
 
 
 def test_times_of_every_unit_become_microseconds_in_utc() -> None:
     for found in (pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("ms", "Europe/Berlin")):
         times = pa.array([1_700_000_000], pa.int64()).cast(pa.timestamp("s")).cast(found)
-        events = pa.table({"user_id": ["u"], "item_id": ["i"], "event_time": times, "event_type": ["purchase"]})
+        events = pa.table(
+            {"user_id": ["u"], "item_id": ["i"], "event_time": times, "event_type": ["purchase"]}
+        )
         rows = canonical_table(INTERACTIONS, events, "i.parquet")
         assert rows["event_time"].cast(pa.int64()).to_pylist() == [1_700_000_000_000_000]
 
 
 def test_small_integers_become_labels_and_too_large_ones_are_refused() -> None:
-    image = pa.array([{"bytes": b"x", "path": None}], pa.struct([("bytes", pa.large_binary()), ("path", pa.null())]))
+    image = pa.array(
+        [{"bytes": b"x", "path": None}],
+        pa.struct([("bytes", pa.large_binary()), ("path", pa.null())]),
+    )
     table = pa.table({"image": image, "label": pa.array([3], pa.uint8()), "label_name": ["cat"]})
     assert canonical_table(IMAGES, table, "i.parquet")["label"].to_pylist() == [3]
     huge = table.set_column(1, "label", pa.array([2**64 - 1], pa.uint64()))
@@ -74,7 +93,9 @@ def test_columns_that_are_not_declared_stay_as_they_are() -> None:
 
 
 def test_a_missing_column_is_named_with_those_that_were_found() -> None:
-    with pytest.raises(InputError, match=r"c\.csv: column attributes .* is missing; found columns: product_id"):
+    with pytest.raises(
+        InputError, match=r"c\.csv: column attributes .* is missing; found columns: product_id"
+    ):
         check_schema(CATALOG, pa.schema([("product_id", pa.string())]), "c.csv")
 
 
@@ -96,17 +117,24 @@ def test_a_wrong_type_is_named_beside_the_right_one(name: str, found: pa.DataTyp
         check_schema(CATALOG, pa.schema(list(types.items())), "c.parquet")
     expected = CATALOG.column(name)
     assert expected is not None
-    assert str(caught.value) == f"c.parquet, column {name}: found type {found}, expected {expected.type}"
+    assert (
+        str(caught.value)
+        == f"c.parquet, column {name}: found type {found}, expected {expected.type}"
+    )
 
 
 def test_a_column_that_stands_twice_is_refused() -> None:
-    schema = pa.schema([("product_id", pa.string()), ("product_id", pa.string()), ("attributes", ATTRIBUTES)])
+    schema = pa.schema(
+        [("product_id", pa.string()), ("product_id", pa.string()), ("attributes", ATTRIBUTES)]
+    )
     with pytest.raises(InputError, match="found 2 times"):
         check_schema(CATALOG, schema, "c.parquet")
 
 
 def test_an_unknown_table_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="catalog, copy_examples, copy_requests, images, interactions"):
+    with pytest.raises(
+        InputError, match="catalog, copy_examples, copy_requests, images, interactions"
+    ):
         input_table("catalogue")
 
 

@@ -10,8 +10,7 @@ from infra.errors import InputError
 from tests.unit.workers.kettle_texts import examples
 from workers.generation.rows import RowGenerator, ShardRows
 from workers.jobs.recommendation_texts import JOB
-from workers.pins import ModelPin, Snapshot
-from workers.plans.plan import Plan, Prepared
+from workers.pins import ModelPin
 from workers.recommendations.ranked_rows import RANKED
 
 PIN = ModelPin("recommender", "v1", "0" * 64, "2026-11-22")
@@ -32,9 +31,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
         request = replace(each.request, intent="recommend", attributes=(name, kind, *stated))
         texts.append(replace(each, request=request, reference=text))
     settings = TrainingSettings(
-        max_steps=300, cpu_budget_s=None, width=32, num_layers=2, num_heads=2, num_scored=5, dropout=0.0,
-        learning_rate=1e-2, warmup_steps=10, ema_decay=0.9, batch_tokens=1024,
-    )  # fmt: skip
+        max_steps=300,
+        cpu_budget_s=None,
+        width=32,
+        num_layers=2,
+        num_heads=2,
+        num_scored=5,
+        dropout=0.0,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        ema_decay=0.9,
+        batch_tokens=1024,
+    )
     train_text_model(texts, folder / "model", settings=settings, work_dir=folder / "work")
     return TextModel.load(folder / "model")
 
@@ -89,7 +97,10 @@ def test_no_sentence_comes_again_on_the_next_nights_unless_asked_for(model: Text
 
 
 def test_an_intent_that_was_never_learned_is_named_with_those_that_were(model: TextModel) -> None:
-    with pytest.raises(InputError, match=r"no text of intent 'praise'.* choose one of recommend with --set intent=…"):
+    with pytest.raises(
+        InputError,
+        match=r"no text of intent 'praise'.* choose one of recommend with --set intent=…",
+    ):
         JOB.generate(model, ranked(1), range(6), JOB.parse_settings({"intent": "praise"}))
 
 
@@ -108,12 +119,9 @@ def test_settings_without_sense_are_refused(setting: str, value: object, expecte
 
 
 def test_quality_is_of_the_texts_and_of_the_ranking() -> None:
-    snapshot = Snapshot("interactions", "2026-11-23T00:00:00+00:00", ())
-    prepared = Prepared(snapshots=(), model=PIN, summary={"quality": QUALITY})
-    plan = Plan(JOB.name, 1, "2026-11-22", snapshot, PIN, {}, prepared=prepared)
     meter = JOB.meter()
     meter.add(pa.RecordBatch.from_pydict({"text": ["a red kettle", "a blue kettle"]}))
-    quality = meter.quality(plan)
+    quality = meter.quality((), {"quality": QUALITY})
     assert quality | QUALITY == quality
     assert (quality["mean_length"], quality["duplicate_share"]) == (3.0, 0.0)
     assert {gate.figure for gate in JOB.gates} <= {*quality, "passed_share"}

@@ -40,8 +40,13 @@ def test_labels_need_not_begin_at_nought(tmp_path: Path) -> None:
 
 
 def test_mixed_sizes_are_refused_unless_one_is_asked_for(tmp_path: Path) -> None:
-    storage = store_of(tmp_path, drawings({DISC: 2, CROSS: 2}), drawings({DISC: 2, CROSS: 2}, px=20))
-    with pytest.raises(InputError, match=r"image_px=32`: found 16 x 16 in .*0.parquet, row 1; 20 x 20 in .*1.parquet"):
+    storage = store_of(
+        tmp_path, drawings({DISC: 2, CROSS: 2}), drawings({DISC: 2, CROSS: 2}, px=20)
+    )
+    with pytest.raises(
+        InputError,
+        match=r"image_px=32`: found 16 x 16 in .*0.parquet, row 1; 20 x 20 in .*1.parquet",
+    ):
         read(storage)
     assert read(storage, image_px=32).data.images_BHWC.shape[1:] == (32, 32, 1)
 
@@ -74,7 +79,10 @@ def test_where_there_are_few_pictures_a_vae_learns_from_moved_ones(tmp_path: Pat
     assert found == {"images_per_class": 5, "family": "vae"}
     assert MODEL.parse_settings("", {}, survey=found).family == "vae"
     assert MODEL.parse_settings("gan", {}, survey=found).family == "gan"
-    assert MODEL.parse_settings("vae", {}, survey=found).shift_px > MODEL.parse_settings("vae", {}).shift_px
+    assert (
+        MODEL.parse_settings("vae", {}, survey=found).shift_px
+        > MODEL.parse_settings("vae", {}).shift_px
+    )
     assert MODEL.parse_settings("vae", {"shift_px": "1"}, survey=found).shift_px == 1
 
 

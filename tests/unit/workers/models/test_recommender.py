@@ -41,13 +41,19 @@ def snapshots(storage: Storage) -> list[Snapshot]:
 
 
 def test_it_learns_what_comes_after_what_and_a_rival_is_measured_alike(tmp_path: Path) -> None:
-    storage = store_of(tmp_path / "store", [[f"i{(user + step) % 9}" for step in range(5)] for user in range(60)])
+    storage = store_of(
+        tmp_path / "store", [[f"i{(user + step) % 9}" for step in range(5)] for user in range(60)]
+    )
     training = plan_training(storage, MODEL.name, "gru", DAY, TINY)
     histories = MODEL.read_examples(storage, training.snapshots, training.settings)
     assert histories[3] == ["i3", "i4", "i5", "i6", "i7"]
     silent = {"on_progress": lambda progress: None, "on_checkpoint": lambda path: None}
     metrics = MODEL.train(
-        histories, tmp_path / "model", settings=training.settings, work_dir=tmp_path / "work", **silent
+        histories,
+        tmp_path / "model",
+        settings=training.settings,
+        work_dir=tmp_path / "work",
+        **silent,
     )
     assert set(MODEL.figures.values()) <= metrics.keys()
     model = MODEL.load(tmp_path / "model", "cpu")
@@ -55,7 +61,9 @@ def test_it_learns_what_comes_after_what_and_a_rival_is_measured_alike(tmp_path:
     rival = MODEL.evaluate(model, histories, training.settings)
     assert MODEL.score(rival) == pytest.approx(1.0), "what comes next is plain"
     others = [[f"other{item}" for item in history] for history in histories]
-    assert MODEL.score(MODEL.evaluate(model, others, training.settings)) == 0.0, "it knows none of these items"
+    assert MODEL.score(MODEL.evaluate(model, others, training.settings)) == 0.0, (
+        "it knows none of these items"
+    )
     beyond = [[*(f"i{place}" for place in range(9)), "new"] for _ in range(60)]
     metrics = MODEL.evaluate(model, beyond, training.settings)
     assert MODEL.score(metrics) == metrics["coverage_10"] == 0.0, "users have all that it knows"
@@ -70,7 +78,10 @@ def test_events_of_the_future_are_no_examples(tmp_path: Path) -> None:
 def test_too_few_histories_are_refused_by_name(tmp_path: Path) -> None:
     storage = store_of(tmp_path / "store", [["a", "b"], ["c"]])
     settings = MODEL.parse_settings("", TINY)
-    with pytest.raises(InputError, match="the interactions cannot be learned from: 0 histories have 3 or more items"):
+    with pytest.raises(
+        InputError,
+        match="the interactions cannot be learned from: 0 histories have 3 or more items",
+    ):
         MODEL.train(
             MODEL.read_examples(storage, snapshots(storage), settings),
             tmp_path / "model",

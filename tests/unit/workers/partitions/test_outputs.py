@@ -19,7 +19,8 @@ def storage(tmp_path: Path) -> Storage:
 
 
 class _PublishesMeanwhile:
-    """The real store, on which another run publishes a newer plan, once, right after a call of the method `when`."""
+    """The real store, on which another run publishes a newer plan, once, right after a call of the
+    method `when`."""
 
     def __init__(self, storage: Storage, when: str) -> None:
         self._storage, self._when = storage, when
@@ -52,7 +53,9 @@ def test_an_export_is_whole_or_not_there(storage: Storage, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("when", ["get_with_etag", "get"])
-def test_an_export_beside_a_publisher_is_of_one_manifest(storage: Storage, tmp_path: Path, when: str) -> None:
+def test_an_export_beside_a_publisher_is_of_one_manifest(
+    storage: Storage, tmp_path: Path, when: str
+) -> None:
     """The manifest that was read first is superseded at once, or when the first part is fetched."""
     plan = a_plan()
     run(storage, plan, "older")
@@ -60,13 +63,19 @@ def test_an_export_beside_a_publisher_is_of_one_manifest(storage: Storage, tmp_p
     manifest = json.loads((folder / "_SUCCESS").read_text())
     assert manifest["run"] == "newer"
     names = sorted(part["key"].rpartition("/")[2] for part in manifest["parts"])
-    assert sorted(path.name for path in folder.glob("*.parquet")) == names == sorted(published_parts(storage))
+    assert (
+        sorted(path.name for path in folder.glob("*.parquet"))
+        == names
+        == sorted(published_parts(storage))
+    )
     assert pq.read_table(folder).num_rows == 40
     with pytest.raises(InputError, match="is not empty"):
         export_partition(storage, plan.job, plan.date, tmp_path)
 
 
-def test_a_partition_published_while_states_are_read_is_not_called_damaged(storage: Storage) -> None:
+def test_a_partition_published_while_states_are_read_is_not_called_damaged(
+    storage: Storage,
+) -> None:
     plan = a_plan()
     run(storage, plan, "older")
     state, *_ = list_partitions(_PublishesMeanwhile(storage, "list"), plan.job)  # type: ignore[arg-type]

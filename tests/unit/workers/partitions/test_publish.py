@@ -13,8 +13,23 @@ from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.plans.test_plan import plan_of
 from workers.partitions.leftovers import COPY_AGE, WORK_AGE, clean_up
-from workers.partitions.manifest import Published, is_current, is_whole, make_manifest, manifest_key, read_published
-from workers.partitions.parts import QUARANTINE, Receipt, list_parts, part_key, read_receipt, read_receipts, write_part
+from workers.partitions.manifest import (
+    Published,
+    is_current,
+    is_whole,
+    make_manifest,
+    manifest_key,
+    read_published,
+)
+from workers.partitions.parts import (
+    QUARANTINE,
+    Receipt,
+    list_parts,
+    part_key,
+    read_receipt,
+    read_receipts,
+    write_part,
+)
 from workers.partitions.publish import publish
 from workers.partitions.states import list_partitions, next_attempt, record_outcome
 from workers.plans.plan import Plan
@@ -32,7 +47,9 @@ def a_plan(**settings: Any) -> Plan:
 
 
 def write_shard(storage: Storage, plan: Plan, shard: int, text: str = "a") -> Receipt:
-    rows = pa.table({"product_id": [f"p{shard}-{number}" for number in range(20)], "text": [text] * 20})
+    rows = pa.table(
+        {"product_id": [f"p{shard}-{number}" for number in range(20)], "text": [text] * 20}
+    )
     receipt = Receipt(
         shard=shard,
         fingerprint=plan.fingerprint,
@@ -51,11 +68,16 @@ def write_all(storage: Storage, plan: Plan) -> list[Receipt]:
     return [write_shard(storage, plan, shard) for shard in range(plan.num_shards)]
 
 
-def run(storage: Storage, plan: Plan, name: str = "run", *, before: Published | str | None = "now") -> bool:
-    """Writes all parts and publishes them over what is published, now or when the run is said to have begun."""
+def run(
+    storage: Storage, plan: Plan, name: str = "run", *, before: Published | str | None = "now"
+) -> bool:
+    """Writes all parts and publishes them over what is published, now or when the run is said to
+    have begun."""
     begun = read_published(storage, plan.job, plan.date) if isinstance(before, str) else before
     receipts = write_all(storage, plan)
-    return publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 3.0, name, begun), begun)
+    return publish(
+        storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 3.0, name, begun), begun
+    )
 
 
 def read(storage: Storage, plan: Plan) -> Published:
@@ -71,10 +93,16 @@ def is_newer(storage: Storage, key: str, than: str) -> bool:
 
 
 def published_parts(storage: Storage) -> list[str]:
-    return [item.key.rsplit("/", 1)[1] for item in storage.list("outputs/") if item.key.endswith(".parquet")]
+    return [
+        item.key.rsplit("/", 1)[1]
+        for item in storage.list("outputs/")
+        if item.key.endswith(".parquet")
+    ]
 
 
-def test_a_receipt_survives_in_metadata_and_can_be_rebuilt_from_the_file(storage: Storage, tmp_path: Path) -> None:
+def test_a_receipt_survives_in_metadata_and_can_be_rebuilt_from_the_file(
+    storage: Storage, tmp_path: Path
+) -> None:
     plan = a_plan()
     receipt = write_shard(storage, plan, 0)
     assert read_receipt(storage, part_key(plan, 0)) == receipt
@@ -85,7 +113,9 @@ def test_a_receipt_survives_in_metadata_and_can_be_rebuilt_from_the_file(storage
 
 def test_receipts_that_lose_rows_cannot_be_made() -> None:
     with pytest.raises(GenerationError, match="rows were lost or made up"):
-        Receipt(shard=0, fingerprint="f", input_rows=3, accepted=1, rejected=1, quarantined=0, future=0)
+        Receipt(
+            shard=0, fingerprint="f", input_rows=3, accepted=1, rejected=1, quarantined=0, future=0
+        )
 
 
 def test_a_part_written_twice_is_one_part_if_the_bytes_agree(storage: Storage) -> None:
@@ -132,7 +162,9 @@ def test_a_new_plan_supersedes_the_parts_of_the_old_one(storage: Storage) -> Non
     old, new = a_plan(), a_plan(seed=1)
     run(storage, old)
     run(storage, new)
-    assert published_parts(storage) == [f"part-{shard:06d}-2-{new.fingerprint[:8]}.parquet" for shard in range(2)]
+    assert published_parts(storage) == [
+        f"part-{shard:06d}-2-{new.fingerprint[:8]}.parquet" for shard in range(2)
+    ]
 
 
 def test_a_plan_that_returns_uses_no_name_a_second_time(storage: Storage) -> None:
@@ -148,7 +180,11 @@ def test_a_plan_that_returns_uses_no_name_a_second_time(storage: Storage) -> Non
 def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Storage) -> None:
     old, new = a_plan(), a_plan(seed=1)
     run(storage, old)
-    kept = {item.key: storage.get(item.key) for item in storage.list("outputs/") if item.key.endswith(".parquet")}
+    kept = {
+        item.key: storage.get(item.key)
+        for item in storage.list("outputs/")
+        if item.key.endswith(".parquet")
+    }
     run(storage, new)
     for key, data in kept.items():
         storage.put(key, data)
@@ -157,7 +193,9 @@ def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Stora
     assert all(new.fingerprint[:8] in name for name in published_parts(storage))
 
 
-def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work_stay(storage: Storage) -> None:
+def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work_stay(
+    storage: Storage,
+) -> None:
     plan = a_plan()
     folder = f"outputs/{plan.job}/dt={plan.date}/"
     storage.put(f"{folder}part-000000-1-dead0000.parquet", b"older than the manifest")
@@ -179,7 +217,13 @@ def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage
         storage.put("later", b"")
     receipts = write_all(storage, plan)
     assert clean_up(storage, plan.job, plan.date) == 0
-    assert publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 3.0, "forced", before), before)
+    assert publish(
+        storage,
+        plan,
+        receipts,
+        make_manifest(plan, receipts, QUALITY, 3.0, "forced", before),
+        before,
+    )
     assert read(storage, plan).manifest["run"] == "forced"
     write_all(storage, plan)
     later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
@@ -187,7 +231,9 @@ def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage
     assert list_parts(storage, plan.prefix) == {}
 
 
-def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(storage: Storage) -> None:
+def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(
+    storage: Storage,
+) -> None:
     left, plan = a_plan(seed=1), a_plan()
     write_all(storage, left)
     later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
@@ -201,7 +247,9 @@ def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(s
 
 def test_of_two_publishers_of_different_plans_the_late_one_is_told(storage: Storage) -> None:
     first, second = a_plan(), a_plan(seed=1)
-    with pytest.raises(PreconditionFailed, match="published by another run with other inputs or settings"):
+    with pytest.raises(
+        PreconditionFailed, match="published by another run with other inputs or settings"
+    ):
         run(_PublishesMeanwhile(storage, first), second)  # type: ignore[arg-type]
     assert read(storage, first).fingerprint == first.fingerprint
     assert all(first.fingerprint[:8] in name for name in published_parts(storage))
@@ -244,7 +292,9 @@ class _ForbidsDeleting:
         raise StorageError(f"{len(list(keys))} objects could not be deleted")
 
 
-def test_rows_are_published_although_what_they_supersede_cannot_be_removed(storage: Storage) -> None:
+def test_rows_are_published_although_what_they_supersede_cannot_be_removed(
+    storage: Storage,
+) -> None:
     plan = a_plan()
     assert run(_ForbidsDeleting(storage), plan)  # type: ignore[arg-type]
     published = read_published(storage, plan.job, plan.date)
@@ -255,12 +305,16 @@ def test_rows_are_published_although_what_they_supersede_cannot_be_removed(stora
     assert list_parts(storage, plan.prefix) == {}
 
 
-def test_parts_that_vanish_while_they_are_published_are_told_apart_from_a_race(storage: Storage) -> None:
+def test_parts_that_vanish_while_they_are_published_are_told_apart_from_a_race(
+    storage: Storage,
+) -> None:
     plan = a_plan()
     receipts = write_all(storage, plan)
     storage.delete([part_key(plan, 1)])
     with pytest.raises(GenerationError, match="removed while they were published"):
-        publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 1.0, "run", None), None)
+        publish(
+            storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 1.0, "run", None), None
+        )
 
 
 def test_parts_that_are_not_what_their_receipts_say_are_not_published(storage: Storage) -> None:
@@ -268,7 +322,9 @@ def test_parts_that_are_not_what_their_receipts_say_are_not_published(storage: S
     receipts = write_all(storage, plan)
     storage.put(part_key(plan, 1), b"something else")
     with pytest.raises(GenerationError, match="not what their receipts say"):
-        publish(storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 1.0, "run", None), None)
+        publish(
+            storage, plan, receipts, make_manifest(plan, receipts, QUALITY, 1.0, "run", None), None
+        )
     assert read_published(storage, plan.job, plan.date) is None
 
 

@@ -24,9 +24,17 @@ from workers.plans.planning import make_plan
 
 DAY = date(2026, 11, 22)
 JOB = JOBS["product_descriptions"]
-SCHEMA = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)])
-OTHER_VALUES = {int: lambda value: value + 1, float: lambda value: value + 0.25, str: lambda value: f"{value}x"}
-MAKING_SETTINGS = [field.name for field in fields(JOB.settings) if field.name not in SETTINGS_WITHOUT_EFFECT]
+SCHEMA = pa.schema(
+    [("product_id", pa.string()), ("title", pa.string()), ("attributes", ATTRIBUTES)]
+)
+OTHER_VALUES = {
+    int: lambda value: value + 1,
+    float: lambda value: value + 0.25,
+    str: lambda value: f"{value}x",
+}
+MAKING_SETTINGS = [
+    field.name for field in fields(JOB.settings) if field.name not in SETTINGS_WITHOUT_EFFECT
+]
 
 
 def product_file(folder: Path, name: str) -> Path:
@@ -35,7 +43,11 @@ def product_file(folder: Path, name: str) -> Path:
 
 def write_products(folder: Path, name: str, titles: list[str]) -> None:
     rows = [
-        {"product_id": f"{name}-{number}", "title": title, "attributes": [{"key": "name", "value": title}]}
+        {
+            "product_id": f"{name}-{number}",
+            "title": title,
+            "attributes": [{"key": "name", "value": title}],
+        }
         for number, title in enumerate(titles)
     ]
     path = product_file(folder, name)
@@ -55,7 +67,9 @@ def store_at(folder: Path, **settings: Any) -> Storage:
 
 
 def plan_at(storage: Storage, **settings: Any) -> Plan:
-    return make_plan(JOB, DAY, take_snapshot(storage, "catalog", DAY), PIN, JOB.parse_settings(settings))
+    return make_plan(
+        JOB, DAY, take_snapshot(storage, "catalog", DAY), PIN, JOB.parse_settings(settings)
+    )
 
 
 def published(plan: Plan) -> Published:
@@ -67,7 +81,11 @@ def change_one_byte(folder: Path) -> None:
     before = path.read_bytes()
     write_products(folder, "a", ["Larch 85", "Larch 91"])
     after = path.read_bytes()
-    assert len(after) == len(before) != sum(one == other for one, other in zip(before, after, strict=True))
+    assert (
+        len(after)
+        == len(before)
+        != sum(one == other for one, other in zip(before, after, strict=True))
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +100,9 @@ def change_one_byte(folder: Path) -> None:
     ],
     ids=["one-byte", "further-file", "missing-file", "renamed-file"],
 )
-def test_changed_inputs_make_a_partition_stale(folder: Path, change: Callable[[Path], None]) -> None:
+def test_changed_inputs_make_a_partition_stale(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
     storage = store_at(folder)
     before = published(plan_at(storage))
     change(folder)
@@ -105,11 +125,15 @@ def test_each_setting_makes_a_partition_stale(folder: Path, name: str) -> None:
         lambda plan: replace(plan, date="2026-11-21"),
         lambda plan: replace(plan, model=replace(plan.model, weights_sha256="1" * 64)),
         lambda plan: replace(plan, model=replace(plan.model, version="another")),
-        lambda plan: replace(plan, snapshot=replace(plan.snapshot, cut="2026-11-22T00:00:00+00:00")),
+        lambda plan: replace(
+            plan, snapshot=replace(plan.snapshot, cut="2026-11-22T00:00:00+00:00")
+        ),
     ],
     ids=["job-version", "job", "date", "weights", "model-version", "cut"],
 )
-def test_job_model_and_cut_make_a_partition_stale(folder: Path, change: Callable[[Plan], Plan]) -> None:
+def test_job_model_and_cut_make_a_partition_stale(
+    folder: Path, change: Callable[[Plan], Plan]
+) -> None:
     plan = plan_at(store_at(folder))
     assert not is_current(change(plan), published(plan))
 
@@ -121,7 +145,9 @@ def test_nothing_else_makes_a_partition_stale(folder: Path) -> None:
     others = {
         "read again": plan_at(store_at(folder)),
         "another storage URI": plan_at(store_at(elsewhere)),
-        "other workers": plan_at(store_at(folder, num_actors=7, stall_timeout_s=5, ray_address="10.0.0.1:6379")),
+        "other workers": plan_at(
+            store_at(folder, num_actors=7, stall_timeout_s=5, ray_address="10.0.0.1:6379")
+        ),
         "further attempts": replace(plan, attempts=3),
         "error_budget": plan_at(store_at(folder), error_budget=0.5),
     }
@@ -134,8 +160,14 @@ def test_another_process_at_another_place_and_time_gives_the_same_fingerprint(fo
         "from tests.unit.workers.plans.test_fingerprint import plan_at, store_at; "
         "print(plan_at(store_at(Path(sys.argv[1]))).fingerprint)"
     )
-    environment = child_environment(PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C", NIGHTSHIFT_NUM_ACTORS="3")
+    environment = child_environment(
+        PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C", NIGHTSHIFT_NUM_ACTORS="3"
+    )
     child = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], env=environment, text=True, capture_output=True, check=True
+        [sys.executable, "-c", program, str(folder)],
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=True,
     )
     assert child.stdout.strip() == plan_at(store_at(folder)).fingerprint

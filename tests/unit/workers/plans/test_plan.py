@@ -30,10 +30,14 @@ def plan_of(*files: tuple[int, ...], **settings: object) -> Plan:
 
 @settings(deadline=None)
 @given(
-    files=st.lists(st.lists(st.integers(1, 5000), min_size=1, max_size=5).map(tuple), min_size=1, max_size=6),
+    files=st.lists(
+        st.lists(st.integers(1, 5000), min_size=1, max_size=5).map(tuple), min_size=1, max_size=6
+    ),
     rows_per_shard=st.integers(0, 700),
 )
-def test_every_row_is_in_exactly_one_shard(files: list[tuple[int, ...]], rows_per_shard: int) -> None:
+def test_every_row_is_in_exactly_one_shard(
+    files: list[tuple[int, ...]], rows_per_shard: int
+) -> None:
     plan = plan_of(*files, rows_per_shard=rows_per_shard)
     found: dict[str, list[tuple[int, int]]] = {}
     for index in range(plan.num_shards):
@@ -58,7 +62,10 @@ def test_a_plan_of_a_billion_rows_is_small_and_finds_any_shard() -> None:
     plan = plan_of(*[(65536,) * 160] * 96)
     assert plan.snapshot.num_rows > 1_000_000_000
     last = plan.shard(plan.num_shards - 1)
-    assert (last.source.key, last.stop) == (plan.snapshot.objects[-1].key, plan.snapshot.objects[-1].num_rows)
+    assert (last.source.key, last.stop) == (
+        plan.snapshot.objects[-1].key,
+        plan.snapshot.objects[-1].num_rows,
+    )
 
 
 def test_each_ingredient_changes_the_fingerprint_and_nothing_else_does() -> None:
@@ -83,13 +90,20 @@ def test_prepared_rows_follow_from_a_plan_and_are_what_it_generates() -> None:
     assert bare.fingerprint != plan.fingerprint
     assert bare.num_shards == 0
     rows = (InputObject(bare.prepared_key, "e", 1, (40, 2)),)
-    full = replace(bare, prepared=Prepared(snapshots=(plan.snapshot,), model=PIN, objects=rows, summary={"counts": {}}))
+    full = replace(
+        bare,
+        prepared=Prepared(
+            snapshots=(plan.snapshot,), model=PIN, objects=rows, summary={"counts": {}}
+        ),
+    )
     assert full.fingerprint == bare.fingerprint
     assert (full.num_rows, full.shard(0).source) == (42, rows[0])
     assert replace(full, attempts=3).prepared_key == full.prepared_key
     others = [
         replace(bare, prepared=Prepared(snapshots=(), model=PIN)),
-        replace(bare, prepared=Prepared(snapshots=(plan.snapshot,), model=replace(PIN, version="other"))),
+        replace(
+            bare, prepared=Prepared(snapshots=(plan.snapshot,), model=replace(PIN, version="other"))
+        ),
     ]
     assert len({bare.fingerprint, *(other.fingerprint for other in others)}) == 3
 

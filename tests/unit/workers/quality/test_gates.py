@@ -14,7 +14,10 @@ GOOD = {"passed_share": 0.95, "duplicate_share": 0.0, "distinct_2": 0.2, "mean_l
 
 
 def test_quality_is_measured_over_all_parts(tmp_path: Path) -> None:
-    storage, plan = open_storage(Settings(storage_uri=f"file://{tmp_path}")), plan_of((8,), rows_per_shard=4)
+    storage, plan = (
+        open_storage(Settings(storage_uri=f"file://{tmp_path}")),
+        plan_of((8,), rows_per_shard=4),
+    )
     receipts = []
     for shard, texts in enumerate([["a b c", "a b c", "d e"], ["a b c"]]):
         receipt = Receipt(
@@ -26,9 +29,16 @@ def test_quality_is_measured_over_all_parts(tmp_path: Path) -> None:
             quarantined=0,
             future=0,
         )
-        receipts.append(write_part(storage, plan, receipt, pa.table({"text": texts}), QUARANTINE.empty_table()))
+        receipts.append(
+            write_part(storage, plan, receipt, pa.table({"text": texts}), QUARANTINE.empty_table())
+        )
     quality = measure_quality(storage, plan, receipts, TextMeter())
-    assert quality == {"passed_share": 0.5, "duplicate_share": 0.5, "distinct_2": 3 / 7, "mean_length": 2.75}
+    assert quality == {
+        "passed_share": 0.5,
+        "duplicate_share": 0.5,
+        "distinct_2": 3 / 7,
+        "mean_length": 2.75,
+    }
 
 
 def test_a_partition_without_rows_has_quality_too(tmp_path: Path) -> None:
@@ -61,7 +71,10 @@ def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
     gates = (Gate("ndcg", "drop", 0.3), Gate("lift", "rise", 1.0))
     last = {"ndcg": 0.1, "lift": -0.5}
     kept = [{"ndcg": 0.9, "lift": 0.4}, {"ndcg": 0.071, "lift": -9.0}]
-    assert [find_breaches(gates, {"passed_share": 1.0, **quality}, last) for quality in kept] == [[], []]
+    assert [find_breaches(gates, {"passed_share": 1.0, **quality}, last) for quality in kept] == [
+        [],
+        [],
+    ]
     broken = {"passed_share": 1.0, "ndcg": 0.05, "lift": 1.0}
     told = [str(breach) for breach in find_breaches(gates, broken, last)]
     assert told == ["ndcg_drop is 0.5, the limit is 0.3", "lift_rise is 1.5, the limit is 1"]
@@ -69,7 +82,11 @@ def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
 
 
 def test_a_rise_from_nothing_is_told_and_a_share_of_nothing_is_not() -> None:
-    gates = (Gate("duplicate_share", "rise", 0.1), Gate("ndcg", "drop", 0.3), Gate("length", "drift", 0.5))
+    gates = (
+        Gate("duplicate_share", "rise", 0.1),
+        Gate("ndcg", "drop", 0.3),
+        Gate("length", "drift", 0.5),
+    )
     tonight = {"passed_share": 1.0, "duplicate_share": 0.95, "ndcg": 0.0, "length": 9.0}
     told = find_breaches(gates, tonight, {"duplicate_share": 0.0, "ndcg": 0.0, "length": 0.0})
     assert [str(breach) for breach in told] == ["duplicate_share_rise is 0.95, the limit is 0.1"]

@@ -16,7 +16,7 @@ def measured(*tables: pa.Table) -> dict[str, float]:
     for table in tables:
         for batch in table.select(["image", "label"]).to_batches():
             meter.add(batch)
-    return {"passed_share": 1.0, **meter.quality(PLAN)}
+    return {"passed_share": 1.0, **meter.quality(PLAN.orders, {})}
 
 
 def test_pictures_of_every_class_that_differ_keep_all_gates() -> None:
@@ -40,5 +40,8 @@ def test_a_partition_without_pictures_has_quality_too() -> None:
 
 def test_one_picture_of_each_class_is_not_held_back_for_being_like_no_other() -> None:
     quality = measured(drawings({(0, "disc"): 1, (1, "cross"): 1}))
-    told = [breach.gate for breach in find_breaches(IMAGE_GATES, quality | {"lowest_class_share": 1.0}, quality)]
+    told = [
+        breach.gate
+        for breach in find_breaches(IMAGE_GATES, quality | {"lowest_class_share": 1.0}, quality)
+    ]
     assert told == []

@@ -39,7 +39,10 @@ def events(num_users: int = 40) -> list[Event]:
 
 
 def put_events(storage: Storage, found: Sequence[Event], name: str = "a") -> None:
-    rows = [{"user_id": user, "item_id": item, "event_time": at, "event_type": "purchase"} for user, item, at in found]
+    rows = [
+        {"user_id": user, "item_id": item, "event_time": at, "event_type": "purchase"}
+        for user, item, at in found
+    ]
     table = pa.Table.from_pylist(rows, EVENTS)
     storage.put(f"inputs/interactions/{name}.parquet", encode(table, table.schema, {}))
 
@@ -47,7 +50,13 @@ def put_events(storage: Storage, found: Sequence[Event], name: str = "a") -> Non
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recommender")
-    changes = {"max_steps": 60, "cpu_budget_s": None, "width": 8, "batch_tokens": 64, "num_scored": 4}
+    changes = {
+        "max_steps": 60,
+        "cpu_budget_s": None,
+        "width": 8,
+        "batch_tokens": 64,
+        "num_scored": 4,
+    }
     settings = default_recommender_settings("gru", **changes)
     histories = [[ITEMS[(user + step) % 9] for step in range(4)] for user in range(60)]
     train_recommender(histories, folder / "model", settings=settings, work_dir=folder / "work")
@@ -60,28 +69,45 @@ def storage(tmp_path: Path, model_folder: Path) -> Storage:
     storage = open_storage(Settings(storage_uri=(tmp_path / "store").as_uri()))
     sold = [*ITEMS[1:], NEW]
     facts = [
-        [{"key": "colour", "value": "red"}, {"key": "shape", "value": "round" if item == ITEMS[1] else "square"}]
+        [
+            {"key": "colour", "value": "red"},
+            {"key": "shape", "value": "round" if item == ITEMS[1] else "square"},
+        ]
         for item in sold
     ]
     columns = {"product_id": sold, "title": [f"The {item}" for item in sold]}
     table = pa.table(columns | {"attributes": pa.array(facts, ATTRIBUTES)})
     storage.put("inputs/catalog/a.parquet", encode(table, table.schema, {}))
     version = ModelVersion(
-        name="recommender", version="v1", family="gru", through=DAY.isoformat(), weights_sha256="0" * 64,
-        training="t", trained_on={}, metrics={"ndcg_10": 0.5, "hr_10": 0.75},
-    )  # fmt: skip
+        name="recommender",
+        version="v1",
+        family="gru",
+        through=DAY.isoformat(),
+        weights_sha256="0" * 64,
+        training="t",
+        trained_on={},
+        metrics={"ndcg_10": 0.5, "hr_10": 0.75},
+    )
     publish_version(storage, model_folder, version)
     return storage
 
 
-def ranked(storage: Storage, model_folder: Path, **settings: Any) -> tuple[pa.Table, dict[str, Any]]:
+def ranked(
+    storage: Storage, model_folder: Path, **settings: Any
+) -> tuple[pa.Table, dict[str, Any]]:
     """The prepared rows and their summary."""
     pins = [version.pin for version in (VERSION, VERSION)]
     parsed = JOB.parse_settings(settings)
-    plan = plan_date(storage, JOB, DAY, [read_inputs(storage, table) for table in JOB.tables], pins, parsed)
+    plan = plan_date(
+        storage, JOB, DAY, [read_inputs(storage, table) for table in JOB.tables], pins, parsed
+    )
     told: list[float] = []
     preparer = RankedItems(
-        lambda: storage, plan, Recommender.load(model_folder), parsed, lambda done, doing: told.append(done)
+        lambda: storage,
+        plan,
+        Recommender.load(model_folder),
+        parsed,
+        lambda done, doing: told.append(done),
     )
     table = pa.Table.from_batches(preparer.batches(), RANKED)
     assert told
@@ -89,7 +115,13 @@ def ranked(storage: Storage, model_folder: Path, **settings: Any) -> tuple[pa.Ta
 
 
 VERSION = ModelVersion(
-    name="recommender", version="v1", family="gru", through="", weights_sha256="", training="", trained_on={}
+    name="recommender",
+    version="v1",
+    family="gru",
+    through="",
+    weights_sha256="",
+    training="",
+    trained_on={},
 )
 
 
@@ -103,7 +135,11 @@ def test_each_user_gets_the_best_items_of_the_catalogue_and_what_speaks_for_them
     assert rows["user_id"].to_pylist() == sorted(rows["user_id"].to_pylist())
     assert len(set(rows["recommendation_id"].to_pylist())) == 80
     first = rows.slice(2, 1).to_pylist()[0]  # of user-01, who took items 1 to 4
-    assert (first["item_id"], first["because_item_id"], first["title"]) == ("item-5", "item-4", "The item-5")
+    assert (first["item_id"], first["because_item_id"], first["title"]) == (
+        "item-5",
+        "item-4",
+        "The item-5",
+    )
     assert first["shared"] == ["colour", "shape"]
     assert first["night"] == DAY.toordinal()
     assert ITEMS[0] not in rows["item_id"].to_pylist(), "it is not in the catalogue"
@@ -113,14 +149,23 @@ def test_each_user_gets_the_best_items_of_the_catalogue_and_what_speaks_for_them
         "coverage": len(set(rows["item_id"].to_pylist())) / 9,
         "popularity_lift": 0.0,
     }
-    assert [example["user_id"] for example in summary["examples"]] == [f"user-{number:02}" for number in range(5)]
+    assert [example["user_id"] for example in summary["examples"]] == [
+        f"user-{number:02}" for number in range(5)
+    ]
     assert summary["examples"][1]["history"] == [f"The item-{number}" for number in (1, 2, 3, 4)]
 
 
 def test_odd_users_and_events_are_served_and_counted(storage: Storage, model_folder: Path) -> None:
-    late = [("user-00", "item-5", NOON + timedelta(days=1)), ("user-of-tomorrow", "item-5", NOON + timedelta(days=2))]
+    late = [
+        ("user-00", "item-5", NOON + timedelta(days=1)),
+        ("user-of-tomorrow", "item-5", NOON + timedelta(days=2)),
+    ]
     busy = [("busy", ITEMS[1 + step % 8], NOON - timedelta(seconds=step)) for step in range(10_000)]
-    strange = [("once", "item-2", NOON), ("stranger", "thing", NOON), ("sleeper", "item-3", NOON - timedelta(days=50))]
+    strange = [
+        ("once", "item-2", NOON),
+        ("stranger", "thing", NOON),
+        ("sleeper", "item-3", NOON - timedelta(days=50)),
+    ]
     put_events(storage, events(2) + late + busy + strange)
     put_events(storage, events(2), "again")
     rows, summary = ranked(storage, model_folder, num_items=3, max_history=7)
@@ -129,7 +174,9 @@ def test_odd_users_and_events_are_served_and_counted(storage: Storage, model_fol
         "user-00": 3, "user-01": 3, "once": 3, "stranger": 3, "busy": 2
     }, "the one who has nearly everything gets the two that are left"  # fmt: skip
     assert list(summary["counts"].values()) == [6, 5, 3, 1, 1, 8 + 8 + 10_003, 8, 2, 2, 2, 9, 1]
-    assert all(row["because_item_id"] is None for row in rows.to_pylist() if row["user_id"] == "stranger")
+    assert all(
+        row["because_item_id"] is None for row in rows.to_pylist() if row["user_id"] == "stranger"
+    )
     everybody, _ = ranked(storage, model_folder, active_days=0)
     assert "sleeper" in everybody["user_id"].to_pylist()
     again, _ = ranked(storage, model_folder, leave_out_seen=False)
@@ -139,7 +186,9 @@ def test_odd_users_and_events_are_served_and_counted(storage: Storage, model_fol
     assert found == [NEW], "of ten thousand events the oldest counts, too"
 
 
-def test_what_happens_after_the_night_changes_not_a_byte(storage: Storage, model_folder: Path) -> None:
+def test_what_happens_after_the_night_changes_not_a_byte(
+    storage: Storage, model_folder: Path
+) -> None:
     put_events(storage, events())
     before, _ = ranked(storage, model_folder)
     later = [(user, ITEMS[1], at + timedelta(days=1)) for user, _, at in events()]
@@ -149,7 +198,9 @@ def test_what_happens_after_the_night_changes_not_a_byte(storage: Storage, model
     assert encode(before, RANKED, {}) == encode(after, RANKED, {})
 
 
-def test_a_new_product_is_recommended_where_its_like_would_be(storage: Storage, model_folder: Path) -> None:
+def test_a_new_product_is_recommended_where_its_like_would_be(
+    storage: Storage, model_folder: Path
+) -> None:
     put_events(storage, events())
     rows, summary = ranked(storage, model_folder, num_items=9)
     assert NEW in rows["item_id"].to_pylist()
@@ -158,7 +209,10 @@ def test_a_new_product_is_recommended_where_its_like_would_be(storage: Storage, 
 
 def test_a_night_without_active_users_says_what_to_do(storage: Storage, model_folder: Path) -> None:
     put_events(storage, [(user, item, at - timedelta(days=90)) for user, item, at in events()])
-    with pytest.raises(InputError, match=r"no user .* in the 30 days up to 2026-11-22; .* 2026-08-24.*active_days=0"):
+    with pytest.raises(
+        InputError,
+        match=r"no user .* in the 30 days up to 2026-11-22; .* 2026-08-24.*active_days=0",
+    ):
         ranked(storage, model_folder)
     rows, _ = ranked(storage, model_folder, active_days=0)
     assert rows.num_rows == 120
@@ -166,15 +220,23 @@ def test_a_night_without_active_users_says_what_to_do(storage: Storage, model_fo
 
 def test_a_catalogue_of_the_future_is_refused(storage: Storage, model_folder: Path) -> None:
     put_events(storage, events())
-    columns = {"product_id": ["a"], "attributes": pa.array([[]], ATTRIBUTES), "updated_at": [NOON + timedelta(days=9)]}
+    columns = {
+        "product_id": ["a"],
+        "attributes": pa.array([[]], ATTRIBUTES),
+        "updated_at": [NOON + timedelta(days=9)],
+    }
     table = pa.table(columns)
     storage.put("inputs/catalog/a.parquet", encode(table, table.schema, {}))
-    with pytest.raises(InputError, match="no product of catalog is from before the end of 2026-11-22"):
+    with pytest.raises(
+        InputError, match="no product of catalog is from before the end of 2026-11-22"
+    ):
         ranked(storage, model_folder)
 
 
 @pytest.mark.parametrize("column", ["user_id", "item_id", "event_time"])
-def test_an_event_that_lacks_something_is_named(storage: Storage, model_folder: Path, column: str) -> None:
+def test_an_event_that_lacks_something_is_named(
+    storage: Storage, model_folder: Path, column: str
+) -> None:
     rows = [{"user_id": "u", "item_id": "i", "event_time": NOON, "event_type": "purchase"}] * 3
     table = pa.Table.from_pylist([*rows, rows[0] | {column: None}], EVENTS)
     storage.put("inputs/interactions/a.parquet", encode(table, table.schema, {}))

@@ -26,7 +26,9 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(Settings(storage_uri=f"file://{tmp_path}/store"))
 
 
-def add_version(storage: Storage, tmp_path: Path, through: str, bleu: float = 0.5, errors: float = 0.0) -> ModelVersion:
+def add_version(
+    storage: Storage, tmp_path: Path, through: str, bleu: float = 0.5, errors: float = 0.0
+) -> ModelVersion:
     folder = tmp_path / "checkpoint"
     folder.mkdir(exist_ok=True)
     (folder / "weights.safetensors").write_text(f"{through} {bleu} {errors}")
@@ -50,7 +52,10 @@ def silent(line: object) -> None:
 
 
 def test_versions_come_back_oldest_data_first(storage: Storage, tmp_path: Path) -> None:
-    newer, older = add_version(storage, tmp_path, "2026-11-22"), add_version(storage, tmp_path, "2026-11-01")
+    newer, older = (
+        add_version(storage, tmp_path, "2026-11-22"),
+        add_version(storage, tmp_path, "2026-11-01"),
+    )
     assert list_versions(storage, "copywriter") == [older, newer]
 
 
@@ -60,9 +65,14 @@ def test_a_folder_without_its_record_is_no_version(storage: Storage, tmp_path: P
     assert list_versions(storage, "copywriter") == []
 
 
-def test_policies_choose_champion_as_of_or_a_named_version(storage: Storage, tmp_path: Path) -> None:
+def test_policies_choose_champion_as_of_or_a_named_version(
+    storage: Storage, tmp_path: Path
+) -> None:
     assert choose_version(storage, "copywriter", "champion", "2026-11-22") is None
-    older, newer = add_version(storage, tmp_path, "2026-11-01"), add_version(storage, tmp_path, "2026-11-20")
+    older, newer = (
+        add_version(storage, tmp_path, "2026-11-01"),
+        add_version(storage, tmp_path, "2026-11-20"),
+    )
     promote(storage, "copywriter", older.version, "test")
     assert choose_version(storage, "copywriter", "champion", "2026-11-22") == older
     assert choose_version(storage, "copywriter", "as-of", "2026-11-22") == newer
@@ -82,7 +92,9 @@ def test_a_version_of_one_of_several_models_leaves_the_others_to_their_champions
     assert policies(both, "as-of") == ["as-of", "as-of"]
     assert policies(both, version) == ["champion", version]
     assert policies(both[1:], version) == [version]
-    with pytest.raises(InputError, match="model copywriter has no version 'v9'; there are 2026-11-01-gpt"):
+    with pytest.raises(
+        InputError, match="model copywriter has no version 'v9'; there are 2026-11-01-gpt"
+    ):
         policies(both, "v9")
 
 
@@ -98,7 +110,9 @@ def test_only_a_better_challenger_becomes_champion(storage: Storage, tmp_path: P
     assert (found[0].version, found[0].previous) == (better.version, first.version)
 
 
-def test_champion_and_challenger_are_scored_on_the_same_texts(storage: Storage, tmp_path: Path) -> None:
+def test_champion_and_challenger_are_scored_on_the_same_texts(
+    storage: Storage, tmp_path: Path
+) -> None:
     champion = add_version(storage, tmp_path, "2026-11-01", bleu=0.9)
     challenge(storage, champion, silent)
     on_harder_texts = add_version(storage, tmp_path, "2026-11-02", bleu=0.5)
@@ -107,7 +121,10 @@ def test_champion_and_challenger_are_scored_on_the_same_texts(storage: Storage, 
 
 
 def test_rolling_back_goes_to_the_champion_before(storage: Storage, tmp_path: Path) -> None:
-    older, newer = add_version(storage, tmp_path, "2026-11-01"), add_version(storage, tmp_path, "2026-11-20")
+    older, newer = (
+        add_version(storage, tmp_path, "2026-11-01"),
+        add_version(storage, tmp_path, "2026-11-20"),
+    )
     promote(storage, "copywriter", older.version, "test")
     with pytest.raises(InputError, match="no earlier champion"):
         roll_back(storage, "copywriter")
@@ -116,9 +133,13 @@ def test_rolling_back_goes_to_the_champion_before(storage: Storage, tmp_path: Pa
     assert roll_back(storage, "copywriter").version == older.version
 
 
-def test_a_challenger_meets_whoever_is_champion_when_it_takes_the_place(storage: Storage, tmp_path: Path) -> None:
+def test_a_challenger_meets_whoever_is_champion_when_it_takes_the_place(
+    storage: Storage, tmp_path: Path
+) -> None:
     bleu = {"2026-11-01": 0.6, "2026-11-20": 0.8, "2026-11-21": 0.7, "2026-11-22": 0.9}
-    old, best, good, later = [add_version(storage, tmp_path, day, bleu=value) for day, value in bleu.items()]
+    old, best, good, later = [
+        add_version(storage, tmp_path, day, bleu=value) for day, value in bleu.items()
+    ]
     busy = _PromotesMeanwhile(storage, best.version)
     assert not challenge(busy, good, silent)  # type: ignore[arg-type]  # as the first one, and there is a better one
     promote(storage, "copywriter", old.version, "test")
@@ -145,7 +166,10 @@ class _PromotesMeanwhile:
 
 
 def test_of_two_promotions_at_once_one_is_told(storage: Storage, tmp_path: Path) -> None:
-    older, newer = add_version(storage, tmp_path, "2026-11-01"), add_version(storage, tmp_path, "2026-11-20")
+    older, newer = (
+        add_version(storage, tmp_path, "2026-11-01"),
+        add_version(storage, tmp_path, "2026-11-20"),
+    )
     with pytest.raises(PreconditionFailed, match="moved by somebody else"):
         promote(_PromotesMeanwhile(storage, older.version), "copywriter", newer.version, "second")  # type: ignore[arg-type]
     found = read_champion(storage, "copywriter")

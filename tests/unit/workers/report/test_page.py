@@ -53,10 +53,15 @@ def manifest_of(storage: Storage, *, with_orders: bool) -> dict[str, Any]:
     part = f"outputs/product_images/dt={DAY}/part.parquet"
     table = drawings({DISC: 2, (1, SCRIPT): 2}, seed=7)
     storage.put(part, encode(table, table.schema, {}))
-    aside = [{"row_id": "r", "stage": "check", "error": f"odd: {n}", "traceback": "", "attempts": 1} for n in range(2)]
+    aside = [
+        {"row_id": "r", "stage": "check", "error": f"odd: {n}", "traceback": "", "attempts": 1}
+        for n in range(2)
+    ]
     quarantine = encode(pa.Table.from_pylist(aside, QUARANTINE), QUARANTINE, {})
     storage.put(f"work/product_images/dt={DAY}/f00d/quarantine-000000.parquet", quarantine)
-    orders = [{"label": label, "label_name": name, "num_rows": 2} for label, name in (DISC, (1, SCRIPT))]
+    orders = [
+        {"label": label, "label_name": name, "num_rows": 2} for label, name in (DISC, (1, SCRIPT))
+    ]
     return {
         "job": "product_images",
         "date": DAY,
@@ -64,15 +69,24 @@ def manifest_of(storage: Storage, *, with_orders: bool) -> dict[str, Any]:
         "generation": 1,
         "parts": [{"key": part, "rows": 4}],
         "orders": orders if with_orders else [],
-        "snapshot": {"objects": [{"key": "inputs/images/0.parquet", "etag": "e", "row_groups": [6]}]},
+        "snapshot": {
+            "objects": [{"key": "inputs/images/0.parquet", "etag": "e", "row_groups": [6]}]
+        },
         "settings": {"seed": 0},
-        "model": {"name": "image_generator", "version": "v1", "through": DAY, "weights_sha256": "0" * 64},
+        "model": {
+            "name": "image_generator",
+            "version": "v1",
+            "through": DAY,
+            "weights_sha256": "0" * 64,
+        },
         "published_at": "2026-11-23T02:00:00+00:00",
         "code": "0.1.0",
     }
 
 
-def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(storage: Storage) -> None:
+def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(
+    storage: Storage,
+) -> None:
     manifest = manifest_of(storage, with_orders=True)
     assert not has_report(storage, manifest)
     key = write_report(storage, manifest, FIGURES, [])
@@ -96,7 +110,9 @@ def test_markup_in_data_stays_text(storage: Storage) -> None:
 
 def test_texts_are_shown_as_samples(storage: Storage) -> None:
     manifest = manifest_of(storage, with_orders=False)
-    text = storage.get(write_report(storage, manifest, FIGURES, [("p1", f"A {SCRIPT} kettle")])).decode()
+    text = storage.get(
+        write_report(storage, manifest, FIGURES, [("p1", f"A {SCRIPT} kettle")])
+    ).decode()
     assert "A &lt;script&gt;alert(1)&lt;/script&gt; kettle" in text
     assert "img" not in Elements(text).tags
 

@@ -17,7 +17,12 @@ from workers.report.trend import draw_trend, last_nights
 
 DAY = "2026-11-22"
 EXAMPLES = [
-    {"user_id": "u1", "history": ["The old one"], "num_items": 7, "titles": {"a": "The A", "old": "The old one"}},
+    {
+        "user_id": "u1",
+        "history": ["The old one"],
+        "num_items": 7,
+        "titles": {"a": "The A", "old": "The old one"},
+    },
     {"user_id": "u2", "history": [], "num_items": 0, "titles": {"b": "The B"}},
     {"user_id": "u3", "history": ["The A"], "num_items": 1, "titles": {}},
 ]
@@ -40,15 +45,27 @@ def storage(tmp_path: Any) -> Storage:
 
 def prepared_plan(storage: Storage, day: str = DAY) -> Plan:
     snapshot = Snapshot("interactions", f"{day}T24:00:00+00:00", ())
-    catalog = Snapshot("catalog", f"{day}T24:00:00+00:00", (InputObject("inputs/catalog/a.parquet", "e", 1, (2,)),))
+    catalog = Snapshot(
+        "catalog", f"{day}T24:00:00+00:00", (InputObject("inputs/catalog/a.parquet", "e", 1, (2,)),)
+    )
     pin, writer = (ModelPin(name, "v1", "0" * 64, DAY) for name in ("recommender", "copywriter"))
     bare = Plan(
-        "recommendation_texts", 1, day, snapshot, writer, SETTINGS, prepared=Prepared(snapshots=(catalog,), model=pin)
+        "recommendation_texts",
+        1,
+        day,
+        snapshot,
+        writer,
+        SETTINGS,
+        prepared=Prepared(snapshots=(catalog,), model=pin),
     )
     assert find_prepared(storage, bare) is None
     storage.put(
         bare.prepared_key,
-        encode(ROWS, ROWS.schema, {SUMMARY_KEY: json.dumps(SUMMARY), EXAMPLES_KEY: json.dumps(EXAMPLES)}),
+        encode(
+            ROWS,
+            ROWS.schema,
+            {SUMMARY_KEY: json.dumps(SUMMARY), EXAMPLES_KEY: json.dumps(EXAMPLES)},
+        ),
     )
     found = find_prepared(storage, bare)
     assert found is not None
@@ -58,10 +75,18 @@ def prepared_plan(storage: Storage, day: str = DAY) -> Plan:
 def published(storage: Storage, day: str = DAY) -> dict[str, Any]:
     plan = prepared_plan(storage, day)
     receipt = Receipt(
-        shard=0, fingerprint=plan.fingerprint, input_rows=2, accepted=2, rejected=0, quarantined=0, future=0
+        shard=0,
+        fingerprint=plan.fingerprint,
+        input_rows=2,
+        accepted=2,
+        rejected=0,
+        quarantined=0,
+        future=0,
     )
     storage.put(output_key(plan, 0, 1), encode(ROWS, ROWS.schema, {}))
-    manifest = make_manifest(plan, [receipt], {"passed_share": 1.0, "ndcg_10": 0.1}, 1.0, "run", None)
+    manifest = make_manifest(
+        plan, [receipt], {"passed_share": 1.0, "ndcg_10": 0.1}, 1.0, "run", None
+    )
     storage.put(f"outputs/{plan.job}/dt={day}/_SUCCESS", json.dumps(manifest).encode())
     return manifest
 

@@ -15,17 +15,25 @@ from tests.unit.aigc_models.image_cases import SHAPES, network_batch, squares
 @pytest.mark.parametrize(("image_px", "num_colours"), SHAPES)
 def test_pictures_keep_their_shape_and_range(image_px: int, num_colours: int) -> None:
     images_BCHW, _ = network_batch(3, image_px, num_colours)
-    reconstructed = Autoencoder(AutoencoderConfig(image_px=image_px, num_colours=num_colours))(images_BCHW)
+    reconstructed = Autoencoder(AutoencoderConfig(image_px=image_px, num_colours=num_colours))(
+        images_BCHW
+    )
     assert reconstructed.shape == images_BCHW.shape
     assert reconstructed.abs().max() <= 1
 
 
-@pytest.mark.parametrize(("image_px", "halvings", "coarsest"), [(28, 2, 7), (32, 2, 8), (64, 3, 8), (16, 1, 8)])
-def test_sides_are_halved_down_to_at_most_eight(image_px: int, halvings: int, coarsest: int) -> None:
+@pytest.mark.parametrize(
+    ("image_px", "halvings", "coarsest"), [(28, 2, 7), (32, 2, 8), (64, 3, 8), (16, 1, 8)]
+)
+def test_sides_are_halved_down_to_at_most_eight(
+    image_px: int, halvings: int, coarsest: int
+) -> None:
     assert (num_halvings(image_px), coarsest_px(image_px)) == (halvings, coarsest)
 
 
-@pytest.mark.parametrize("wrong", [{"image_px": 30}, {"image_px": 8}, {"num_colours": 4}, {"width": 12}])
+@pytest.mark.parametrize(
+    "wrong", [{"image_px": 30}, {"image_px": 8}, {"num_colours": 4}, {"width": 12}]
+)
 def test_shapes_that_do_not_fit_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"image_px|colours|width"):
         AutoencoderConfig(**{"image_px": 28, "num_colours": 1, **wrong})

@@ -12,7 +12,9 @@ from tests.unit.aigc_models.image_cases import SHAPES, TINY, network_batch
 
 def tiny(image_px: int = 28, num_colours: int = 1) -> Generator:
     torch.manual_seed(0)
-    return Generator(GANConfig(image_px=image_px, num_colours=num_colours, num_classes=2, **TINY["gan"]))
+    return Generator(
+        GANConfig(image_px=image_px, num_colours=num_colours, num_classes=2, **TINY["gan"])
+    )
 
 
 def batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -22,7 +24,9 @@ def batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(("image_px", "num_colours"), SHAPES)
-def test_pictures_and_judgements_have_their_shape(image_px: int, num_colours: int, loss: Loss) -> None:
+def test_pictures_and_judgements_have_their_shape(
+    image_px: int, num_colours: int, loss: Loss
+) -> None:
     images_BCHW, labels_B = network_batch(3, image_px, num_colours)
     network = GAN(tiny(image_px, num_colours), is_spectral=loss == "hinge")
     made_BCHW = network.generator(torch.randn(3, 4), labels_B)
@@ -36,12 +40,16 @@ def test_the_original_losses_are_those_of_the_paper() -> None:
     sure, unsure = 1 / (1 + math.exp(-2.0)), 1 / (1 + math.exp(1.0))  # D = σ(logit)
     wanted = -(math.log(0.5) + math.log(sure)) / 2 - (math.log(0.5) + math.log(1 - unsure)) / 2
     assert float(discriminator_loss(real_B, made_B, "original")) == pytest.approx(wanted)
-    assert float(generator_loss(made_B, "original")) == pytest.approx(-(math.log(0.5) + math.log(unsure)) / 2)
+    assert float(generator_loss(made_B, "original")) == pytest.approx(
+        -(math.log(0.5) + math.log(unsure)) / 2
+    )
 
 
 def test_the_hinge_is_that_of_the_paper() -> None:
     real_B, made_B = torch.tensor([0.5, 3.0]), torch.tensor([-4.0, 1.0])
-    assert float(discriminator_loss(real_B, made_B, "hinge")) == pytest.approx((0.5 + 0.0) / 2 + (0.0 + 2.0) / 2)
+    assert float(discriminator_loss(real_B, made_B, "hinge")) == pytest.approx(
+        (0.5 + 0.0) / 2 + (0.0 + 2.0) / 2
+    )
     assert float(generator_loss(made_B, "hinge")) == pytest.approx(1.5)
 
 
@@ -58,10 +66,16 @@ def test_the_hinges_discriminator_has_layers_of_spectral_norm_one() -> None:
     for _ in range(100):  # each is one power iteration
         discriminator(images_BCHW, labels_B)
     discriminator.eval()
-    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)]
+    layers = [
+        layer
+        for layer in discriminator.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)
+    ]
     assert len(layers) == 5
     for layer in layers:
-        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1.0, rel=0.02)
+        assert float(
+            torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        ) == pytest.approx(1.0, rel=0.02)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in discriminator.modules())
 
 
@@ -75,15 +89,25 @@ def test_gradients_reach_every_weight_of_both(loss: Loss) -> None:
     for name, weight in network.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name
-    assert all(float(weight.grad.abs().sum()) > 0 for weight in network.generator.convolutions.parameters())
+    assert all(
+        float(weight.grad.abs().sum()) > 0 for weight in network.generator.convolutions.parameters()
+    )
 
 
 def test_another_class_is_another_picture_and_another_judgement() -> None:
     network = GAN(tiny(), is_spectral=True).eval()
     images_BCHW, _ = network_batch(2, 28, 1)
-    noise_BZ, ones_B, zeros_B = torch.randn(2, 4), torch.ones(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
-    assert not torch.equal(network.generator(noise_BZ, zeros_B), network.generator(noise_BZ, ones_B))
-    assert not torch.equal(network.discriminator(images_BCHW, zeros_B), network.discriminator(images_BCHW, ones_B))
+    noise_BZ, ones_B, zeros_B = (
+        torch.randn(2, 4),
+        torch.ones(2, dtype=torch.int64),
+        torch.zeros(2, dtype=torch.int64),
+    )
+    assert not torch.equal(
+        network.generator(noise_BZ, zeros_B), network.generator(noise_BZ, ones_B)
+    )
+    assert not torch.equal(
+        network.discriminator(images_BCHW, zeros_B), network.discriminator(images_BCHW, ones_B)
+    )
 
 
 def test_calibrated_norms_have_the_mean_statistics_of_their_batches() -> None:

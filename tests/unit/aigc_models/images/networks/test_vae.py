@@ -10,11 +10,17 @@ from tests.unit.aigc_models.image_cases import SHAPES, network_batch, squares
 
 def tiny(image_px: int = 28, num_colours: int = 1) -> VAE:
     torch.manual_seed(0)
-    return VAE(VAEConfig(image_px=image_px, num_colours=num_colours, num_classes=2, latent_width=4, width=8))
+    return VAE(
+        VAEConfig(
+            image_px=image_px, num_colours=num_colours, num_classes=2, latent_width=4, width=8
+        )
+    )
 
 
 @pytest.mark.parametrize(("image_px", "num_colours"), SHAPES)
-def test_reconstructions_and_samples_have_the_shape_of_pictures(image_px: int, num_colours: int) -> None:
+def test_reconstructions_and_samples_have_the_shape_of_pictures(
+    image_px: int, num_colours: int
+) -> None:
     network = tiny(image_px, num_colours)
     images_BCHW, labels_B = network_batch(3, image_px, num_colours)
     reconstructed, mean, log_variance = network(images_BCHW, labels_B)
@@ -33,7 +39,9 @@ def test_the_divergence_is_the_one_of_torch() -> None:
     torch.manual_seed(0)
     mean, log_variance = torch.randn(5, 3), torch.randn(5, 3)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-    wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
+    wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(
+        dim=1
+    )
     torch.testing.assert_close(kl_divergence(mean, log_variance), wanted)
 
 
@@ -51,11 +59,15 @@ def test_the_gaussian_of_a_class_is_that_of_its_latents() -> None:
     labels_N = torch.arange(40_000) % 2
     network.fit_prior(mean_NZ, torch.full_like(mean_NZ, math.log(0.25)), labels_N)
     covariance_ZZ = network.factor_KZZ[1] @ network.factor_KZZ[1].T
-    torch.testing.assert_close(covariance_ZZ, mix_ZZ.T @ mix_ZZ + 0.25 * torch.eye(4), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(
+        covariance_ZZ, mix_ZZ.T @ mix_ZZ + 0.25 * torch.eye(4), rtol=0.05, atol=0.05
+    )
     torch.testing.assert_close(network.mean_KZ[1], torch.full((4,), 3.0), rtol=0, atol=0.05)
     noise_BZ = torch.randn(6, 4)
     labels_B = torch.tensor([0, 1] * 3)
-    torch.testing.assert_close(network.whiten(network.colour(noise_BZ, labels_B), labels_B), noise_BZ)
+    torch.testing.assert_close(
+        network.whiten(network.colour(noise_BZ, labels_B), labels_B), noise_BZ
+    )
 
 
 def test_a_class_with_one_picture_has_a_gaussian() -> None:

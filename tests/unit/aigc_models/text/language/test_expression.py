@@ -12,7 +12,14 @@ TEXTS: list[Segments] = [
     ("The ", NAME, " is red."),
     (NAME, ", a red one."),
 ] * 4
-LABELS = [["business = true"], ["business = true"], ["business = false"], ["business = false"], [], []] * 4
+LABELS = [
+    ["business = true"],
+    ["business = true"],
+    ["business = false"],
+    ["business = false"],
+    [],
+    [],
+] * 4
 
 
 def test_wording_without_fixed_words_is_learned() -> None:

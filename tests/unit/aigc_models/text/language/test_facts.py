@@ -35,10 +35,14 @@ def checker(schema: Schema) -> FactChecker:
     acts = [schema.act(e.request) for e in EXAMPLES]
     texts = [delexicalise(e.reference, act.slots) for e, act in zip(EXAMPLES, acts, strict=True)]
     detector = fit_detector(texts, [[value_label(token) for token in act.tokens] for act in acts])
-    return FactChecker(detector, Wording.learn([*texts, GOOD]), learn_known_values(EXAMPLES, texts, schema), [])
+    return FactChecker(
+        detector, Wording.learn([*texts, GOOD]), learn_known_values(EXAMPLES, texts, schema), []
+    )
 
 
-def problems(checker: FactChecker, schema: Schema, text: Segments, *attributes: tuple[str, str | None]) -> list[str]:
+def problems(
+    checker: FactChecker, schema: Schema, text: Segments, *attributes: tuple[str, str | None]
+) -> list[str]:
     """Those about facts; the texts of these tests are in no training text."""
     found = checker.check(schema.act(TextRequest("inform", attributes)), [text])[0]
     return [problem for problem in found if not problem.endswith("is in no training text")]
@@ -80,9 +84,13 @@ def test_what_a_text_gets_wrong_is_named(
 
 def test_a_seam_between_words_is_a_problem(checker: FactChecker, schema: Schema) -> None:
     act = schema.act(TextRequest("inform", GIVEN))
-    assert checker.check(act, [GOOD, ("The ", NAME, " is a big kettle of and ", SIZE, " and stops by itself.")]) == [
+    assert checker.check(
+        act, [GOOD, ("The ", NAME, " is a big kettle of and ", SIZE, " and stops by itself.")]
+    ) == [
         (),
-        tuple(f"{run!r} is in no training text" for run in ("of and", "and ⟦size⟧", "of and ⟦size⟧")),
+        tuple(
+            f"{run!r} is in no training text" for run in ("of and", "and ⟦size⟧", "of and ⟦size⟧")
+        ),
     ]
 
 
@@ -90,15 +98,25 @@ def test_numbers_of_given_values_may_be_written(checker: FactChecker, schema: Sc
     assert problems(checker, schema, (*GOOD, " Yes, 7."), *GIVEN) == []
 
 
-def test_a_demand_that_training_never_saw_is_a_problem(checker: FactChecker, schema: Schema) -> None:
+def test_a_demand_that_training_never_saw_is_a_problem(
+    checker: FactChecker, schema: Schema
+) -> None:
     found = problems(checker, schema, GOOD, *GIVEN, ("colour", "red"))
     assert found == ["attribute 'colour' was never seen in training"]
 
 
 def test_a_value_too_rare_to_learn_its_wording_is_a_problem() -> None:
-    examples = [*EXAMPLES, *(TextExample(TextRequest("inform", (("stops", "maybe"),)), "Who knows.") for _ in range(3))]
+    examples = [
+        *EXAMPLES,
+        *(
+            TextExample(TextRequest("inform", (("stops", "maybe"),)), "Who knows.")
+            for _ in range(3)
+        ),
+    ]
     schema = learn_schema(examples)
-    checker = FactChecker(fit_detector([("a",)] * 6, [["stops = true"]] * 6), Wording.learn([]), [], [])
+    checker = FactChecker(
+        fit_detector([("a",)] * 6, [["stops = true"]] * 6), Wording.learn([]), [], []
+    )
     assert "stops = maybe is too rare in training to be checked" in problems(
         checker, schema, ("Who knows.",), ("stops", "maybe")
     )
@@ -106,7 +124,9 @@ def test_a_value_too_rare_to_learn_its_wording_is_a_problem() -> None:
 
 def test_ordinary_words_are_no_known_values() -> None:
     examples = [TextExample(TextRequest("inform", (("size", "big"),)), "A big kettle.")] * 5
-    examples += [TextExample(TextRequest("inform", (("size", "small"),)), "A small kettle, in no big way.")] * 5
+    examples += [
+        TextExample(TextRequest("inform", (("size", "small"),)), "A small kettle, in no big way.")
+    ] * 5
     schema = learn_schema(examples)
     texts = [delexicalise(e.reference, schema.act(e.request).slots) for e in examples]
     assert learn_known_values(examples, texts, schema) == {"small"}
@@ -114,7 +134,10 @@ def test_ordinary_words_are_no_known_values() -> None:
 
 def test_of_spellings_that_read_alike_the_same_one_is_known_every_time() -> None:
     spellings = ["".join(letters) for letters in product(*zip("kettle", "KETTLE", strict=True))]
-    examples = [TextExample(TextRequest("inform", (("name", name),)), f"A {name} boils.") for name in spellings]
+    examples = [
+        TextExample(TextRequest("inform", (("name", name),)), f"A {name} boils.")
+        for name in spellings
+    ]
     schema = learn_schema(examples)
     texts = [delexicalise(e.reference, schema.act(e.request).slots) for e in examples]
     assert learn_known_values(examples, texts, schema) == {max(spellings)}

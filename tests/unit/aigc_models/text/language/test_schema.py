@@ -21,7 +21,10 @@ def kettle(name: str, flag: str | None, text: str) -> TextExample:
 EXAMPLES = [
     example
     for i in range(10)
-    for example in (kettle(f"K{i}", "true", f"K{i} stops by itself"), kettle(f"K{i}", "false", f"K{i} never stops"))
+    for example in (
+        kettle(f"K{i}", "true", f"K{i} stops by itself"),
+        kettle(f"K{i}", "false", f"K{i} never stops"),
+    )
 ]
 SCHEMA = learn_schema(EXAMPLES)
 
@@ -34,11 +37,15 @@ def test_repeated_values_are_slots_and_others_tokens() -> None:
 
 
 def test_new_values_of_a_repeated_key_are_slots() -> None:
-    assert SCHEMA.act(TextRequest("inform", (("name", "Brand New 7"),))).slots == ((Slot("name", 1), "Brand New 7"),)
+    assert SCHEMA.act(TextRequest("inform", (("name", "Brand New 7"),))).slots == (
+        (Slot("name", 1), "Brand New 7"),
+    )
 
 
 def test_what_training_never_saw_is_left_out_and_named() -> None:
-    request = TextRequest("sing", (("colour", "red"), ("switches off", "maybe"), ("name", "a"), ("name", "b")))
+    request = TextRequest(
+        "sing", (("colour", "red"), ("switches off", "maybe"), ("name", "a"), ("name", "b"))
+    )
     act = SCHEMA.act(request)
     assert [slot for slot, _ in act.slots] == [Slot("name", 1)]
     assert act.problems == (
@@ -50,7 +57,10 @@ def test_what_training_never_saw_is_left_out_and_named() -> None:
 
 
 def test_only_facts_that_texts_can_express_can_be_stated() -> None:
-    schema = Schema(SCHEMA.keys, {"inform": IntentUse(values=frozenset({"switches off = true"})), "sing": IntentUse()})
+    schema = Schema(
+        SCHEMA.keys,
+        {"inform": IntentUse(values=frozenset({"switches off = true"})), "sing": IntentUse()},
+    )
     assert schema.can_state("inform", "switches off", "TRUE")
     assert schema.can_state("sing", "name", "A")
     assert not schema.can_state("sing", "switches off", "true")
@@ -61,7 +71,9 @@ def test_only_facts_that_texts_can_express_can_be_stated() -> None:
 
 
 def test_a_rare_value_is_judged_by_its_key() -> None:
-    examples = [kettle(f"K{i}", None, f"K{i} boils") for i in range(30)] + [kettle("Kx", None, "Kz boils")]
+    examples = [kettle(f"K{i}", None, f"K{i} boils") for i in range(30)] + [
+        kettle("Kx", None, "Kz boils")
+    ]
     use = learn_schema(examples).keys["name"]
     assert use.is_verbatim
     assert "kx" not in use.tokens
@@ -75,7 +87,9 @@ def test_head_keys_are_those_of_nearly_every_text() -> None:
 
 def test_every_symbol_that_an_act_can_have_is_listed() -> None:
     assert SCHEMA.slots() == [Slot("name", 1)]
-    assert SCHEMA.value_symbols() == [value_symbol("switches off", value) for value in ("false", "true")]
+    assert SCHEMA.value_symbols() == [
+        value_symbol("switches off", value) for value in ("false", "true")
+    ]
 
 
 def test_symbols_can_be_read_back_whatever_the_key() -> None:
@@ -88,11 +102,17 @@ def test_symbols_can_be_read_back_whatever_the_key() -> None:
 
 
 def test_symbols_of_a_key_share_its_part() -> None:
-    assert set(symbol_parts(slot_symbol(Slot("size", 1)))) & set(symbol_parts(slot_symbol(Slot("size", 2))))
-    assert set(symbol_parts(value_symbol("a", "true"))) & set(symbol_parts(value_symbol("b", "true")))
+    assert set(symbol_parts(slot_symbol(Slot("size", 1)))) & set(
+        symbol_parts(slot_symbol(Slot("size", 2)))
+    )
+    assert set(symbol_parts(value_symbol("a", "true"))) & set(
+        symbol_parts(value_symbol("b", "true"))
+    )
     assert symbol_parts("⟦begin⟧") == ()
 
 
 def test_a_schema_survives_json() -> None:
-    schema = Schema(SCHEMA.keys, {"inform": IntentUse(num_texts=3, head_keys=("name",), values=frozenset("a"))})
+    schema = Schema(
+        SCHEMA.keys, {"inform": IntentUse(num_texts=3, head_keys=("name",), values=frozenset("a"))}
+    )
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema

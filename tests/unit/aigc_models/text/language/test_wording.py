@@ -31,7 +31,9 @@ def test_words_that_announce_a_value_which_does_not_follow_are_named() -> None:
 
 
 def test_words_before_which_training_has_other_words_too_announce_nothing() -> None:
-    wording = Wording.learn([("a column of ", SIZE, "."), ("a column of stone.",), ("the age of steam.",)])
+    wording = Wording.learn(
+        [("a column of ", SIZE, "."), ("a column of stone.",), ("the age of steam.",)]
+    )
     assert wording.unseen(("a column of steam.",)) == []
 
 

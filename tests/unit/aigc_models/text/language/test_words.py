@@ -5,7 +5,10 @@ from aigc_models.text.language.words import occurrences, split_words, word_forms
 
 def found(value: str, text: str) -> list[str]:
     words = split_words(text)
-    return [text[words[place.first].start : place.end] for place in occurrences(word_forms(value), words, text)]
+    return [
+        text[words[place.first].start : place.end]
+        for place in occurrences(word_forms(value), words, text)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +27,9 @@ def found(value: str, text: str) -> list[str]:
         ("18 °c", "down to -18 °C", []),
     ],
 )
-def test_a_value_is_found_where_a_reader_would_find_it(value: str, text: str, expected: list[str]) -> None:
+def test_a_value_is_found_where_a_reader_would_find_it(
+    value: str, text: str, expected: list[str]
+) -> None:
     assert found(value, text) == expected
 
 

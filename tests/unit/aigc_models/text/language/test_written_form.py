@@ -7,7 +7,10 @@ from aigc_models.text.language.written_form import is_tokenised, write_out
     ("tokenised", "written"),
     [
         ("all laptop -s are 15.6 inch -s wide .", "All laptops are 15.6 inches wide."),
-        ("it is moderate -ly big . it has 2 battery -s", "It is moderately big. It has 2 batteries."),
+        (
+            "it is moderate -ly big . it has 2 battery -s",
+            "It is moderately big. It has 2 batteries.",
+        ),
         ("the family 's price , i think", "The family's price, I think."),
         ("it runs windows 8.1 . do you like it", "It runs windows 8.1. Do you like it?"),
         ("which one do you want ?", "Which one do you want?"),

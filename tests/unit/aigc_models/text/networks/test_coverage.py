@@ -9,7 +9,8 @@ TEXT = torch.tensor([[9, 15, 9, 8]])
 
 @pytest.fixture
 def coverage() -> Coverage:
-    """Tokens 5 and 15 are one slot, 6 another; 7 is a value that the word 8 gives away; 0 pads, 2 ends."""
+    """Tokens 5 and 15 are one slot, 6 another; 7 is a value that the word 8 gives away; 0 pads, 2
+    ends."""
     module = Coverage(vocab_size=20, width=4, pad_id=0, end_id=2)
     module.set_facts({5: 1, 15: 1, 6: 2, 7: 3, 8: 3}, [5, 15, 6])
     return module

@@ -16,7 +16,8 @@ def network() -> GPT:
 
 
 def llama_like(network: GPT) -> LlamaForCausalLM:
-    """The same function in transformers' classes, for a network without shared embeddings and coverage."""
+    """The same function in transformers' classes, for a network without shared embeddings and
+    coverage."""
     ours = network.config
     config = LlamaConfig(
         vocab_size=ours.vocab_size,
@@ -32,7 +33,10 @@ def llama_like(network: GPT) -> LlamaForCausalLM:
         bos_token_id=None,
     )
     model = LlamaForCausalLM(config).eval()
-    weights = {"model.embed_tokens.weight": network.embedding.own, "model.norm.weight": network.norm.weight}
+    weights = {
+        "model.embed_tokens.weight": network.embedding.own,
+        "model.norm.weight": network.norm.weight,
+    }
     weights["lm_head.weight"] = network.embedding.own
     for i, block in enumerate(network.blocks):
         q, k, v = block.attention.qkv.weight.chunk(3)
@@ -58,7 +62,9 @@ def test_logits_equal_those_of_transformers(network: GPT) -> None:
     for parameter in network.parameters():
         parameter.mul_(5.0)
     tokens = torch.cat([PREFIX, TEXT], dim=1)
-    expected = llama_like(network)(tokens, attention_mask=(tokens != 0).long()).logits[:, PREFIX.shape[1] - 1 :]
+    expected = llama_like(network)(tokens, attention_mask=(tokens != 0).long()).logits[
+        :, PREFIX.shape[1] - 1 :
+    ]
     torch.testing.assert_close(network(PREFIX, TEXT), expected, atol=1e-4, rtol=1e-4)
 
 

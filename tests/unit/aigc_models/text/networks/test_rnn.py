@@ -13,7 +13,9 @@ TEXT = torch.tensor([[7, 8, 9, 10, 11], [12, 13, 14, 15, 16]])
 @pytest.fixture(params=sorted(CELLS))
 def network(request: pytest.FixtureRequest) -> RNN:
     torch.manual_seed(0)
-    return RNN(RNNConfig(vocab_size=30, cell=request.param, width=12, num_layers=2, dropout=0.0)).eval()
+    return RNN(
+        RNNConfig(vocab_size=30, cell=request.param, width=12, num_layers=2, dropout=0.0)
+    ).eval()
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
@@ -32,7 +34,11 @@ def test_cells_compute_what_torch_computes(name: str) -> None:
     outputs, last = run(cell, x, torch.zeros(3, cell.num_states, 7))
     expected, states = theirs(x)
     torch.testing.assert_close(outputs, expected)
-    states = torch.stack([state[0] for state in states], dim=1) if name == "lstm" else states.transpose(0, 1)
+    states = (
+        torch.stack([state[0] for state in states], dim=1)
+        if name == "lstm"
+        else states.transpose(0, 1)
+    )
     torch.testing.assert_close(last, states)
 
 

@@ -12,7 +12,9 @@ def test_sparse_operations_give_what_gathered_rows_give() -> None:
     found = scores(query, table, places)
     torch.testing.assert_close(found, torch.einsum("nhd,nhsd->nhs", query, table[places]))
     weights = torch.softmax(found, -1)
-    torch.testing.assert_close(mixed(weights, table, places), torch.einsum("nhs,nhsd->nhd", weights, table[places]))
+    torch.testing.assert_close(
+        mixed(weights, table, places), torch.einsum("nhs,nhsd->nhd", weights, table[places])
+    )
 
 
 def test_a_row_that_is_no_number_reaches_only_those_who_attend_to_it() -> None:
@@ -23,7 +25,10 @@ def test_a_row_that_is_no_number_reaches_only_those_who_attend_to_it() -> None:
 
 
 def test_other_devices_get_the_same_shapes() -> None:
-    query, table = torch.randn(QUERIES, HEADS, WIDTH, device="meta"), torch.randn(ROWS, WIDTH, device="meta")
+    query, table = (
+        torch.randn(QUERIES, HEADS, WIDTH, device="meta"),
+        torch.randn(ROWS, WIDTH, device="meta"),
+    )
     places = torch.zeros(QUERIES, HEADS, SEEN, dtype=torch.int64, device="meta")
     found = scores(query, table, places)
     assert found.shape == places.shape
