@@ -1,8 +1,10 @@
-"""The layers: arrows never go up, and each outside library has its home."""
+"""The layers: imports never go up, packages and files form no circle, each library has its home."""
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,23 @@ MAY_IMPORT = {
     "workers": {"aigc_models", "infra"},
     "flows": {"workers", "aigc_models", "infra"},
 }
+ORDER = (
+    *("infra.errors", "infra.settings", "infra.storage", "infra.local"),
+    *(f"aigc_models.{name}" for name in ("seeds", "noise", "device", "checkpoint", "tracing")),
+    *("aigc_models.layers", "aigc_models.training"),
+    *("aigc_models.text.language", "aigc_models.text.networks", "aigc_models.text"),
+    *("aigc_models.images.networks", "aigc_models.images", "aigc_models.recommenders"),
+    *("workers.overrides", "workers.pins", "workers.model", "workers.quality", "workers.job"),
+    *("workers.text_rows", "workers.inputs", "workers.plans", "workers.partitions"),
+    *("workers.models", "workers.registry", "workers.recommendations", "workers.jobs"),
+    *("workers.actors", "workers.training", "workers.generation"),
+    *("workers.samples", "workers.report"),
+    *("flows.parameters", "flows.server", "flows.run_page", "flows.champion", "flows.train"),
+    *("flows.dates", "flows.generate", "flows.nightly", "flows.backfill", "flows.cli"),
+)
+"""Packages, and modules that lie beside them, from the lowest to the highest: each imports only
+what stands before it. `TYPE_CHECKING` imports do not count."""
+MAX_FILES = 15
 HOMES = {"ray": ("workers/", "infra/local/"), "prefect": ("flows/",)}
 COMPANIONS_OF_TORCH = {"torch", "numpy", "safetensors", "tokenizers", "sacrebleu", "tensorboard"}
 READS_ENVIRONMENT = "infra/settings.py"
@@ -67,8 +86,77 @@ def _touches_environment(tree: ast.AST) -> bool:
     return False
 
 
+def package_of(module: str) -> str:
+    """The entry of ORDER that `module` belongs to; the module itself where there is none."""
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((name for name in names if name in ORDER), module)
+
+
+def misplaced(imports: Mapping[str, set[str]]) -> Iterator[str]:
+    """Imports of a package that does not stand before the importing one in ORDER."""
+    for module, imported in imports.items():
+        package = package_of(module)
+        if package not in ORDER:
+            yield f"{module} has no place in ORDER"
+            continue
+        for other in sorted(imported):
+            wanted = package_of(other)
+            if wanted != package and wanted in ORDER[ORDER.index(package) :]:
+                yield f"{module} imports {other}, which stands above {package} in ORDER"
+
+
+def circle(imports: Mapping[str, set[str]]) -> str:
+    """A circle of modules that import each other, or an empty text."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as exc:
+        return " -> ".join(exc.args[1])
+    return ""
+
+
+def crowded(paths: list[Path]) -> list[str]:
+    """Folders with more than MAX_FILES files."""
+    counts = Counter(path.parent for path in paths)
+    return [f"{folder} has {count} files" for folder, count in counts.items() if count > MAX_FILES]
+
+
+def _own_imports(source: str, modules: set[str]) -> set[str]:
+    """The modules of ours that `source` imports when it runs."""
+    tree = ast.parse(source)
+    guards = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    ]
+    skipped = {id(node) for guard in guards for node in ast.walk(guard)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & modules or {str(node.module)}
+    return found & modules
+
+
+def _all_imports() -> dict[str, set[str]]:
+    sources = {_module_name(path): path.read_text() for path in _source_files()}
+    return {name: _own_imports(source, set(sources)) - {name} for name, source in sources.items()}
+
+
+def _source_files() -> list[Path]:
+    return [path for top in MAY_IMPORT for path in sorted((REPO_ROOT / top).rglob("*.py"))]
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(REPO_ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def test_every_file_keeps_to_its_layer() -> None:
-    files = [path for package in MAY_IMPORT for path in sorted((REPO_ROOT / package).rglob("*.py"))]
+    files = _source_files()
     assert files
     found = [
         violation
@@ -76,6 +164,50 @@ def test_every_file_keeps_to_its_layer() -> None:
         for violation in violations(path.relative_to(REPO_ROOT).as_posix(), path.read_text())
     ]
     assert not found, "\n".join(found)
+
+
+def test_packages_import_only_what_stands_below_them() -> None:
+    imports = {name: found for name, found in _all_imports().items() if name not in MAY_IMPORT}
+    assert len(imports) > len(ORDER)
+    found = list(misplaced(imports))
+    assert not found, "\n".join(found)
+
+
+def test_files_import_each_other_in_no_circle() -> None:
+    assert not circle(_all_imports())
+
+
+def test_no_package_has_more_files_than_a_reader_can_survey() -> None:
+    assert not crowded(_source_files())
+
+
+def test_a_planted_import_against_the_order_is_found() -> None:
+    assert list(misplaced({"workers.plans.plan": {"workers.jobs"}}))
+    assert list(misplaced({"workers.job": {"workers.plans.plan"}}))
+    assert list(misplaced({"aigc_models.text.networks.gpt": {"aigc_models.text.model"}}))
+    assert list(misplaced({"workers.nowhere": set()}))
+    assert not list(misplaced({"workers.jobs.copywriting": {"workers.job", "infra.errors"}}))
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert circle(
+        {"workers.a": {"workers.b"}, "workers.b": {"workers.c"}, "workers.c": {"workers.a"}}
+    )
+    assert not circle({"workers.a": {"workers.b"}, "workers.b": {"workers.c"}})
+
+
+def test_a_type_only_import_is_no_arrow() -> None:
+    source = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from workers.job import Job\n"
+    )
+    assert not _own_imports(source, {"workers.job"})
+    assert _own_imports("from workers import job", {"workers.job"}) == {"workers.job"}
+
+
+def test_a_planted_crowd_is_found() -> None:
+    files = [Path(f"workers/inputs/file_{number}.py") for number in range(MAX_FILES + 1)]
+    assert crowded(files)
+    assert not crowded(files[1:])
 
 
 @pytest.mark.parametrize(
