@@ -27,7 +27,7 @@ NOTICED_WITHIN_S = 60
 again."""
 HOLD = """
 import sys, time
-from flows.exclusive import publishing_alone
+from flows.server.exclusive import publishing_alone
 with publishing_alone(sys.argv[1], "2026-10-25"):
     print(time.time(), flush=True)
     sys.stdin.readline()
@@ -35,7 +35,7 @@ with publishing_alone(sys.argv[1], "2026-10-25"):
 TAKE_TURNS = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
-from flows.exclusive import publishing_alone
+from flows.server.exclusive import publishing_alone
 def publish(name):
     with publishing_alone(sys.argv[1], "2026-10-25"):
         for word in ("in", "out"):
