@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, commands exist, Python runs, generated pages are current."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,14 +10,20 @@ from typing import Any
 import pytest
 import typer
 
+import infra.errors
 from docs.generate import COMMAND, FOLDER, commands, pages
 from flows.cli.app import app
+from infra.errors import NightshiftError
 from infra.settings import Settings
 from infra.storage import open_storage
 from tests.unit.workers.partitions.test_publish import a_plan, run
+from workers.inputs.tables import INPUT_TABLES
 from workers.jobs import JOBS, models_of
 from workers.models import MODELS
 from workers.overrides import parse_assignments
+from workers.partitions.manifest import manifest_key
+from workers.partitions.parts import QUARANTINE
+from workers.quality.gates import Gate
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*REPO_ROOT.glob("*.md"), *(REPO_ROOT / "docs").rglob("*.md")])
@@ -72,6 +79,49 @@ def test_each_generated_page_is_current(name: str) -> None:
     assert current == pages()[name], f"{name} is out of date: run `{COMMAND}`"
 
 
+def test_the_page_of_tables_names_each_column_of_each_table() -> None:
+    page = (FOLDER / "tables.md").read_text()
+    for table in INPUT_TABLES.values():
+        (row,) = re.findall(rf"^\| `{table.name}` \| (.*) \|$", page, re.MULTILINE)
+        for column in table.columns:
+            assert f"`{column.name}`{'' if column.required else '?'} " in row, column.name
+
+
+def test_the_page_of_gates_names_each_gate_of_each_job() -> None:
+    found: dict[str, list[Gate]] = {}
+    names: list[str] = []
+    page = (FOLDER / "gates-and-figures.md").read_text()
+    for line in re.findall(r"^\|(.*\| [\d.]+) \|$", page, re.MULTILINE):
+        jobs, figure, kind, limit = (cell.strip() for cell in line.split("|"))
+        names = re.findall(r"`(\w+)`", jobs) or names
+        for name in names:
+            found.setdefault(name, []).append(Gate(figure.strip("`"), kind, float(limit)))  # type: ignore[arg-type]
+    assert found == {job.name: list(job.gates) for job in JOBS.values()}
+
+
+def test_the_page_of_exit_codes_names_each_error() -> None:
+    page = (FOLDER / "exit-codes.md").read_text()
+    found = dict(re.findall(r"^\| `(\w+)` \| (\d) \|", page, re.MULTILINE))
+    errors = {
+        name: str(each.exit_code)
+        for name, each in vars(infra.errors).items()
+        if isinstance(each, type) and issubclass(each, NightshiftError)
+    }
+    assert found == errors
+
+
+def test_the_page_of_storage_names_each_column_and_each_field_of_a_manifest(
+    tmp_path: Path,
+) -> None:
+    page = (FOLDER / "storage-layout.md").read_text()
+    storage, plan = open_storage(Settings(storage_uri=f"file://{tmp_path}")), a_plan()
+    run(storage, plan)
+    fields = json.loads(storage.get(manifest_key(plan.job, plan.date)))
+    columns = [name for job in JOBS.values() for name in job.schema.names]
+    for name in {*fields, *columns, *QUARANTINE.names}:
+        assert f"`{name}`" in page, name
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_each_relative_link_leads_somewhere(document: Path) -> None:
     text = BLOCK.sub("", document.read_text())
@@ -121,7 +171,7 @@ def test_each_command_in_a_sentence_exists_and_has_the_options_named(document: P
             (each for each in (" ".join(words[:3]), " ".join(words[:2])) if each in COMMANDS), None
         )
         if path is None:
-            assert words[1] in ROOT_COMMAND.commands, f"{name_of(document)}: `{line}`"
+            assert words[1] in {*ROOT_COMMAND.commands, "--help"}, f"{name_of(document)}: `{line}`"
             continue
         known = {
             name for each in COMMANDS[path].params for name in (*each.opts, *each.secondary_opts)
