@@ -29,9 +29,17 @@ REPO_ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*REPO_ROOT.glob("*.md"), *(REPO_ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE_COMMAND = re.compile(r"`(nightshift [^`]+)`", re.DOTALL)
+PATH_OF_CODE = re.compile(r"`((?:flows|workers|aigc_models|infra|tests|docs)/[\w./-]+)`")
+MAKE = re.compile(r"(?:`|^)make ([a-z]+)", re.MULTILINE)
+MAY_NAME_OLD_FILES = (
+    "CHANGELOG.md",
+    "docs/decisions/",
+    "docs/benchmarks.md",
+    "docs/experiments.md",
+)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMAND_LINE = re.compile(r"(?:^|\s)(nightshift .*)$")
-ROOT_COMMAND = typer.main.get_command(app)
+ROOT_COMMAND: Any = typer.main.get_command(app)
 COMMANDS = dict(commands(ROOT_COMMAND))
 
 
@@ -95,7 +103,7 @@ def test_the_page_of_gates_names_each_gate_of_each_job() -> None:
         jobs, figure, kind, limit = (cell.strip() for cell in line.split("|"))
         names = re.findall(r"`(\w+)`", jobs) or names
         for name in names:
-            found.setdefault(name, []).append(Gate(figure.strip("`"), kind, float(limit)))  # type: ignore[arg-type]
+            found.setdefault(name, []).append(Gate(figure.strip("`"), kind, float(limit)))
     assert found == {job.name: list(job.gates) for job in JOBS.values()}
 
 
@@ -135,11 +143,22 @@ def test_each_relative_link_leads_somewhere(document: Path) -> None:
             assert anchor in slugs(target), f"{name_of(document)} links to {link}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_each_file_of_the_code_and_each_make_target_that_is_named_exists(document: Path) -> None:
+    if name_of(document).startswith(MAY_NAME_OLD_FILES):
+        pytest.skip("it may name files that no longer exist")
+    text = document.read_text()
+    absent = [path for path in PATH_OF_CODE.findall(text) if not (REPO_ROOT / path).exists()]
+    targets = set(re.findall(r"^([a-z]+):", (REPO_ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert not absent
+    assert set(MAKE.findall(text)) <= targets
+
+
 @pytest.mark.parametrize("line", command_lines())
 def test_each_command_line_is_one_that_the_command_line_takes(line: str) -> None:
     words = shlex.split(line)[1:]
     context = ROOT_COMMAND.make_context("nightshift", words)
-    command: Any = ROOT_COMMAND
+    command = ROOT_COMMAND
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(
             context, [*context._protected_args, *context.args]
