@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Packages come uncompiled (below): without their bytecode every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: demo test chaos check bench up down clean help
+.PHONY: demo test chaos check bench reference up down clean help
 
 BIN := .venv/bin
 # Compiling all files of all packages takes far longer than compiling, at their first import, the few that are used.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -qq -c constraints.txt
-CODE := flows workers aigc_models infra tests
+CODE := flows workers aigc_models infra tests docs
 
 demo: .venv/.stamp ## the whole system once: stack, sample inputs, a nightly run, what it wrote
 	@$(BIN)/nightshift demo
@@ -35,6 +35,9 @@ bench: .venv/.stamp ## the benchmarks; they print figures. BENCH="--train A.parq
 	@$(BIN)/python -m tests.bench.partition_speed
 	@$(BIN)/python -m tests.bench.image_throughput
 	@$(BIN)/python tests/bench/recommender_table.py
+
+reference: .venv/.stamp ## write the generated pages of docs/reference again
+	@$(BIN)/python docs/generate.py
 
 up: .venv/.stamp ## start the local stack
 	@$(BIN)/nightshift up

@@ -390,7 +390,7 @@ def test_runs_are_told_of_the_groups_that_may_grow() -> None:
 
 
 def test_every_secret_is_made_on_the_page_about_deploying() -> None:
-    page = (REPO_ROOT / "docs" / "deploying.md").read_text()
+    page = (REPO_ROOT / "docs/how-to/deploy.md").read_text()
     containers = [container(pod) for pod in PODS.values()]
     whole = {
         source["secretRef"]["name"]
