@@ -3,7 +3,7 @@ nor Ray is asked."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date as Day
 from datetime import timedelta
 from statistics import median
@@ -13,9 +13,9 @@ from infra.errors import InputError
 from infra.storage import Storage
 from workers.inputs.snapshot import Inputs, read_inputs
 from workers.job import Job
-from workers.partitions.manifest import Published, is_current, snapshots
+from workers.partitions.manifest import Manifest, is_current, snapshots
 from workers.partitions.states import PartitionState, list_partitions
-from workers.pins import ModelPin, digest, parse_date
+from workers.pins import ModelPin, parse_date
 from workers.plans.plan import Plan
 from workers.plans.planning import plan_date
 from workers.plans.prepared_rows import find_prepared
@@ -87,23 +87,21 @@ def examine_dates(
         inputs=[read_inputs(storage, table) for table in job.tables],
         versions=[read_versions(storage, name) for name in job.models],
         seconds_per_row=median(_seconds_per_row(each) for each in timed) if timed else None,
-        typical_seconds=median(each["seconds"] for each in timed) if timed else None,
+        typical_seconds=median(each.seconds for each in timed) if timed else None,
     )
     return [examine.status(day, partitions[day]) for day in days]
 
 
-def newest_manifests(partitions: Sequence[PartitionState]) -> list[dict[str, Any]]:
+def newest_manifests(partitions: Sequence[PartitionState]) -> list[Manifest]:
     """Those of the newest published partitions that have rows."""
     manifests = [
-        item.manifest
-        for item in partitions
-        if item.manifest and item.manifest["counts"]["input_rows"]
+        item.manifest for item in partitions if item.manifest and item.manifest.counts.input_rows
     ]
-    return sorted(manifests, key=lambda manifest: manifest["published_at"])[-PARTITIONS_TIMED:]
+    return sorted(manifests, key=lambda manifest: manifest.published_at)[-PARTITIONS_TIMED:]
 
 
-def _seconds_per_row(manifest: dict[str, Any]) -> float:
-    return manifest["seconds"] / manifest["counts"]["input_rows"]
+def _seconds_per_row(manifest: Manifest) -> float:
+    return manifest.seconds / manifest.counts.input_rows
 
 
 def table_rows(found: Sequence[DateStatus]) -> list[dict[str, str]]:
@@ -225,30 +223,29 @@ def _find(partitions: Sequence[PartitionState], plan: Plan, *, trains: bool) -> 
     return _Found("published", "is up to date", is_readable=True)
 
 
-def _changes(plan: Plan, manifest: dict[str, Any]) -> list[str]:
+def _changes(plan: Plan, manifest: Manifest) -> list[str]:
     """Which ingredients of the published fingerprint are others today, in words; none: it would
     come out the same."""
-    if is_current(plan, Published(manifest, "")):
+    if is_current(plan, manifest):
         return []
-    today = asdict(plan)
-    before = {name: manifest["settings"].get(name) for name in today["settings"]}
-    settings = [name for name, value in today["settings"].items() if value != before[name]]
+    settings = [
+        name for name, value in plan.settings.items() if value != manifest.settings.get(name)
+    ]
     is_other = {
-        "the job's code": manifest["job_version"] != plan.job_version,
-        "the inputs": digest(snapshots(manifest)) != digest(snapshots(today)),
+        "the job's code": manifest.job_version != plan.job_version,
+        "the inputs": snapshots(manifest) != snapshots(plan),
         **_changed_models(plan, manifest),
         f"the settings ({', '.join(settings)})": bool(settings),
     }
     return [name for name, differs in is_other.items() if differs] or ["the fingerprint"]
 
 
-def _changed_models(plan: Plan, manifest: dict[str, Any]) -> dict[str, bool]:
-    pairs = [(manifest["model"], plan.model)]
-    if plan.prepared:
-        pairs.append((manifest["prepared"]["model"], plan.prepared.model))
+def _changed_models(plan: Plan, manifest: Manifest) -> dict[str, bool]:
+    pairs = [(manifest.model, plan.model)]
+    if plan.prepared and manifest.prepared:
+        pairs.append((manifest.prepared.model, plan.prepared.model))
     return {
-        f"the model ({before['version']} to {now.version})": before != asdict(now)
-        for before, now in pairs
+        f"the model ({before.version} to {now.version})": before != now for before, now in pairs
     }
 
 

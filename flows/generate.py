@@ -53,6 +53,7 @@ from workers.job import Job
 from workers.jobs import find_job
 from workers.partitions.leftovers import clean_up, clean_up_after
 from workers.partitions.manifest import (
+    Manifest,
     Published,
     is_current,
     is_whole,
@@ -90,7 +91,7 @@ class PartitionResult:
     state: str
     """published, unchanged."""
     message: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     flow_run_id: str
 
 
@@ -142,19 +143,17 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     plan = plan_partition(storage, declared, day, models, parsed)
     # a training may have taken hours
     published = _published_meanwhile(storage, plan, published) or published
-    if published and is_current(plan, published) and not force and is_whole(storage, published):
-        set_aside = (
-            published.manifest["counts"]["rejected"] + published.manifest["counts"]["quarantined"]
-        )
-        if not retry_quarantined or not set_aside:
+    manifest = published.manifest if published else None
+    if manifest and is_current(plan, manifest) and not force and is_whole(storage, manifest):
+        if not retry_quarantined or not manifest.counts.set_aside:
             tidy_up(storage, plan)
-            tell_published(storage, replace(plan, attempts=published.attempts), published.manifest)
+            tell_published(storage, replace(plan, attempts=manifest.attempts), manifest)
             why = (
                 "has no rows set aside"
                 if retry_quarantined
                 else "was already published and nothing changed since"
             )
-            return _settled("unchanged", plan, published.manifest, why)
+            return _settled("unchanged", plan, manifest, why)
     plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
     if force:
         made = [
@@ -225,8 +224,8 @@ def _with_attempts(
     if retry_quarantined:
         return next_attempt(storage, plan, published)
     return (
-        replace(plan, attempts=published.attempts)
-        if published and is_current(plan, published)
+        replace(plan, attempts=published.manifest.attempts)
+        if published and is_current(plan, published.manifest)
         else plan
     )
 
@@ -239,7 +238,8 @@ def _published_meanwhile(
     now = read_published(storage, plan.job, plan.date)
     if now is None or (before and now.etag == before.etag):
         return None
-    return now if is_current(plan, now) and now.attempts >= plan.attempts else None
+    manifest = now.manifest
+    return now if is_current(plan, manifest) and manifest.attempts >= plan.attempts else None
 
 
 def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
@@ -250,14 +250,13 @@ def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[Partitio
     )
 
 
-def _settled(state: str, plan: Plan, manifest: dict[str, Any], why: str) -> State[PartitionResult]:
-    counts = manifest["counts"]
-    message = f"{plan.job} {plan.date}: {counts['accepted']:,} rows" + (
+def _settled(state: str, plan: Plan, manifest: Manifest, why: str) -> State[PartitionResult]:
+    counts = manifest.counts
+    message = f"{plan.job} {plan.date}: {counts.accepted:,} rows" + (
         f"; it {why}" if why else " published"
     )
-    set_aside = counts["rejected"] + counts["quarantined"]
-    if set_aside and not why:
-        message += f", {counts['rejected']:,} rejected and {counts['quarantined']:,} quarantined"
+    if counts.set_aside and not why:
+        message += f", {counts.rejected:,} rejected and {counts.quarantined:,} quarantined"
     get_run_logger().info(message)
     result = PartitionResult(
         job=plan.job,
@@ -385,7 +384,7 @@ def _last_quality(storage: Storage, plan: Plan) -> dict[str, Any] | None:
     for days in range(1, DAYS_LOOKED_BACK + 1):
         published = read_published(storage, plan.job, (day - timedelta(days=days)).isoformat())
         if published:
-            return published.manifest["quality"]
+            return published.manifest.quality
     return None
 
 
@@ -394,7 +393,7 @@ def publish_partition(
     storage: Storage,
     plan: Plan,
     receipts: list[Receipt],
-    manifest: dict[str, Any],
+    manifest: Manifest,
     published: Published | None,
 ) -> bool:
     """False where another run was first with the same rows."""

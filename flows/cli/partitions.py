@@ -155,11 +155,11 @@ def show_in_full(storage: Storage, state: PartitionState) -> None:
         for reason, number in reasons_set_aside(storage, state.manifest)
     ]
     rows += [
-        (f"input {item['key']}", item["etag"])
+        (f"input {item.key}", item.etag)
         for each in snapshots(state.manifest)
-        for item in each["objects"]
+        for item in each.objects
     ]
-    rows += [(f"setting {name}", value) for name, value in state.manifest["settings"].items()]
+    rows += [(f"setting {name}", value) for name, value in state.manifest.settings.items()]
     print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
     console.print("Samples", style="italic")
     for row in sample_rows(storage, state.manifest, SAMPLES):

@@ -159,7 +159,7 @@ def run(
             return_state=True,
         )
         result = result_of(state)
-        spent = readable_seconds(result.manifest["seconds"])
+        spent = readable_seconds(result.manifest.seconds)
         console.print(
             f"{result.message}" + (f" in {spent}" if result.state == "published" else ""),
             markup=False,

@@ -28,6 +28,7 @@ from flows.run_page.summary import (
 from flows.server.health import show_in_ui
 from infra.errors import NightshiftError, ObjectNotFound
 from infra.storage import Storage
+from workers.partitions.manifest import Manifest
 from workers.partitions.outputs import sample_rows
 from workers.partitions.states import OUTCOME, record_outcome
 from workers.plans.plan import Plan
@@ -50,7 +51,7 @@ def tell_held(plan: Plan, reasons: list[str]) -> None:
     )
 
 
-def tell_published(storage: Storage, plan: Plan, manifest: dict[str, Any]) -> None:
+def tell_published(storage: Storage, plan: Plan, manifest: Manifest) -> None:
     """Records that the plan is published and reports it; what of this is done already is not done
     again."""
     record_published(storage, plan)
@@ -78,7 +79,7 @@ def record_published(storage: Storage, plan: Plan) -> None:
 
 
 @told_if_lost("their report is missing")
-def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
+def report_partition(storage: Storage, manifest: Manifest) -> None:
     """The partition's page in the store, and figures, samples and a link to the page on the run's
     page.
 
@@ -86,7 +87,7 @@ def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
     """
     if has_report(storage, manifest):
         return
-    key, title = manifest["job"].replace("_", "-"), f"{manifest['job']} · {manifest['date']}"
+    key, title = manifest.job.replace("_", "-"), f"{manifest.job} · {manifest.date}"
     samples = sample_rows(storage, manifest, SAMPLES)
     rows, text = figures(manifest), markdown_summary(manifest, samples)
     show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
@@ -109,7 +110,7 @@ def report_partition(storage: Storage, manifest: dict[str, Any]) -> None:
 @task(name="report", cache_policy=NO_CACHE)
 def store_report(
     storage: Storage,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     figures: list[dict[str, str]],
     samples: list[dict[str, Any]],
 ) -> list[str]:
@@ -118,4 +119,4 @@ def store_report(
     page = write_report(
         storage, manifest, [(row["figure"], row["value"]) for row in figures], words
     )
-    return [page, write_grid(storage, manifest)] if manifest["orders"] else [page]
+    return [page, write_grid(storage, manifest)] if manifest.orders else [page]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from workers.partitions.manifest import model_pins
+from workers.partitions.manifest import Manifest
 from workers.plans.plan import Plan, partition_work_prefix
 from workers.quality.gates import FIGURES
 
@@ -11,33 +11,29 @@ MAX_TEXT_CHARS = 300
 MAX_LINKS = 10
 
 
-def figures(manifest: dict[str, Any]) -> list[dict[str, str]]:
+def figures(manifest: Manifest) -> list[dict[str, str]]:
     """The partition's key figures as rows of a table."""
-    counts, quality = manifest["counts"], manifest["quality"]
-    found = manifest["prepared"]["summary"]["counts"] if manifest.get("prepared") else {}
-    rate = counts["input_rows"] / manifest["seconds"] if manifest["seconds"] else 0.0
+    counts, quality = manifest.counts, manifest.quality
+    found = manifest.prepared.summary["counts"] if manifest.prepared else {}
+    rate = counts.input_rows / manifest.seconds if manifest.seconds else 0.0
     rows = {
-        "rows published": f"{counts['accepted']:,}",
-        "rows rejected by checks": f"{counts['rejected']:,}",
-        "rows quarantined": f"{counts['quarantined']:,}",
-        "rows from the future, left out": f"{counts['future']:,}",
+        "rows published": f"{counts.accepted:,}",
+        "rows rejected by checks": f"{counts.rejected:,}",
+        "rows quarantined": f"{counts.quarantined:,}",
+        "rows from the future, left out": f"{counts.future:,}",
         **{
             FIGURES.get(name, (name, ".3g"))[0]: _show(name, value)
             for name, value in quality.items()
         },
-        **(
-            {"published though": "; ".join(manifest["breaches"])}
-            if manifest.get("breaches")
-            else {}
-        ),
-        "seconds": f"{manifest['seconds']:.1f}",
-        "seconds of actors": f"{manifest['actor_seconds']:.1f}",
-        "seconds of actors that were lost": f"{manifest.get('wasted_seconds', 0.0):.1f}",
+        **({"published though": "; ".join(manifest.breaches)} if manifest.breaches else {}),
+        "seconds": f"{manifest.seconds:.1f}",
+        "seconds of actors": f"{manifest.actor_seconds:.1f}",
+        "seconds of actors that were lost": f"{manifest.wasted_seconds:.1f}",
         "rows per second": f"{rate:.1f}",
-        **{pin["name"]: pin["version"] for pin in model_pins(manifest)},
-        "attempts at rows set aside": f"{manifest['attempts']:,}",
-        "parts": f"{len(manifest['parts']):,}",
-        "fingerprint": manifest["fingerprint"],
+        **{pin.name: pin.version for pin in manifest.model_pins},
+        "attempts at rows set aside": f"{manifest.attempts:,}",
+        "parts": f"{len(manifest.parts):,}",
+        "fingerprint": manifest.fingerprint,
         **{name: f"{number:,}" for name, number in found.items()},
     }
     return [{"figure": name, "value": value} for name, value in rows.items()]
@@ -54,9 +50,9 @@ def describe_row(row: Mapping[str, Any]) -> str:
     return f"{row['label_name']}, PNG of {len(row['image']['bytes']):,} bytes"
 
 
-def markdown_summary(manifest: dict[str, Any], samples: list[dict[str, Any]]) -> str:
+def markdown_summary(manifest: Manifest, samples: list[dict[str, Any]]) -> str:
     """Figures and sample texts as Markdown; what comes from data is escaped."""
-    lines = [f"# {manifest['job']} · {manifest['date']}", "", "| figure | value |", "|---|---|"]
+    lines = [f"# {manifest.job} · {manifest.date}", "", "| figure | value |", "|---|---|"]
     lines += [f"| {row['figure']} | {escape(row['value'])} |" for row in figures(manifest)]
     lines += ["", "## Samples", ""]
     lines += [f"- {escape(describe_row(row))}" for row in samples]
@@ -73,18 +69,17 @@ def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
     return "\n".join([*lines, "", how_to_publish(plan.job, plan.date, plan.fingerprint)])
 
 
-def markdown_links(manifest: dict[str, Any], presign: Callable[[str], str]) -> str:
+def markdown_links(manifest: Manifest, presign: Callable[[str], str]) -> str:
     """Where the rows are: links to the first parts, which expire, and what reads all of them."""
-    parts = [part for part in manifest["parts"] if part["rows"]]
+    parts = [part for part in manifest.parts if part.rows]
     shown = [
-        f"- [{each['key']}]({presign(each['key'])}): {each['rows']:,} rows"
-        for each in parts[:MAX_LINKS]
+        f"- [{each.key}]({presign(each.key)}): {each.rows:,} rows" for each in parts[:MAX_LINKS]
     ]
     rest = [f"- and {len(parts) - MAX_LINKS:,} more"] if len(parts) > MAX_LINKS else []
-    command = f"`nightshift export {manifest['job']} --date {manifest['date']} --to rows`"
+    command = f"`nightshift export {manifest.job} --date {manifest.date} --to rows`"
     return "\n".join(
         [
-            f"# Rows of {manifest['job']} · {manifest['date']}",
+            f"# Rows of {manifest.job} · {manifest.date}",
             "",
             *shown,
             *rest,

@@ -32,7 +32,7 @@ from tests.support.killed_at import ANNOUNCEMENT
 from tests.support.night import JOB, NUM_PRODUCTS, Night, as_options, running_night
 from tests.support.reader import filesystem_of
 from tests.support.victims import SHARES, VICTIMS, Scene
-from workers.partitions.manifest import manifest_key, part_keys, read_published
+from workers.partitions.manifest import manifest_key, read_published
 from workers.plans.plan import partition_output_prefix, partition_work_prefix
 
 DAY = "2026-09-01"
@@ -93,8 +93,7 @@ class Chaos:
             self.runs[words] = Undisturbed(
                 words=words,
                 parts=[
-                    (part["sha256"], part["rows"], part["size_bytes"])
-                    for part in published.manifest["parts"]
+                    (part.sha256, part.rows, part.size_bytes) for part in published.manifest.parts
                 ],
                 accepted=accepted,
                 set_aside=set_aside,
@@ -190,11 +189,11 @@ class Chaos:
             return ["nothing is published any more"]
         parts = [
             (
-                hashlib.sha256(self.night.storage.get(part["key"])).hexdigest(),
-                part["rows"],
-                part["size_bytes"],
+                hashlib.sha256(self.night.storage.get(part.key)).hexdigest(),
+                part.rows,
+                part.size_bytes,
             )
-            for part in published.manifest["parts"]
+            for part in published.manifest.parts
         ]
         return (
             []
@@ -210,7 +209,7 @@ class Chaos:
         published = read_published(self.night.storage, JOB, DAY)
         assert published is not None
         there = {item.key for item in self.night.storage.list(PREFIXES[0])}
-        foreign = there - part_keys(published.manifest) - {manifest_key(JOB, DAY)}
+        foreign = there - published.manifest.part_keys - {manifest_key(JOB, DAY)}
         found += [f"{key} is no part of the partition" for key in sorted(foreign)]
         if num_left := self.night.num_parts(DAY):
             found.append(f"{num_left} parts are left in the work folder")

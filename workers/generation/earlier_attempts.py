@@ -58,8 +58,9 @@ class EarlierAttempts:
         return result
 
     def _part_key(self, plan: Plan, shard: int) -> str:
-        if self._published and self._published.fingerprint == plan.fingerprint:
-            return self._published.manifest["parts"][shard]["key"]
+        manifest = self._published.manifest if self._published else None
+        if manifest and manifest.fingerprint == plan.fingerprint:
+            return manifest.parts[shard].key
         return part_key(plan, shard)
 
     def _quarantine(self, plan: Plan, shard: int) -> pa.Table:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from infra.storage import ObjectInfo, Storage
-from workers.partitions.manifest import Published, generation_of, manifest_key, read_published
+from workers.partitions.manifest import Manifest, generation_in, manifest_key, read_published
 from workers.partitions.parts import list_parts
 from workers.plans.plan import Plan, partition_output_prefix, partition_work_prefix
 
@@ -26,11 +26,12 @@ def clean_up(storage: Storage, job: str, day: str, now: datetime | None = None) 
         return 0
     now = now or datetime.now(UTC)
     outputs = {item.key: item for item in storage.list(partition_output_prefix(job, day))}
-    manifest = outputs.get(manifest_key(job, day))
-    if manifest is None:
+    swapped = outputs.get(manifest_key(job, day))
+    if swapped is None:
         return 0  # a store whose listings are late: the next run of the date cleans up
-    doomed = _doomed_copies(outputs.values(), published, now)
-    doomed += _doomed_work(storage, job, day, published.fingerprint, manifest.modified, now)
+    manifest = published.manifest
+    doomed = _doomed_copies(outputs.values(), manifest, now)
+    doomed += _doomed_work(storage, job, day, manifest.fingerprint, swapped.modified, now)
     storage.delete(doomed)
     return len(doomed)
 
@@ -42,16 +43,16 @@ def clean_up_after(storage: Storage, plan: Plan) -> None:
     clean_up(storage, plan.job, plan.date)
 
 
-def _doomed_copies(outputs: Iterable[ObjectInfo], published: Published, now: datetime) -> list[str]:
+def _doomed_copies(outputs: Iterable[ObjectInfo], manifest: Manifest, now: datetime) -> list[str]:
     """A copy of this or an earlier generation that the manifest does not name was superseded, or
     has lost.
 
     Its publisher's swap was or will be refused. Times would not tell: S3's are of whole seconds.
     """
-    named = published.part_keys
+    named = manifest.part_keys
 
     def is_doomed(item: ObjectInfo) -> bool:
-        return generation_of(item.key) <= published.generation or item.modified < now - COPY_AGE
+        return generation_in(item.key) <= manifest.generation or item.modified < now - COPY_AGE
 
     copies = [item for item in outputs if "/part-" in item.key]
     return [item.key for item in copies if item.key not in named and is_doomed(item)]

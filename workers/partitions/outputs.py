@@ -1,6 +1,5 @@
 """Published rows for people: a few samples, or all of a partition in a local folder."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -8,17 +7,17 @@ from typing import Any
 from infra.errors import InputError, ObjectNotFound, StorageError
 from infra.storage import Storage
 from infra.storage.parquet import read_rows
-from workers.partitions.manifest import MANIFEST, read_published
+from workers.partitions.manifest import MANIFEST, Manifest, read_published
 
 
-def sample_rows(storage: Storage, manifest: dict[str, Any], num_rows: int) -> list[dict[str, Any]]:
+def sample_rows(storage: Storage, manifest: Manifest, num_rows: int) -> list[dict[str, Any]]:
     """The first rows of the published partition."""
     rows: list[dict[str, Any]] = []
-    for part in manifest["parts"]:
+    for part in manifest.parts:
         if len(rows) >= num_rows:
             break
-        if part["rows"]:
-            rows += read_rows(storage, part["key"]).slice(0, num_rows - len(rows)).to_pylist()
+        if part.rows:
+            rows += read_rows(storage, part.key).slice(0, num_rows - len(rows)).to_pylist()
     return rows
 
 
@@ -51,13 +50,13 @@ def _is_exported(storage: Storage, job: str, day: str, target: Path) -> bool:
         draft = Path(scratch, target.name)
         draft.mkdir()
         try:
-            for part in published.manifest["parts"]:
-                (draft / part["key"].rsplit("/", 1)[1]).write_bytes(storage.get(part["key"]))
+            for part in published.manifest.parts:
+                (draft / part.key.rsplit("/", 1)[1]).write_bytes(storage.get(part.key))
         except ObjectNotFound:
             now = read_published(storage, job, day)
             if now is None or now.etag == published.etag:
                 raise
             return False
-        (draft / MANIFEST).write_text(json.dumps(published.manifest, indent=1))
+        (draft / MANIFEST).write_text(published.manifest.to_json())
         draft.rename(target)
     return True

@@ -6,7 +6,6 @@ dies before the swap has published nothing; one that dies after it leaves supers
 that the next run of the date removes.
 """
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,11 +21,11 @@ from infra.errors import (
 from infra.storage import Storage
 from workers.partitions.leftovers import clean_up_after
 from workers.partitions.manifest import (
+    Manifest,
     Published,
     absent_parts,
     manifest_key,
     output_key,
-    part_keys,
     read_published,
 )
 from workers.partitions.parts import Receipt, part_key
@@ -39,7 +38,7 @@ def publish(
     storage: Storage,
     plan: Plan,
     receipts: list[Receipt],
-    manifest: dict[str, Any],
+    manifest: Manifest,
     before: Published | None,
 ) -> bool:
     """Publishes the parts over `before`, what was published when the run began.
@@ -52,7 +51,7 @@ def publish(
     try:
         _copy_parts(storage, plan, receipts, manifest)
         condition: dict[str, Any] = {"if_match": before.etag} if before else {"if_absent": True}
-        document = json.dumps(manifest, indent=1).encode()
+        document = manifest.to_json().encode()
         storage.put(
             manifest_key(plan.job, plan.date),
             document,
@@ -69,12 +68,10 @@ def publish(
     return True
 
 
-def _copy_parts(
-    storage: Storage, plan: Plan, receipts: list[Receipt], manifest: dict[str, Any]
-) -> None:
+def _copy_parts(storage: Storage, plan: Plan, receipts: list[Receipt], manifest: Manifest) -> None:
     _each(
         lambda receipt: storage.copy(
-            part_key(plan, receipt.shard), output_key(plan, receipt.shard, manifest["generation"])
+            part_key(plan, receipt.shard), output_key(plan, receipt.shard, manifest.generation)
         ),
         receipts,
     )
@@ -89,22 +86,26 @@ def _copy_parts(
 def _settle(
     storage: Storage,
     plan: Plan,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     before: Published | None,
     exc: NightshiftError | None,
 ) -> bool:
     """Somebody else swapped first, or our own swap arrived and its answer was lost."""
     now = read_published(storage, plan.job, plan.date)
-    if now is not None and now.fingerprint == plan.fingerprint and now.etag != _etag(before):
+    if (
+        now is not None
+        and now.manifest.fingerprint == plan.fingerprint
+        and now.etag != _etag(before)
+    ):
         _tidy_up(storage, plan)
-        return now.manifest["run"] == manifest["run"]
+        return now.manifest.run == manifest.run
     if _etag(now) == _etag(before):
         if isinstance(exc, GenerationError):
             raise exc
         raise GenerationError(
             f"parts of {plan.job} {plan.date} were removed while they were published (by --force?); run it again"
         ) from exc
-    storage.delete(part_keys(manifest) - (now.part_keys if now else set()))
+    storage.delete(manifest.part_keys - (now.manifest.part_keys if now else set()))
     raise PreconditionFailed(
         f"{plan.job} {plan.date} was published by another run with other inputs or settings; nothing was replaced"
     ) from exc

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from infra.errors import ObjectNotFound
 from infra.storage import ObjectInfo, Storage
-from workers.partitions.manifest import MANIFEST, Published, is_current, read_published
+from workers.partitions.manifest import MANIFEST, Manifest, Published, is_current, read_published
 from workers.plans.plan import Plan, partition_output_prefix, partition_work_prefix
 
 State = Literal["published", "damaged", "held", "failed", "unfinished"]
@@ -43,7 +43,7 @@ class PartitionState:
     model: str = ""
     at: str = ""
     reasons: list[str] = field(default_factory=list)
-    manifest: dict[str, Any] | None = None
+    manifest: Manifest | None = None
 
 
 def record_outcome(storage: Storage, plan: Plan, state: State, reasons: list[str]) -> None:
@@ -63,7 +63,9 @@ def next_attempt(storage: Storage, plan: Plan, published: Published | None) -> P
     One that was begun and not brought to an end is gone on with, else its attempts are one more
     than the last one's.
     """
-    attempts = published.attempts + 1 if published and is_current(plan, published) else 1
+    attempts = 1
+    if published and is_current(plan, published.manifest):
+        attempts = published.manifest.attempts + 1
     while storage.head(f"{replace(plan, attempts=attempts).prefix}{OUTCOME}"):
         attempts += 1
     return replace(plan, attempts=attempts)
@@ -116,18 +118,17 @@ def _published_state_of(
 
 def _published_state(published: Published, sizes: dict[str, int]) -> PartitionState:
     manifest = published.manifest
-    parts = manifest["parts"]
-    absent = [part["key"] for part in parts if sizes.get(part["key"]) != part["size_bytes"]]
+    absent = [part.key for part in manifest.parts if sizes.get(part.key) != part.size_bytes]
     return PartitionState(
-        job=manifest["job"],
-        date=manifest["date"],
+        job=manifest.job,
+        date=manifest.date,
         state="damaged" if absent else "published",
-        fingerprint=published.fingerprint,
-        rows=manifest["counts"]["accepted"],
-        shards_done=len(parts) - len(absent),
-        shards=len(parts),
-        model=manifest["model"]["version"],
-        at=manifest["published_at"],
+        fingerprint=manifest.fingerprint,
+        rows=manifest.counts.accepted,
+        shards_done=len(manifest.parts) - len(absent),
+        shards=len(manifest.parts),
+        model=manifest.model.version,
+        at=manifest.published_at,
         reasons=[f"{len(absent)} parts are gone or cut short, such as {absent[0]}"]
         if absent
         else [],

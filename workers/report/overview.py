@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from math import isnan
 from statistics import median
-from typing import Any
 
 from infra.storage import Storage
 from workers.jobs import JOBS
+from workers.partitions.manifest import Manifest
 from workers.partitions.states import PartitionState, list_partitions
 from workers.report.page import report_key, template
 from workers.report.trend import actor_hours, draw_trend, rows_per_second, share_set_aside
@@ -94,13 +94,13 @@ def make_day(
     return Day(newest.state, SIGNS[newest.state], f"{day} {newest.state}{rows}{why}", link)
 
 
-def sum_up(manifests: Sequence[dict[str, Any]], price_per_hour: float) -> list[str]:
+def sum_up(manifests: Sequence[Manifest], price_per_hour: float) -> list[str]:
     """What some nights of a job come to, as SUMS names it, and their cost where there is a
     price."""
     aside, hours = share_set_aside(manifests), sum(map(actor_hours, manifests))
     return [
         f"{len(manifests)}",
-        f"{sum(manifest['counts']['accepted'] for manifest in manifests):,}",
+        f"{sum(manifest.counts.accepted for manifest in manifests):,}",
         "" if isnan(aside) else f"{aside:.1%}",
         f"{median(map(rows_per_second, manifests)):,.1f}" if manifests else "",
         f"{hours:,.3f}",

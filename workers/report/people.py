@@ -12,6 +12,7 @@ from typing import Any
 from infra.errors import ObjectNotFound
 from infra.storage import Storage
 from infra.storage.parquet import read_metadata
+from workers.partitions.manifest import Manifest
 from workers.partitions.outputs import sample_rows
 from workers.plans.prepared_rows import EXAMPLES_KEY
 
@@ -33,18 +34,18 @@ class Person:
     recommended: list[Recommended]
 
 
-def example_people(storage: Storage, manifest: dict[str, Any]) -> list[Person]:
+def example_people(storage: Storage, manifest: Manifest) -> list[Person]:
     """Those that the preparation remembered; nobody where its file is gone or the job prepares no
     rows."""
-    if not manifest.get("prepared") or not manifest["prepared"]["objects"]:
+    if not manifest.prepared or not manifest.prepared.objects:
         return []
     try:
         examples = json.loads(
-            read_metadata(storage, manifest["prepared"]["objects"][0]["key"])[EXAMPLES_KEY]
+            read_metadata(storage, manifest.prepared.objects[0].key)[EXAMPLES_KEY]
         )
     except ObjectNotFound:
         return []
-    rows = sample_rows(storage, manifest, len(examples) * manifest["settings"]["num_items"])
+    rows = sample_rows(storage, manifest, len(examples) * manifest.settings["num_items"])
     people = [_person(example, rows) for example in examples]
     return [person for person in people if person.recommended]
 

@@ -12,6 +12,7 @@ from PIL import Image
 from infra.storage import Storage
 from infra.storage.parquet import iter_batches, open_parquet
 from workers.inputs.pictures import PictureError, open_picture, to_square
+from workers.partitions.manifest import Manifest
 
 EACH = 10
 """Pictures of a class that are shown, of either kind."""
@@ -30,33 +31,31 @@ class ClassSamples:
     synthetic: list[str]
 
 
-def class_samples(storage: Storage, manifest: dict[str, Any]) -> list[ClassSamples]:
-    orders = manifest["orders"][:MAX_CLASSES]
-    wanted = {order["label"] for order in orders}
-    synthetic = _first_of_each(storage, [part["key"] for part in manifest["parts"]], wanted)
+def class_samples(storage: Storage, manifest: Manifest) -> list[ClassSamples]:
+    orders = manifest.orders[:MAX_CLASSES]
+    wanted = {order.label for order in orders}
+    synthetic = _first_of_each(storage, [part.key for part in manifest.parts], wanted)
     sizes = [
         Image.open(io.BytesIO(content)).size[0]
         for contents in synthetic.values()
         for content in contents[:1]
     ]
-    objects = [item["key"] for item in manifest["snapshot"]["objects"]]
+    objects = [item.key for item in manifest.snapshot.objects]
     real = _first_of_each(storage, objects, wanted, MAX_ROWS_READ) if sizes else {}
     return [
         ClassSamples(
-            name=order["label_name"],
-            real=[
-                _data_uri(_resized(content, sizes[0])) for content in real.get(order["label"], [])
-            ],
-            synthetic=[_data_uri(content) for content in synthetic.get(order["label"], [])],
+            name=order.label_name,
+            real=[_data_uri(_resized(content, sizes[0])) for content in real.get(order.label, [])],
+            synthetic=[_data_uri(content) for content in synthetic.get(order.label, [])],
         )
         for order in orders
     ]
 
 
-def draw_grid(storage: Storage, manifest: dict[str, Any]) -> bytes:
+def draw_grid(storage: Storage, manifest: Manifest) -> bytes:
     """PNG of some published pictures: a row for each class."""
-    wanted = {order["label"] for order in manifest["orders"][:MAX_CLASSES]}
-    found = _first_of_each(storage, [part["key"] for part in manifest["parts"]], wanted)
+    wanted = {order.label for order in manifest.orders[:MAX_CLASSES]}
+    found = _first_of_each(storage, [part.key for part in manifest.parts], wanted)
     rows = [
         [Image.open(io.BytesIO(content)) for content in found[label]] for label in sorted(found)
     ]
@@ -74,9 +73,9 @@ def draw_grid(storage: Storage, manifest: dict[str, Any]) -> bytes:
     return sink.getvalue()
 
 
-def write_grid(storage: Storage, manifest: dict[str, Any]) -> str:
+def write_grid(storage: Storage, manifest: Manifest) -> str:
     """Writes the grid beside the partition's page and returns its key."""
-    key = f"reports/{manifest['job']}/dt={manifest['date']}/pictures.png"
+    key = f"reports/{manifest.job}/dt={manifest.date}/pictures.png"
     storage.put(key, draw_grid(storage, manifest), content_type="image/png")
     return key
 

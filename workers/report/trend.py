@@ -4,68 +4,61 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
 
 from infra.storage import Storage
-from workers.partitions.manifest import read_published
+from workers.partitions.manifest import Manifest, read_published
 from workers.quality.gates import FIGURES
 
 NIGHTS = 30
 READS_AT_ONCE = 16
 
 
-def last_nights(storage: Storage, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def last_nights(storage: Storage, manifest: Manifest) -> list[Manifest]:
     """The manifests published for the nights up to this one, the oldest first."""
-    last = date.fromisoformat(manifest["date"])
+    last = date.fromisoformat(manifest.date)
     days = [(last - timedelta(days=number)).isoformat() for number in range(NIGHTS - 1, 0, -1)]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        found = list(threads.map(partial(read_published, storage, manifest["job"]), days))
+        found = list(threads.map(partial(read_published, storage, manifest.job), days))
     return [*(published.manifest for published in found if published), manifest]
 
 
-def trend_figures(nights: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+def trend_figures(nights: Sequence[Manifest]) -> dict[str, list[float]]:
     """What moved from night to night, by what people call it; NaN where a night has no such
     figure."""
     figures = {
-        "rows published": [float(night["counts"]["accepted"]) for night in nights],
+        "rows published": [float(night.counts.accepted) for night in nights],
         "share set aside": [share_set_aside([night]) for night in nights],
         "rows per second": [rows_per_second(night) for night in nights],
         "actor hours": [actor_hours(night) for night in nights],
     }
-    for name in nights[-1]["quality"] if nights else ():
+    for name in nights[-1].quality if nights else ():
         if name in FIGURES:
-            figures[FIGURES[name][0]] = [
-                night["quality"].get(name, float("nan")) for night in nights
-            ]
+            figures[FIGURES[name][0]] = [night.quality.get(name, float("nan")) for night in nights]
     return figures
 
 
-def draw_trend(nights: Sequence[dict[str, Any]]) -> str:
+def draw_trend(nights: Sequence[Manifest]) -> str:
     """A panel for each figure of the manifests of some nights; empty before the second night."""
     if len(nights) < 2:
         return ""
     from workers.report.charts import Trend, draw_trends
 
-    days = [date.fromisoformat(night["date"]) for night in nights]
+    days = [date.fromisoformat(night.date) for night in nights]
     return draw_trends(
         [Trend(label, days, values) for label, values in trend_figures(nights).items()]
     )
 
 
-def share_set_aside(manifests: Sequence[dict[str, Any]]) -> float:
+def share_set_aside(manifests: Sequence[Manifest]) -> float:
     """Of all their input rows, those rejected or quarantined; NaN without any."""
-    counts = [manifest["counts"] for manifest in manifests]
-    num_rows = sum(each["input_rows"] for each in counts)
-    return (
-        sum(each["rejected"] + each["quarantined"] for each in counts) / num_rows
-        if num_rows
-        else float("nan")
-    )
+    counts = [manifest.counts for manifest in manifests]
+    num_rows = sum(each.input_rows for each in counts)
+    return sum(each.set_aside for each in counts) / num_rows if num_rows else float("nan")
 
 
-def rows_per_second(manifest: dict[str, Any]) -> float:
-    return manifest["counts"]["input_rows"] / manifest["seconds"] if manifest["seconds"] else 0.0
+def rows_per_second(manifest: Manifest) -> float:
+    return manifest.counts.input_rows / manifest.seconds if manifest.seconds else 0.0
 
 
-def actor_hours(manifest: dict[str, Any]) -> float:
-    return manifest["actor_seconds"] / 3600
+def actor_hours(manifest: Manifest) -> float:
+    return manifest.actor_seconds / 3600

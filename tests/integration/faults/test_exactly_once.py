@@ -78,9 +78,9 @@ def test_of_publishers_at_once_one_wins_and_the_others_are_told(
     assert sorted(ends) == ["told"] * (NUM_PUBLISHERS - 1) + ["won"]
     storage, winner = open_storage(store), ends.index("won")
     published = partition.read(storage, partition.a_plan(seed=winner % num_plans))
-    assert published.manifest["run"] == f"run {winner}"
-    assert is_whole(storage, published)
-    assert len(partition.published_parts(storage)) == len(published.part_keys)
+    assert published.manifest.run == f"run {winner}"
+    assert is_whole(storage, published.manifest)
+    assert len(partition.published_parts(storage)) == len(published.manifest.part_keys)
 
 
 @pytest.mark.parametrize("seed", [0, 1], ids=["same-plan", "other-plan"])
@@ -106,7 +106,7 @@ def test_a_zombie_that_writes_late_changes_nothing_and_says_that_it_lost(
         zombie.wait()
     assert words.splitlines()[-1] in LOST
     assert published_objects(storage) == before
-    assert partition.read(storage, partition.a_plan()).manifest["run"] == "ours"
+    assert partition.read(storage, partition.a_plan()).manifest.run == "ours"
 
 
 def start_zombie(store: Settings, place: str, seed: int) -> "subprocess.Popen[str]":

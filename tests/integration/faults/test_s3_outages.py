@@ -191,7 +191,7 @@ def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(
     wire.loses = b"_SUCCESS"
     assert partition.run(behind_wire, plan, "ours", before=None)
     assert wire.lost == [b"_SUCCESS"]
-    assert partition.read(behind_wire, plan).manifest["run"] == "ours"
+    assert partition.read(behind_wire, plan).manifest.run == "ours"
     assert list_parts(behind_wire, plan.prefix) == {}
 
 

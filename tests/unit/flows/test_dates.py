@@ -192,7 +192,7 @@ def test_the_estimate_follows_past_manifests_and_what_is_left(storage: Storage) 
     assert totals(examine(storage)).endswith("estimated time unknown")
     run(storage, plan_for(storage, DAYS[0]))  # 40 rows in 3.0 s
     (timed,) = newest_manifests(list_partitions(storage, JOB.name))
-    assert timed["seconds"] == pytest.approx(3.0)
+    assert timed.seconds == pytest.approx(3.0)
     begun = plan_for(storage, DAYS[1])
     begun.store(storage)
     write_shard(storage, begun, 0)

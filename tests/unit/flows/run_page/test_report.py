@@ -51,7 +51,7 @@ def test_a_store_that_goes_away_after_publishing_fails_nothing(storage: Storage)
 def test_a_report_of_rows_that_are_gone_fails_nothing(storage: Storage) -> None:
     run(storage, a_plan())
     published = read(storage, a_plan())
-    storage.delete(published.part_keys)
+    storage.delete(published.manifest.part_keys)
     report_partition(storage, published.manifest)
     assert list(storage.list("reports/")) == []
 

@@ -1,7 +1,6 @@
 """A plan that tries rows again comes to the same bytes whether it starts from earlier attempts or
 from nothing."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from infra.storage.parquet import encode
+from tests.support.manifests import a_manifest, some_parts
 from tests.unit.workers.generation.test_rows import MIXED, SHOUTING, Shouter
 from tests.unit.workers.plans.test_plan import DAY, PIN
 from workers.generation.earlier_attempts import EarlierAttempts
@@ -103,8 +103,8 @@ def test_earlier_attempts_are_found_where_they_were_published(storage: Storage, 
     for receipt, key in zip(receipts, keys, strict=True):
         storage.copy(part_key(plan, receipt.shard), key)
         storage.delete([part_key(plan, receipt.shard)])
-    manifest = {"fingerprint": plan.fingerprint, "parts": [{"key": key} for key in keys]}
-    storage.put(manifest_key(plan.job, plan.date), json.dumps(manifest).encode())
+    manifest = a_manifest(fingerprint=plan.fingerprint, parts=some_parts(*keys))
+    storage.put(manifest_key(plan.job, plan.date), manifest.to_json().encode())
     _, num_tried = generate(storage, with_attempts(plan, 2))
     made = files(storage, with_attempts(plan, 2))
     assert num_tried < num_all

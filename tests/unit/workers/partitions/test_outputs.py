@@ -46,7 +46,7 @@ def test_an_export_is_whole_or_not_there(storage: Storage, tmp_path: Path) -> No
     with pytest.raises(InputError, match="has nothing published"):
         export_partition(storage, plan.job, plan.date, tmp_path / "rows")
     run(storage, plan)
-    storage.delete([read(storage, plan).manifest["parts"][1]["key"]])
+    storage.delete([read(storage, plan).manifest.parts[1].key])
     with pytest.raises(ObjectNotFound):
         export_partition(storage, plan.job, plan.date, tmp_path / "rows")
     assert not any((tmp_path / "rows" / plan.job).iterdir())
@@ -81,7 +81,7 @@ def test_a_partition_published_while_states_are_read_is_not_called_damaged(
     state, *_ = list_partitions(_PublishesMeanwhile(storage, "list"), plan.job)  # type: ignore[arg-type]
     assert (state.state, state.shards_done) == ("published", 2)
     assert state.manifest is not None
-    assert state.manifest["run"] == "newer"
-    storage.delete([state.manifest["parts"][0]["key"]])
+    assert state.manifest.run == "newer"
+    storage.delete([state.manifest.parts[0].key])
     state, *_ = list_partitions(storage, plan.job)
     assert (state.state, state.shards_done) == ("damaged", 1)

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -143,8 +142,8 @@ def test_publishing_moves_the_parts_and_leaves_no_work_parts(storage: Storage) -
     plan = a_plan()
     assert run(storage, plan)
     published = read(storage, plan)
-    assert is_whole(storage, published)
-    assert published.manifest["counts"]["accepted"] == 40
+    assert is_whole(storage, published.manifest)
+    assert published.manifest.counts.accepted == 40
     assert list_parts(storage, plan.prefix) == {}
 
 
@@ -154,7 +153,7 @@ def test_publishing_the_same_plan_again_is_no_news(storage: Storage) -> None:
     before = published_parts(storage)
     assert not run(storage, plan, "another", before=None)
     assert published_parts(storage) == before
-    assert read(storage, plan).manifest["run"] == "run"
+    assert read(storage, plan).manifest.run == "run"
     assert list_parts(storage, plan.prefix) == {}
 
 
@@ -174,7 +173,7 @@ def test_a_plan_that_returns_uses_no_name_a_second_time(storage: Storage) -> Non
     run(storage, second)
     run(storage, first)
     assert not names & set(published_parts(storage))
-    assert is_whole(storage, read(storage, first))
+    assert is_whole(storage, read(storage, first).manifest)
 
 
 def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Storage) -> None:
@@ -205,7 +204,7 @@ def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work
     assert clean_up(storage, plan.job, plan.date) == 0
     later = datetime.now(UTC) + COPY_AGE + timedelta(minutes=1)
     assert clean_up(storage, plan.job, plan.date, later) == 1
-    assert is_whole(storage, read(storage, plan))
+    assert is_whole(storage, read(storage, plan).manifest)
 
 
 def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage) -> None:
@@ -224,7 +223,7 @@ def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage
         make_manifest(plan, receipts, QUALITY, 3.0, "forced", before),
         before,
     )
-    assert read(storage, plan).manifest["run"] == "forced"
+    assert read(storage, plan).manifest.run == "forced"
     write_all(storage, plan)
     later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
     assert clean_up(storage, plan.job, plan.date, later) == plan.num_shards
@@ -251,7 +250,7 @@ def test_of_two_publishers_of_different_plans_the_late_one_is_told(storage: Stor
         PreconditionFailed, match="published by another run with other inputs or settings"
     ):
         run(_PublishesMeanwhile(storage, first), second)  # type: ignore[arg-type]
-    assert read(storage, first).fingerprint == first.fingerprint
+    assert read(storage, first).manifest.fingerprint == first.fingerprint
     assert all(first.fingerprint[:8] in name for name in published_parts(storage))
 
 
@@ -260,7 +259,7 @@ def test_a_run_that_began_before_another_published_replaces_nothing(storage: Sto
     run(storage, new)
     with pytest.raises(PreconditionFailed, match="nothing was replaced"):
         run(storage, old, before=None)
-    assert read(storage, new).fingerprint == new.fingerprint
+    assert read(storage, new).manifest.fingerprint == new.fingerprint
     assert all(new.fingerprint[:8] in name for name in published_parts(storage))
 
 
@@ -299,7 +298,7 @@ def test_rows_are_published_although_what_they_supersede_cannot_be_removed(
     assert run(_ForbidsDeleting(storage), plan)  # type: ignore[arg-type]
     published = read_published(storage, plan.job, plan.date)
     assert published is not None
-    assert is_whole(storage, published)
+    assert is_whole(storage, published.manifest)
     assert list_parts(storage, plan.prefix) != {}
     assert clean_up(storage, plan.job, plan.date) > 0
     assert list_parts(storage, plan.prefix) == {}
@@ -353,7 +352,9 @@ def test_states_come_from_storage_alone(storage: Storage) -> None:
         begun.fingerprint: "unfinished",
     }
     assert (states[begun.fingerprint].shards_done, states[begun.fingerprint].shards) == (1, 2)
-    assert json.loads(json.dumps(states[done.fingerprint].manifest))["counts"]["accepted"] == 40
+    manifest = states[done.fingerprint].manifest
+    assert manifest is not None
+    assert manifest.counts.accepted == 40
 
 
 def test_a_partition_whose_parts_are_gone_is_damaged(storage: Storage) -> None:
@@ -365,7 +366,7 @@ def test_a_partition_whose_parts_are_gone_is_damaged(storage: Storage) -> None:
     assert (state.state, state.shards_done) == ("damaged", 1)
     assert state.reasons == [f"1 parts are gone or cut short, such as {gone}"]
     assert run(storage, plan)
-    assert is_whole(storage, read(storage, plan))
+    assert is_whole(storage, read(storage, plan).manifest)
 
 
 def test_a_plan_can_be_published_anew_over_itself(storage: Storage) -> None:
@@ -373,7 +374,7 @@ def test_a_plan_can_be_published_anew_over_itself(storage: Storage) -> None:
     run(storage, plan)
     names = published_parts(storage)
     assert run(storage, plan, "forced")
-    assert read(storage, plan).manifest["run"] == "forced"
+    assert read(storage, plan).manifest.run == "forced"
     assert not set(names) & set(published_parts(storage))
     assert len(published_parts(storage)) == 2
 
@@ -386,6 +387,6 @@ def test_each_retry_is_a_plan_of_its_own_until_it_is_settled(storage: Storage) -
     assert next_attempt(storage, plan, None) == second
     run(storage, second)
     published = read(storage, second)
-    assert is_current(plan, published)
-    assert not is_current(a_plan(seed=1), published)
+    assert is_current(plan, published.manifest)
+    assert not is_current(a_plan(seed=1), published.manifest)
     assert next_attempt(storage, plan, published).attempts == 3

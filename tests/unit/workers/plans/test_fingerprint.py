@@ -14,11 +14,12 @@ import pytest
 
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
+from tests.support.manifests import a_manifest
 from tests.unit.workers.plans.test_plan import PIN
 from workers.inputs.snapshot import take_snapshot
 from workers.inputs.tables import ATTRIBUTES
 from workers.jobs import JOBS
-from workers.partitions.manifest import Published, is_current
+from workers.partitions.manifest import Manifest, is_current
 from workers.plans.plan import SETTINGS_WITHOUT_EFFECT, Plan
 from workers.plans.planning import make_plan
 
@@ -72,8 +73,8 @@ def plan_at(storage: Storage, **settings: Any) -> Plan:
     )
 
 
-def published(plan: Plan) -> Published:
-    return Published({"fingerprint": plan.fingerprint, "attempts": plan.attempts}, "etag")
+def published(plan: Plan) -> Manifest:
+    return a_manifest(fingerprint=plan.fingerprint, attempts=plan.attempts)
 
 
 def change_one_byte(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.report.test_people import prepared_plan, published
+from workers.partitions.manifest import Manifest
 from workers.partitions.states import record_outcome
 from workers.report import OVERVIEW, report_key, write_overview
 
@@ -20,10 +21,10 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(Settings(storage_uri=f"file://{tmp_path}"))
 
 
-def publish(storage: Storage, day: str) -> dict[str, Any]:
+def publish(storage: Storage, day: str) -> Manifest:
     manifest = published(storage, day)
-    part = manifest["parts"][0]
-    storage.put(part["key"], b"x" * part["size_bytes"])
+    part = manifest.parts[0]
+    storage.put(part.key, b"x" * part.size_bytes)
     return manifest
 
 
@@ -33,7 +34,7 @@ def page(storage: Storage, **settings: Any) -> str:
 
 def test_each_night_has_its_state_in_a_sign_and_a_link_to_its_page(storage: Storage) -> None:
     manifest = publish(storage, "2026-11-20")
-    key = report_key(manifest["job"], "2026-11-20")
+    key = report_key(manifest.job, "2026-11-20")
     storage.put(key, b"")
     publish(storage, "2026-11-21")
     held = prepared_plan(storage, "2026-11-22")
@@ -43,7 +44,7 @@ def test_each_night_has_its_state_in_a_sign_and_a_link_to_its_page(storage: Stor
     text = page(storage)
     assert OVERVIEW == "reports/index.html"
     assert (
-        f'<a class="published" href="{manifest["job"]}/dt=2026-11-20/index.html" title="2026-11-20 published, 2 rows">'
+        f'<a class="published" href="{manifest.job}/dt=2026-11-20/index.html" title="2026-11-20 published, 2 rows">'
         in text
     )
     assert text.count('class="published"') == 2

@@ -1,7 +1,7 @@
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,9 +9,12 @@ from PIL import Image
 
 from infra.storage import Storage
 from infra.storage.parquet import encode
+from tests.support.manifests import a_manifest, some_parts
 from tests.unit.workers.conftest import DISC, store_of
 from tests.unit.workers.picture_files import drawings
+from workers.partitions.manifest import Manifest
 from workers.partitions.parts import QUARANTINE
+from workers.pins import InputObject, ModelPin, Order, Snapshot
 from workers.registry.versions import ModelVersion, publish_version
 from workers.report import has_report, report_key, write_grid, write_report
 
@@ -49,7 +52,7 @@ def storage(tmp_path: Path, tiny_folder: Path) -> Storage:
     return storage
 
 
-def manifest_of(storage: Storage, *, with_orders: bool) -> dict[str, Any]:
+def manifest_of(storage: Storage, *, with_orders: bool) -> Manifest:
     part = f"outputs/product_images/dt={DAY}/part.parquet"
     table = drawings({DISC: 2, (1, SCRIPT): 2}, seed=7)
     storage.put(part, encode(table, table.schema, {}))
@@ -59,29 +62,16 @@ def manifest_of(storage: Storage, *, with_orders: bool) -> dict[str, Any]:
     ]
     quarantine = encode(pa.Table.from_pylist(aside, QUARANTINE), QUARANTINE, {})
     storage.put(f"work/product_images/dt={DAY}/f00d/quarantine-000000.parquet", quarantine)
-    orders = [
-        {"label": label, "label_name": name, "num_rows": 2} for label, name in (DISC, (1, SCRIPT))
-    ]
-    return {
-        "job": "product_images",
-        "date": DAY,
-        "fingerprint": "f00d",
-        "generation": 1,
-        "parts": [{"key": part, "rows": 4}],
-        "orders": orders if with_orders else [],
-        "snapshot": {
-            "objects": [{"key": "inputs/images/0.parquet", "etag": "e", "row_groups": [6]}]
-        },
-        "settings": {"seed": 0},
-        "model": {
-            "name": "image_generator",
-            "version": "v1",
-            "through": DAY,
-            "weights_sha256": "0" * 64,
-        },
-        "published_at": "2026-11-23T02:00:00+00:00",
-        "code": "0.1.0",
-    }
+    source = InputObject("inputs/images/0.parquet", "e", 1, (6,))
+    orders = (Order(DISC[0], DISC[1], 2), Order(1, SCRIPT, 2))
+    return a_manifest(
+        job="product_images",
+        fingerprint="f00d",
+        parts=some_parts(part, rows=4),
+        orders=orders if with_orders else (),
+        snapshot=Snapshot("images", f"{DAY}T24:00:00+00:00", (source,)),
+        model=ModelPin("image_generator", "v1", "0" * 64, DAY),
+    )
 
 
 def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(
@@ -92,7 +82,7 @@ def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(
     key = write_report(storage, manifest, FIGURES, [])
     assert key == report_key("product_images", DAY)
     assert has_report(storage, manifest)
-    assert not has_report(storage, manifest | {"generation": 2})
+    assert not has_report(storage, replace(manifest, generation=2))
     text = storage.get(key).decode()
     page = Elements(text)
     assert page.tags.count("img") == 3 + 3 + 2 + 2

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -7,7 +8,7 @@ import pytest
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from infra.storage.parquet import encode
-from workers.partitions.manifest import make_manifest, model_pins, output_key
+from workers.partitions.manifest import Manifest, make_manifest, output_key
 from workers.partitions.parts import Receipt
 from workers.pins import InputObject, ModelPin, Snapshot
 from workers.plans.plan import Plan, Prepared
@@ -72,7 +73,7 @@ def prepared_plan(storage: Storage, day: str = DAY) -> Plan:
     return found
 
 
-def published(storage: Storage, day: str = DAY) -> dict[str, Any]:
+def published(storage: Storage, day: str = DAY) -> Manifest:
     plan = prepared_plan(storage, day)
     receipt = Receipt(
         shard=0,
@@ -87,7 +88,7 @@ def published(storage: Storage, day: str = DAY) -> dict[str, Any]:
     manifest = make_manifest(
         plan, [receipt], {"passed_share": 1.0, "ndcg_10": 0.1}, 1.0, "run", None
     )
-    storage.put(f"outputs/{plan.job}/dt={day}/_SUCCESS", json.dumps(manifest).encode())
+    storage.put(f"outputs/{plan.job}/dt={day}/_SUCCESS", manifest.to_json().encode())
     return manifest
 
 
@@ -97,11 +98,12 @@ def test_people_are_shown_with_what_they_have_and_get_and_without_a_name(storage
         Person(["The old one"], 7, [Recommended("The A", "The old one", "Take the A.")]),
         Person([], 0, [Recommended("The B", "", "Take the B.")]),
     ]
-    assert "u1" not in json.dumps(manifest)
-    assert [pin["name"] for pin in model_pins(manifest)] == ["recommender", "copywriter"]
-    storage.delete([manifest["prepared"]["objects"][0]["key"]])
+    assert "u1" not in manifest.to_json()
+    assert [pin.name for pin in manifest.model_pins] == ["recommender", "copywriter"]
+    assert manifest.prepared is not None
+    storage.delete([manifest.prepared.objects[0].key])
     assert example_people(storage, manifest) == []
-    assert example_people(storage, manifest | {"prepared": None}) == []
+    assert example_people(storage, replace(manifest, prepared=None)) == []
 
 
 def test_figures_of_the_last_thirty_nights_are_drawn(storage: Storage) -> None:
@@ -109,7 +111,7 @@ def test_figures_of_the_last_thirty_nights_are_drawn(storage: Storage) -> None:
     assert draw_trend(last_nights(storage, first)) == ""
     published(storage, "2026-09-01")
     last = published(storage)
-    assert [night["date"] for night in last_nights(storage, last)] == ["2026-11-20", DAY]
+    assert [night.date for night in last_nights(storage, last)] == ["2026-11-20", DAY]
     chart = draw_trend(last_nights(storage, last))
     assert chart.startswith("<svg")
     assert "NDCG@10 of the recommender" in chart
