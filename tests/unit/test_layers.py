@@ -28,6 +28,7 @@ ORDER = (
     *("workers.actors", "workers.training", "workers.generation"),
     *("workers.samples", "workers.report"),
     *("flows.parameters", "flows.server", "flows.run_page", "flows.champion", "flows.train"),
+    "flows.partition",
     *("flows.dates", "flows.generate", "flows.nightly", "flows.backfill", "flows.cli"),
 )
 """Packages, and modules that lie beside them, from the lowest to the highest: each imports only

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
-from flows.generate import tidy_up
+from flows.partition.settle import remove_leftovers
 from flows.run_page.report import record_published, report_partition, tell_published
 from infra.errors import StorageError
 from infra.storage import ObjectInfo, Storage
@@ -43,7 +43,7 @@ def etags(storage: Storage) -> dict[str, str]:
 def test_a_store_that_goes_away_after_publishing_fails_nothing(storage: Storage) -> None:
     run(storage, a_plan())
     published, away = read(storage, a_plan()), AwayStorage(storage.uri)
-    tidy_up(away, a_plan())
+    remove_leftovers(away, a_plan())
     tell_published(away, a_plan(), published.manifest)
     assert read(storage, a_plan()) == published
 
