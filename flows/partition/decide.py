@@ -60,7 +60,7 @@ class Decision:
 
 
 def decide(storage: Storage, request: Request) -> Decision:
-    """Trains models that are missing or too old, plans the date, compares with what is published."""
+    """Trains models that are missing or too old, plans the date, compares it with what exists."""
     job, date = request.job.name, request.day.isoformat()
     # Read before planning: a run that publishes later has planned with newer inputs.
     before = read_published(storage, job, date)
