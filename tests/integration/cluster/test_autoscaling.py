@@ -179,8 +179,8 @@ def in_vain(fixed: Settings) -> Settings:
 
 
 REFUSAL = (
-    rf"has waited {NODE_WAIT_S} s .* on one node; there are 1 with 1 CPUs, 0 GPUs and 0 spot; .* promises 2 more of "
-    r"group disk with .*; 2 more of group spot with 2 CPUs, 0 GPUs and 1 spot\. .* What is finished is kept"
+    rf"has waited {NODE_WAIT_S} s .* on one node; there are 1 with 1 CPUs, 0 GPUs and 0 spot; .* declares 2 more of "
+    r"group disk with .*; 2 more of group spot with 2 CPUs, 0 GPUs and 1 spot\. .* Finished work is kept"
 )
 
 

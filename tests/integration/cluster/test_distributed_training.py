@@ -224,7 +224,7 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
     ] == [version]
     (warning,) = run.warnings
     assert "lost worker 1" in warning
-    assert "another actor goes on" in warning
+    assert "another actor takes over" in warning
     assert len(run.said("going on from the last checkpoint")) == 1
     assert saved[0] > 0
     assert min(done for done in run.fractions if done) > saved[0] / LONG_STEPS

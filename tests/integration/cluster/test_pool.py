@@ -507,7 +507,7 @@ def test_a_training_that_does_not_move_is_taken_over(
     node = ray.util.get_node_ip_address()
     (warning,) = [line.text for line in lines if line.level >= logging.WARNING]
     assert warning.startswith(
-        f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor goes on"
+        f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor takes over"
     )
 
 
