@@ -164,7 +164,7 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
     assert not list(storage.list("work/"))
     again = Run(settings, storage)
     assert again.finish(again.plan(max_steps=SOME_STEPS)) == version
-    assert again.said("was already trained on just this")
+    assert again.said("was already trained with the same data and settings")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
     (warning,) = run.warnings
     assert "lost worker 1" in warning
     assert "another actor takes over" in warning
-    assert len(run.said("going on from the last checkpoint")) == 1
+    assert len(run.said("resuming from the last checkpoint")) == 1
     assert saved[0] > 0
     assert min(done for done in run.fractions if done) > saved[0] / LONG_STEPS
     assert version.metrics["steps"] == LONG_STEPS

@@ -115,5 +115,5 @@ def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_
     assert run.returncode == 0, output
     assert len(found) == 1
     assert "another actor takes over" in output
-    assert output.count("going on from the last checkpoint") == 1
+    assert output.count("resuming from the last checkpoint") == 1
     assert "is ready after" in output

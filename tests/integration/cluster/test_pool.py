@@ -176,7 +176,7 @@ def test_a_killed_actor_is_replaced(
         assert hashes(run.finish()) == undisturbed
     (warning,) = run.warnings
     assert "died" in warning
-    assert "to another one" in warning
+    assert "retried on another actor" in warning
 
 
 def test_an_actor_that_does_not_move_is_named_and_replaced(
@@ -235,7 +235,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, ROOM_FOR_SOME_ROWS)))
     run.finish(1)
     assert run.said("out of memory with 8 rows at once; batches have 4 from now on")
-    assert not run.said("another one")
+    assert not run.said("another actor")
     rows = read_rows(storage, key).to_pylist()
     assert len(rows) == CATALOGUES["b"]
     # a smaller batch may change the last bits of a product
@@ -256,7 +256,7 @@ def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
     assert hashes(run.finish(1)) == expected
     (warning,) = run.warnings
     assert re.search("ran out of memory with row c[23] alone", warning)
-    assert "shard 1 goes to another one" in warning
+    assert "shard 1 is retried on another actor" in warning
 
 
 def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
@@ -278,7 +278,7 @@ def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     assert "lower batch_rows (now 1) or num_candidates (now 900)" in message, (
         "a killed process may have been too big"
     )
-    assert len(run.said("shard 1 goes to another one")) == 2
+    assert len(run.said("shard 1 is retried on another actor")) == 2
     assert list(list_parts(storage, deadly.prefix)) == [0]
 
 
@@ -329,7 +329,7 @@ def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
         pytest.raises(GenerationError, match=message),
     ):
         run.finish(1)
-    assert len(run.said("another one takes its place")) == 2
+    assert len(run.said("another actor replaces it")) == 2
 
 
 class Terminated(BaseException):
@@ -422,7 +422,7 @@ def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_
             survivor.resume()
             assert hashes(ended.result()) == long_undisturbed
     assert len(run.warnings) == 2
-    assert all("died" in warning and "to another one" in warning for warning in run.warnings)
+    assert all("died" in warning and "retried on another actor" in warning for warning in run.warnings)
 
 
 def test_actors_that_wait_for_nodes_hold_nothing_back(
