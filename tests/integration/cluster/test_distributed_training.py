@@ -1,5 +1,4 @@
-"""Training with two workers on two nodes of a real Ray cluster: published once, whatever becomes of
-them."""
+"""Training with two workers on two nodes of a real Ray cluster: published once, whatever fails."""
 
 import json
 import logging
@@ -43,8 +42,8 @@ SMALL = {
 }
 STEPS = 200
 SOME_STEPS, LONG_STEPS = 600, 1500
-"""So many that a training is still at it when its progress is heard, which is asked for once a
-second; and so many more that it has a checkpoint then."""
+"""Enough steps that a training is still running when its progress arrives, once a second; and so
+many that it has a checkpoint by then."""
 HEAD, SECOND = "ray", "second"
 SECOND_CPUS = 2
 pytestmark = pytest.mark.timeout(600)
@@ -52,13 +51,10 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder, second = (
-        tmp_path_factory.mktemp("cluster"),
-        ["--labels=zone=b", '--resources={"scratch": 2}'],
-    )
+    second_options = ["--labels=zone=b", '--resources={"scratch": 2}']
     with (
-        running_cluster(folder, options=["--labels=zone=a"]) as cluster,
-        cluster.second_node(SECOND_CPUS, second),
+        running_cluster(tmp_path_factory.mktemp("cluster"), options=["--labels=zone=a"]) as cluster,
+        cluster.second_node(SECOND_CPUS, second_options),
     ):
         yield cluster
 
@@ -85,7 +81,7 @@ def storage(settings: Settings) -> Storage:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
-    """No actor, whether ours or Ray Train's, and no room that is held for one."""
+    """No actor is left, neither ours nor Ray Train's, and no placement group."""
     yield
     assert not ray.util.list_named_actors(all_namespaces=True)
     parts = ("Train", "RayTrain", "Synchronization", "PlacementGroup", "Dataset", "Preemption")
@@ -100,8 +96,10 @@ def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
 
 @dataclass
 class Run:
-    """A training with two workers and what it said; `meanwhile` is asked at each progress until it
-    says that it did."""
+    """A training with two workers and its log lines.
+
+    `meanwhile` is called at each progress until it returns True.
+    """
 
     settings: Settings
     storage: Storage
@@ -301,7 +299,8 @@ def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(
     run = Run(settings, storage)
     with pytest.raises(
         ServiceError,
-        match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS + SECOND_CPUS - 1}: .* Lower",
+        match=r"num_workers=9 needs 9 times 1 CPUs .* "
+        rf"has room for {HEAD_CPUS + SECOND_CPUS - 1}: .* Lower",
     ):
         run.finish(run.plan(num_workers=9))
     with pytest.raises(ServiceError, match=rf"needs {HEAD_CPUS + 1} CPUs"):

@@ -1,7 +1,7 @@
-"""The short form of the chaos test: a kill of each kind that is quickly mended, and the narrowest
-steps of publishing.
+"""The short form of the chaos test: one kill of each kind that is quickly repaired, and the
+riskiest steps of publishing.
 
-`make chaos` is the long form.
+`make chaos` runs the long form.
 """
 
 import random

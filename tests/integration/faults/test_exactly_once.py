@@ -1,5 +1,4 @@
-"""Publishing on every kind of store: the same promises, races of real processes, and writers that
-come back late."""
+"""Publishing on every kind of store: the same promises, races of real processes, late writers."""
 
 import inspect
 import subprocess
@@ -29,7 +28,7 @@ NUM_PUBLISHERS = 4
 
 @pytest.fixture(params=["s3", "file", "rclone"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings for an empty store of each kind."""
+    """Settings of an empty store, once per kind."""
     if request.param == "file":
         return Settings(storage_uri=(tmp_path / "store").as_uri())
     server = request.getfixturevalue("seaweedfs" if request.param == "s3" else "rclone")

@@ -1,5 +1,5 @@
-"""The Prefect server gone, runs cancelled, killed or interrupted: work goes on or is freed, and
-none is lost."""
+"""The Prefect server dies, runs are cancelled, killed or interrupted: no work is lost, and no actor
+is left."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_without_the_server_for_good_a_partition_is_published_and_the_command_sa
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)
     output, _ = run.communicate(timeout=200)
     night.run("up")
-    # within the bound although Prefect has much to tell its server
+    # in time, although Prefect has much to send to its server
     assert run.returncode == 0, output
     assert f"{JOB} {day} is published" in output
     assert "the Prefect server went away and stayed away" in output
@@ -143,7 +143,7 @@ def test_cancelling_a_backfill_ends_all_its_dates(night: Night) -> None:
 
 
 def wait_for_work(night: Night, day: str) -> None:
-    """Until a run has written one more part than there were."""
+    """Waits until the run has written one more part and an actor is at work."""
     before = night.num_parts(day)
     wait_until(
         lambda: night.num_parts(day) > before and find_actor(night, "GenerateActor"),
@@ -153,7 +153,7 @@ def wait_for_work(night: Night, day: str) -> None:
 
 @contextmanager
 def freeing_actors(night: Night) -> Iterator[None]:
-    """What is done within it must free the actors within 30 s."""
+    """What is done in this context must free the actors within 30 s."""
     assert find_actor(night, "GenerateActor")
     began = time.monotonic()
     yield
