@@ -30,9 +30,9 @@ MEMORY = "memory"
 
 
 def wait_for(calls: list[Any], timeout_s: float, *, num_returns: int = 1) -> list[Any]:
-    """Returns the calls that have ended, once `num_returns` have, or after `timeout_s` or a second.
+    """Waits until `num_returns` calls have ended, for `timeout_s` or a second at most.
 
-    An exception raised by a signal handler meanwhile is raised as itself.
+    Returns those that have. An exception of a signal handler is raised as itself.
     """
     # Ray looks for signals once per interval and forgets at the second look what the first found.
     timeout_s = min(timeout_s, SIGNALS_EVERY_S)
@@ -99,8 +99,8 @@ class RemoteActor:
         return f"{self._label} on {self.node}" if self.node else self._label
 
     def is_stalled(self, timeout_s: float) -> bool:
-        """Whether it has made no progress for `timeout_s`. While it waits for room, it is not
-        stalled."""
+        """Whether it has made no progress for `timeout_s`."""
+        # Without a node it still waits for room on the cluster.
         return bool(self.node) and self._silent_s > timeout_s
 
     def mark_alive(self, num_rows: int = 0) -> None:
@@ -110,8 +110,7 @@ class RemoteActor:
         self._checked_at = time.monotonic()
 
     def poll_report(self, wait_s: float = 0.0) -> None:
-        """Takes the pending report if it arrives within `wait_s`, and asks for the first or next
-        one at the following call."""
+        """Asks for a report unless one is pending, and takes it if it arrives within `wait_s`."""
         now = time.monotonic()
         self._silent_s += min(now - self._checked_at, MAX_TICK_S)
         self._checked_at = now
@@ -178,8 +177,7 @@ class RemoteActor:
         )
 
     def end(self) -> None:
-        """Releases its resources at once. Ray kills a stopped process, which cannot answer, after
-        5 s."""
+        """Releases its resources at once; Ray kills a process that does not answer after 5 s."""
         ray.kill(self.handle)
         if self._placement_group:
             ray.util.remove_placement_group(self._placement_group)

@@ -118,7 +118,7 @@ def kill_added_nodes(cluster: Cluster) -> bool:
 
 
 @pytest.mark.parametrize("cluster", ["v1", "v2"], indirect=True)
-def test_nodes_come_for_actors_and_write_what_one_node_would(
+def test_nodes_are_added_for_actors_and_write_the_bytes_of_one_node(
     fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
@@ -140,7 +140,7 @@ def test_nodes_come_for_actors_and_write_what_one_node_would(
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
-def test_nodes_that_die_all_at_once_are_replaced(
+def test_nodes_that_all_die_at_once_are_replaced(
     cluster: Cluster, fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
@@ -151,7 +151,7 @@ def test_nodes_that_die_all_at_once_are_replaced(
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
-def test_actors_share_the_gpu_of_a_node_that_was_not_there(
+def test_actors_share_the_gpu_of_an_added_node(
     cluster: Cluster, fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     half = replace(plan, settings=plan.settings | {"num_gpus": 0.5})
@@ -185,7 +185,7 @@ REFUSAL = (
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
-def test_a_run_whose_nodes_never_come_ends_and_keeps_what_is_finished(
+def test_a_run_whose_nodes_never_come_fails_and_keeps_finished_shards(
     fixed: Settings, in_vain: Settings, storage: Storage, plan: Plan
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
@@ -202,7 +202,7 @@ def test_a_run_whose_nodes_never_come_ends_and_keeps_what_is_finished(
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_training_whose_nodes_never_come_ends(
+def test_a_training_whose_nodes_never_come_fails(
     cluster: Cluster, in_vain: Settings, storage: Storage, num_workers: int
 ) -> None:
     lines: list[LogLine] = []

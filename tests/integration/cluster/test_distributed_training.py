@@ -169,7 +169,7 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
     ("place", "seed"),
     [({"actor_labels": {"zone": "b"}}, 4), ({"actor_resources": {"scratch": 1.0}}, 5)],
 )
-def test_workers_are_on_the_node_with_the_labels_or_resources(
+def test_workers_run_on_the_node_with_the_labels_or_resources(
     cluster: Cluster, settings: Settings, storage: Storage, place: dict[str, Any], seed: int
 ) -> None:
     placed = settings.model_copy(update=place)
@@ -194,7 +194,7 @@ def test_workers_are_on_the_node_with_the_labels_or_resources(
     assert run.warnings == []
 
 
-def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
+def test_a_training_that_loses_a_worker_resumes_from_the_last_checkpoint(
     cluster: Cluster, settings: Settings, storage: Storage, tmp_path: Path
 ) -> None:
     def kill_second_worker() -> bool:
@@ -244,9 +244,7 @@ class CancelledError(Exception):
     pass
 
 
-def test_a_training_that_is_cancelled_leaves_no_worker(
-    settings: Settings, storage: Storage
-) -> None:
+def test_a_cancelled_training_leaves_no_worker(settings: Settings, storage: Storage) -> None:
     def cancel() -> bool:
         raise CancelledError
 
@@ -255,7 +253,7 @@ def test_a_training_that_is_cancelled_leaves_no_worker(
         run.finish(run.plan(max_steps=LONG_STEPS, seed=1))
 
 
-def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
+def test_a_training_cancelled_while_waiting_releases_its_placement_group(
     settings: Settings, storage: Storage
 ) -> None:
     other = ray.remote(threading.Event).options(num_cpus=HEAD_CPUS).remote()
@@ -279,7 +277,7 @@ def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
     ray.kill(other)
 
 
-def test_what_a_worker_raises_ends_the_training_at_once(
+def test_an_error_of_a_worker_fails_the_training_at_once(
     settings: Settings, storage: Storage
 ) -> None:
     run = Run(settings, storage)

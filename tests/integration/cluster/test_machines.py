@@ -70,7 +70,7 @@ def published(night: Night, day: str) -> dict[str, bytes]:
     }
 
 
-def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_of_one(
+def test_the_rows_stay_the_same_if_a_machine_falls_silent_and_another_joins(
     network: Network, night: Night
 ) -> None:
     day = "2026-10-01"
@@ -95,7 +95,7 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
     assert published(night, day) == alone
 
 
-def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_one_falls_silent(
+def test_training_on_two_machines_resumes_from_its_checkpoint_if_one_falls_silent(
     network: Network, night: Night
 ) -> None:
     settings = (*SMALL_MODEL, *as_options("max_steps=400 checkpoint_every_s=1 num_workers=2"))

@@ -179,7 +179,7 @@ def test_a_killed_actor_is_replaced(
     assert "retried on another actor" in warning
 
 
-def test_an_actor_that_does_not_move_is_named_and_replaced(
+def test_a_stalled_actor_is_named_and_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
     run = Run(settings, storage, plan, reached := Reached(2))
@@ -245,7 +245,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
 
 
 @needs_limits
-def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
+def test_an_actor_without_memory_for_a_single_row_is_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
     hungry = make(
@@ -315,7 +315,7 @@ def occupied(num_cpus: int) -> Iterator[None]:
     ray.kill(other)
 
 
-def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
+def test_a_run_whose_actors_ray_kills_to_free_memory_fails_and_says_so(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     run = Run(settings, storage, plan)
@@ -334,7 +334,7 @@ class Terminated(BaseException):
     """Like Prefect's TerminationSignal."""
 
 
-def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(
+def test_an_exception_of_a_signal_handler_is_raised_as_itself_while_waiting(
     cluster: Cluster,
 ) -> None:
     def terminate(*_: object) -> None:
@@ -362,7 +362,7 @@ def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(
         ray.kill(other)
 
 
-def test_a_request_that_can_never_be_met_is_refused_at_once(
+def test_a_request_that_can_never_be_met_fails_at_once(
     cluster: Cluster, settings: Settings
 ) -> None:
     assert [pool_size(settings, 0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [
@@ -402,7 +402,7 @@ def test_a_node_that_joins_is_used(
     assert run.warnings == []
 
 
-def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_joins(
+def test_no_shard_is_lost_with_a_node_and_the_same_run_uses_a_new_one(
     cluster: Cluster,
     settings: Settings,
     storage: Storage,
@@ -428,7 +428,7 @@ def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_
         assert "retried on another actor" in warning
 
 
-def test_actors_that_wait_for_nodes_hold_nothing_back(
+def test_actors_that_wait_for_nodes_delay_nothing(
     settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
     # this cluster has no autoscaler to add any
@@ -450,7 +450,7 @@ def test_actors_that_wait_for_nodes_hold_nothing_back(
     assert run.warnings == []
 
 
-def test_a_background_run_steps_aside_and_comes_back(
+def test_a_background_run_pauses_and_resumes(
     settings: Settings,
     storage: Storage,
     model: ModelVersion,
@@ -497,7 +497,7 @@ LONG_STEPS = 2500
 """Enough steps that a training is still running when its progress arrives, once a second."""
 
 
-def test_a_training_that_does_not_move_is_taken_over(
+def test_a_stalled_training_is_taken_over(
     cluster: Cluster, settings: Settings, storage: Storage
 ) -> None:
     lines: list[LogLine] = []

@@ -24,7 +24,7 @@ STEPS = (("copy of a part", "after"), ("put of _SUCCESS", "before"), ("put of _S
 
 
 @pytest.mark.timeout(1800)
-def test_whatever_is_killed_no_row_is_lost_or_doubled_and_one_rerun_publishes_the_same_bytes(
+def test_whatever_is_killed_no_row_is_lost_and_one_rerun_publishes_the_same_bytes(
     night: Night,
 ) -> None:
     chaos = Chaos(night, random.Random(SEED))

@@ -39,7 +39,7 @@ def run_id_in(output: str) -> str:
     return output.rsplit("/runs/flow-run/", 1)[1].split(maxsplit=1)[0]
 
 
-def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) -> None:
+def test_a_run_survives_a_restart_of_the_server(night: Night) -> None:
     day = "2026-10-01"
     run = night.start("run", JOB, "--date", day, *SLOWLY)
     wait_until(lambda: night.num_parts(day) >= 2, "two parts", run)
@@ -58,7 +58,7 @@ def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) 
     assert night.manifest(day)["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_without_the_server_for_good_a_partition_is_published_and_the_command_says_so(
+def test_a_partition_is_published_although_the_server_never_returns(
     night: Night,
 ) -> None:
     day = "2026-10-02"
@@ -78,7 +78,7 @@ def test_without_the_server_for_good_a_partition_is_published_and_the_command_sa
     assert night.manifest(day)["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(
+def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_resumes(
     night: Night,
 ) -> None:
     day = "2026-10-03"

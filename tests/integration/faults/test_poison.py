@@ -37,7 +37,7 @@ def poisoned(night: Night) -> Iterator[Night]:
     night.storage.delete([FOREIGN])
 
 
-def test_a_row_that_raises_costs_only_itself_and_can_be_tried_again(poisoned: Night) -> None:
+def test_a_row_that_raises_costs_only_itself_and_can_be_retried(poisoned: Night) -> None:
     night = poisoned
     output = night.run("run", JOB, "--date", DAY, status=1)
     # How many rows are done depends on which shards finished first.

@@ -43,7 +43,7 @@ def work(storage: Storage, worker: int, done: list[int]) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_work_goes_on_when_the_server_is_killed_and_started_again(
+def test_work_survives_restarts_of_the_server(
     mortal_server: MortalServer,
 ) -> None:
     storage = open_storage(mortal_server.s3.settings("work"))
@@ -73,7 +73,7 @@ def test_work_goes_on_when_the_server_is_killed_and_started_again(
     ],
     ids=["put", "get", "list", "copy", "delete", "read-rows"],
 )
-def test_a_server_that_stays_away_is_told_with_its_address(
+def test_the_error_of_a_server_that_stays_away_names_its_address(
     mortal_server: MortalServer, act: Callable[[Storage], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_outages, "BORNE_S", 2.0)
@@ -185,7 +185,7 @@ def test_a_part_whose_answer_was_lost_counts_as_written(
     assert read_receipt(behind_wire, part_key(plan, 0)) == receipt
 
 
-def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(
+def test_a_manifest_whose_answer_was_lost_counts_as_our_publication(
     wire: LossyWire, behind_wire: Storage
 ) -> None:
     plan = partition.a_plan()
@@ -196,7 +196,7 @@ def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(
     assert list_parts(behind_wire, plan.prefix) == {}
 
 
-def test_a_body_that_breaks_off_is_read_again(wire: LossyWire, behind_wire: Storage) -> None:
+def test_a_body_that_is_cut_off_is_read_again(wire: LossyWire, behind_wire: Storage) -> None:
     data = bytes(range(256)) * 2**14
     behind_wire.put("large", data)
     wire.breaks_after = len(data) // 2
@@ -204,7 +204,7 @@ def test_a_body_that_breaks_off_is_read_again(wire: LossyWire, behind_wire: Stor
     assert len(wire.lost) == 1
 
 
-def test_rows_are_read_from_a_store_that_is_busy(wire: LossyWire, behind_wire: Storage) -> None:
+def test_rows_are_read_from_a_busy_store(wire: LossyWire, behind_wire: Storage) -> None:
     numbers = pa.table({"n": [1, 2, 3]})
     behind_wire.put("rows.parquet", encode(numbers, SCHEMA, {}))
     wire.refuses = b"rows.parquet"
