@@ -1,11 +1,10 @@
-"""Kills whatever takes part in a night, at random moments and at every step of publishing, and
-counts what is lost.
+"""Kills every part of a night at random moments and at every step of publishing, and counts lost
+rows.
 
     python -m tests.support.chaos --kills 100 --seed 1
 
-After each kill the run has to end by itself; what died is started again, one rerun has to publish,
-and the published rows have to be those of an undisturbed run, byte for byte. Nothing is written but
-a table.
+After each kill the run must end by itself. What died is restarted, one rerun must publish, and the
+published rows must be those of an undisturbed run, byte for byte. The only output is a table.
 """
 
 import argparse
@@ -40,15 +39,15 @@ RUN = ("run", JOB, "--date", DAY, *as_options("rows_per_shard=8 batch_rows=2 num
 OTHER_RUN = (*RUN, "--set", "seed=1")
 PREFIXES = (partition_output_prefix(JOB, DAY), partition_work_prefix(JOB, DAY))
 RUN_BOUND_S = 300
-"""A run of which something was killed ends by itself within so long, or it hangs."""
+"""A disturbed run that takes longer than this hangs."""
 PATIENCE = {"NIGHTSHIFT_SERVER_WAIT_S": "30"}
-"""So that a run without a Prefect server gives up within the bound."""
-MOST_RERUNS = 3
+"""Lets a run without a Prefect server give up within the bound."""
+MAX_RERUNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undisturbed:
-    """What a run publishes that nothing happens to."""
+    """What an undisturbed run publishes."""
 
     words: tuple[str, ...]
     parts: list[tuple[str, int, int]]
@@ -62,7 +61,7 @@ class Undisturbed:
 
 @dataclass
 class Chaos:
-    """One date on a running stack, made and disturbed again and again."""
+    """One date on a running stack, generated and disturbed again and again."""
 
     night: Night
     random: random.Random
@@ -73,13 +72,12 @@ class Chaos:
         self.night = replace(self.night, environment=self.night.environment | PATIENCE)
 
     def forget(self) -> None:
-        """Removes everything that this test has put into the store."""
+        """Deletes everything that this test has put into the store."""
         self.night.forget(DAY)
         self.night.storage.delete([item.key for item in self.night.storage.list("stash/")])
 
     def undisturbed(self, words: tuple[str, ...] = RUN) -> Undisturbed:
-        """Runs once from nothing and once more, which has to say that nothing changed;
-        remembered."""
+        """Runs once from nothing, and once more, which must change nothing; cached."""
         if words not in self.runs:
             self.night.forget(DAY)
             started = time.monotonic()
@@ -105,8 +103,7 @@ class Chaos:
         return self.runs[words]
 
     def strike(self, victim: str) -> Kill:
-        """Kills the victim at a random moment of a run; a moment that came too late is no kill and
-        is tried again."""
+        """Kills the victim at a random moment of a run; repeated if the run had already ended."""
         expected = self.undisturbed()
         scene = Scene(self.night, self.random, expected.seconds)
         with VICTIMS[victim](scene) as kill:
@@ -117,13 +114,13 @@ class Chaos:
                     break
                 run.communicate(timeout=RUN_BOUND_S)
             end = self._end(run)
-        return self._settle(victim, expected, end)
+        return self._rerun_and_judge(victim, expected, end)
 
     def strike_step(self, step: int, side: str, *, replaces: bool) -> Kill:
-        """Kills the driver right before or after a changing call, where the date is new or,
-        `replaces`, published.
+        """Kills the driver right before or after a changing call to the store.
 
-        What was published stays readable through its manifest, whichever it is.
+        The date is new or, with `replaces`, already published. Whatever is published must stay
+        readable through its manifest.
         """
         old, expected = self.undisturbed(OTHER_RUN), self.undisturbed()
         self._restore("published" if replaces else "generated", old if replaces else expected)
@@ -132,21 +129,21 @@ class Chaos:
         assert end.status == -signal.SIGKILL, f"step {step} never came: {end.last_words}"
         problems = self._readable(old, expected) if replaces else []
         name = f"{'replacing' if replaces else 'publishing'}: {side} {expected.steps[step - 1]}"
-        return self._settle(name, expected, end, problems)
+        return self._rerun_and_judge(name, expected, end, problems)
 
-    def _settle(
+    def _rerun_and_judge(
         self, name: str, expected: Undisturbed, end: End, problems: list[str] | None = None
     ) -> Kill:
         kept = self.night.num_parts(DAY)
         num_reruns, ended = 0, False
-        while not ended and num_reruns < MOST_RERUNS:
+        while not ended and num_reruns < MAX_RERUNS:
             run = self.night.start(*expected.words)
             ended = self._end(run).status == 0
             num_reruns += 1
         found = [*(problems or []), *self._problems(expected)]
         if num_reruns > 1:
             found.append(f"{num_reruns} reruns were needed")
-        # a command takes seconds to start
+        # only once per name: a command takes seconds to start
         is_first = not any(kill.name == name for kill in self.kills)
         if is_first and "nothing changed since" not in self.night.run(*expected.words):
             found.append("the second rerun did something")
@@ -166,7 +163,7 @@ class Chaos:
         return End(run.returncode, (errors or output.splitlines() or [""])[-1])
 
     def _restore(self, state: str, made_by: Undisturbed) -> None:
-        """The date as it is when all parts are generated or, `published`, when `made_by` has
+        """Restores the date with all parts generated or, for "published", with what `made_by` has
         published."""
         storage, stash = self.night.storage, f"stash/{state}/"
         if not list(storage.list(stash)):
@@ -182,8 +179,7 @@ class Chaos:
             storage.copy(item.key, item.key.removeprefix(stash))
 
     def _readable(self, *candidates: Undisturbed) -> list[str]:
-        """Whether the manifest that is there is one of the candidates' and every part it names is
-        what it says."""
+        """A problem unless the manifest is one of the candidates' and every part matches it."""
         published = read_published(self.night.storage, JOB, DAY)
         if published is None:
             return ["nothing is published any more"]
@@ -195,14 +191,12 @@ class Chaos:
             )
             for part in published.manifest.parts
         ]
-        return (
-            []
-            if parts in [one.parts for one in candidates]
-            else ["the published parts are nobody's"]
-        )
+        if parts in [candidate.parts for candidate in candidates]:
+            return []
+        return ["the published parts are nobody's"]
 
     def _problems(self, expected: Undisturbed) -> list[str]:
-        """What differs from the undisturbed run: bytes, rows, files that should not be there."""
+        """What differs from the undisturbed run: bytes, rows, or unexpected files."""
         found = self._readable(expected)
         if found:
             return found
@@ -210,11 +204,11 @@ class Chaos:
         assert published is not None
         there = {item.key for item in self.night.storage.list(PREFIXES[0])}
         foreign = there - published.manifest.part_keys - {manifest_key(JOB, DAY)}
-        found += [f"{key} is no part of the partition" for key in sorted(foreign)]
+        found += [f"{key} is not part of the partition" for key in sorted(foreign)]
         if num_left := self.night.num_parts(DAY):
             found.append(f"{num_left} parts are left in the work folder")
         if self._row_ids() != (expected.accepted, expected.set_aside):
-            found.append("other rows were accepted or set aside")
+            found.append("different rows were accepted or set aside")
         return found
 
     def _row_ids(self) -> tuple[set[str], set[str]]:
@@ -229,7 +223,7 @@ class Chaos:
         return set(self._published_ids()), set(set_aside)
 
     def _published_ids(self) -> list[str]:
-        """As a plain reader of the folder sees them."""
+        """The ids that a plain reader of the folder finds."""
         filesystem, root = filesystem_of(self.night.storage)
         return (
             ds.dataset(f"{root}/{PREFIXES[0]}", filesystem=filesystem)
@@ -243,17 +237,18 @@ class Chaos:
 
 
 def _step_name(announcement: str) -> str:
-    """ "changing call 3: copy outputs/…/part-000001-….parquet" as "copy of a part"."""
+    """Turns "changing call 3: copy outputs/…/part-000001-….parquet" into "copy of a part"."""
     verb, _, key = announcement.partition(": ")[2].partition(" ")
-    name = key.rpartition("/")[2]
-    return (
-        "copy of a part" if verb == "copy" else "delete" if verb == "delete" else f"put of {name}"
-    )
+    if verb == "copy":
+        return "copy of a part"
+    if verb == "delete":
+        return "delete"
+    return f"put of {key.rpartition('/')[2]}"
 
 
 def long_form(chaos: Chaos, num_kills: int) -> Iterator[Kill]:
-    """Every step of publishing on both sides, new and replacing, among random kills that fill up
-    the number."""
+    """Strikes both sides of every step of publishing, new and replacing; random kills fill up to
+    `num_kills`."""
     steps = range(1, len(chaos.undisturbed().steps) + 1)
     at_steps = [
         (step, side, replaces)
@@ -295,7 +290,7 @@ def main() -> int:
         try:
             for kill in long_form(chaos, options.kills):
                 print(progress_line(kill, len(chaos.kills), time.monotonic() - started), flush=True)
-        finally:  # also of what was done before Ctrl-C
+        finally:  # after Ctrl-C, too
             print_table(chaos.kills)
             print(f"{(time.monotonic() - started) / 60:.0f} minutes")
     return int(any(kill.problems or kill.lost or kill.doubled for kill in chaos.kills))

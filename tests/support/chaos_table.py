@@ -1,4 +1,4 @@
-"""The table of kills and what came of them."""
+"""The table of kills and their outcomes."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How the run ended of which something was killed; status 0: it published all the same."""
+    """How a disturbed run ended; with status 0 it published nevertheless."""
 
     status: int
     last_words: str

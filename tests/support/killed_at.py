@@ -1,9 +1,9 @@
-"""The command line in a process that kills itself at one of its changing calls to the store.
+"""Runs the command line in a process that kills itself at one of its changing calls to the store.
 
     python -m tests.support.killed_at STEP before|after run JOB …
 
-Steps are the put, copy and delete calls of this process, counted from 1; each is printed. Step 0
-never comes.
+Steps are the put, copy and delete calls of this process, counted from 1; each is printed. At step 0
+it never kills itself.
 """
 
 import functools
@@ -24,8 +24,7 @@ ANNOUNCEMENT = "changing call "
 
 
 class Executioner:
-    """Counts the calls that it watches and ends the process, as `kill -9` does, right before or
-    after one of them."""
+    """Counts the calls that it watches, and kills the process with SIGKILL before or after one."""
 
     def __init__(self, step: int, side: str) -> None:
         self._step, self._side = step, side
@@ -36,9 +35,9 @@ class Executioner:
     def watch(self, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def watched(storage: Any, *arguments: Any, **options: Any) -> Any:
-            # nothing, or nothing of the date, is changed
+            # calls that change nothing, or nothing of the date
             is_idle = arguments == ([],) or "_probe/" in str(arguments)
-            # a folder's `copy` is made of `put_file`: one change
+            # in a folder, `copy` calls `put_file`: both are one change
             if is_idle or getattr(self._inside, "call", False):
                 return call(storage, *arguments, **options)
             self._inside.call = True
@@ -51,7 +50,7 @@ class Executioner:
                     self._strike(number, "before")
                 try:
                     return call(storage, *arguments, **options)
-                finally:  # also after a call that the store refused
+                finally:  # after a call that the store refused, too
                     self._strike(number, "after")
             finally:
                 self._inside.call = False

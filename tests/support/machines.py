@@ -1,9 +1,9 @@
-"""Machines of their own on this one: network, processes, host name and /tmp (Linux namespaces),
+"""Simulated machines: Linux namespaces with their own network, processes, host name and /tmp,
 joined by a bridge.
 
-What several Ray nodes on one machine cannot show: addresses that are not loopback's, files that are
-not there, and a machine that falls silent without closing a connection. Needs root and util-linux's
-and iproute2's commands.
+They show what several Ray nodes on one machine cannot: addresses other than loopback, missing
+files, and a machine that falls silent without closing its connections. Needs root and the commands
+of util-linux and iproute2.
 """
 
 import ctypes
@@ -35,18 +35,17 @@ mount --bind /mnt {REPO_ROOT}
 umount /mnt
 exec sleep infinity
 """
-"""What a machine's first process does: no file of another one's /tmp is here, only what is
-installed."""
+"""What a machine's first process runs: it hides this machine's /tmp, except the repository."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     address: str
     first: psutil.Process
-    """Its process 1, with which all others of it end."""
+    """The machine's process 1: all its processes end with it."""
 
     def command(self, *words: str) -> list[str]:
-        """What runs the words there."""
+        """The command that runs `words` on the machine."""
         return [
             "nsenter",
             f"--target={self.first.pid}",
@@ -59,9 +58,9 @@ class Machine:
 
     @contextmanager
     def joined(self, night: Night) -> Iterator[None]:
-        """A node of the night's Ray cluster, which takes its leave at the end if it is on.
+        """Makes it a node of the night's Ray cluster, which leaves at the end if it is still on.
 
-        It has two CPUs and two of the resource "machine", of which the head has none.
+        It has two CPUs and two units of the resource "machine", which the head lacks.
         """
         address, port = HEAD, night.variables["NIGHTSHIFT_RAY_ADDRESS"].rpartition(":")[2]
         token = Path(night.variables["RAY_AUTH_TOKEN_PATH"]).read_text()
@@ -72,11 +71,11 @@ class Machine:
             "--block",
             f"--address={address}:{port}",
         ]
-        has = ["--num-cpus=2", """--resources={"machine": 2}"""]
-        bounds = ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
+        resources = ["--num-cpus=2", """--resources={"machine": 2}"""]
+        limits = ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
         with log.open("wb") as file:
             node = psutil.Popen(
-                self.command(*ray, *has, *bounds, "--disable-usage-stats"),
+                self.command(*ray, *resources, *limits, "--disable-usage-stats"),
                 env=night.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -93,7 +92,7 @@ class Machine:
             node.wait()
 
     def runs(self, actor: str) -> bool:
-        """Whether there is a process of such an actor."""
+        """Whether a process of this actor runs on the machine."""
         here = _network_of(self.first)
         for process in psutil.process_iter():
             with suppress(OSError):  # it has just ended
@@ -102,22 +101,21 @@ class Machine:
         return False
 
     def power_off(self) -> None:
-        """Everything on it ends, and nobody is told: its cable is pulled first, so no connection is
-        closed."""
+        """Kills all its processes silently: its cable is pulled first, so no connection closes."""
         _in_network_of(self.first, "ip", "link", "set", "eth0", "down")
         kill_all([self.first])
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """`head` has the bridge and no files of its own: the tests run there."""
+    """`head` owns the bridge and shares this machine's files: the tests run there."""
 
     head: psutil.Process
 
     @contextmanager
     def machine(self, number: int) -> Iterator[Machine]:
-        """A machine with the address 10.77.0.NUMBER and a host name that, as on many, is
-        loopback's."""
+        """A machine with the address 10.77.0.NUMBER; as on many, its host name resolves to
+        loopback."""
         address, cable = f"10.77.0.{number}", f"cable{number}"
         with _namespaces(
             "--net", "--mount", "--pid", "--mount-proc", "--uts", "--", "sh", "-c", BEGIN
@@ -131,8 +129,7 @@ class Network:
 
 @contextmanager
 def running_network() -> Iterator[Network]:
-    """This thread, and what it starts, is on the network's head until the end. Skips where that is
-    not allowed."""
+    """Moves this thread, and what it starts, to the network's head; skips if that is forbidden."""
     if sys.platform != "linux" or shutil.which("unshare") is None or not _may_make_machines():
         pytest.skip(
             "needs Linux, root, iproute2 and the right to make namespaces, bridges and mounts"
@@ -152,18 +149,21 @@ def running_network() -> Iterator[Network]:
 
 
 def _may_make_machines() -> bool:
-    parts = "ip link add lan type bridge && ip link add cable type veth peer name eth0 && mount -t tmpfs tmpfs /tmp"
-    made = subprocess.run(
-        ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-c", parts],
+    script = (
+        "ip link add lan type bridge && ip link add cable type veth peer name eth0 "
+        "&& mount -t tmpfs tmpfs /tmp"
+    )
+    attempt = subprocess.run(
+        ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "sh", "-c", script],
         capture_output=True,
         check=False,
     )
-    return made.returncode == 0
+    return attempt.returncode == 0
 
 
 @contextmanager
 def _namespaces(*options: str) -> Iterator[psutil.Process]:
-    """The first process in namespaces of its own, which are gone with it."""
+    """The first process in new namespaces, which end with it."""
     leader = psutil.Popen(["unshare", "--fork", "--kill-child", *options], stdin=subprocess.DEVNULL)
     try:
         yield wait_until(lambda: next(iter(leader.children()), None), "the first process")
@@ -176,7 +176,7 @@ def _give_address(process: psutil.Process, device: str, address: str) -> None:
     _in_network_of(process, "ip", "link", "set", "lo", "up")
     _in_network_of(process, "ip", "address", "add", f"{address}/24", "dev", device)
     _in_network_of(process, "ip", "link", "set", device, "up")
-    # Ray asks for its address by a route
+    # Ray finds its own address by looking up a route.
     _in_network_of(process, "ip", "route", "add", "default", "via", HEAD)
 
 

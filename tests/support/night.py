@@ -1,5 +1,4 @@
-"""A running stack for the tests of whole nights, with a trained model and the command line on
-it."""
+"""A running stack with a trained model and the command line, for tests of whole nights."""
 
 import json
 import os
@@ -38,23 +37,22 @@ WAIT_S = 240
 
 
 def as_options(settings: str) -> tuple[str, ...]:
-    """Settings as a deployment takes them, "a=1 b=2", in the command line's form."""
+    """Converts a deployment's settings, "a=1 b=2", into options of the command line."""
     return tuple(word for one in settings.split() for word in ("--set", one))
 
 
 WORK = "batch_rows=1 temperature=1.2"
-"""At this temperature few candidates are alike, of which each is scored once only: a row is much to
-do."""
+"""Makes a row slow: equal candidates are scored once, and at this temperature few are equal."""
 SLOW_SHARDS = f"{WORK} rows_per_shard=3 num_candidates=600"
-"""Twenty shards, five seconds of work for two actors, so that a run is met half way on a busy
-machine, too."""
+"""Twenty shards, five seconds of work for two actors: enough to interfere in the middle of a run,
+even on a busy machine."""
 SLOWER_SHARDS = f"{WORK} rows_per_shard=3 num_candidates=1500"
 """More than ten seconds of work."""
 SLOWEST_SHARDS = f"{WORK} rows_per_shard=1 num_candidates=6000"
 """Sixty shards and half a minute."""
 SLOWLY = as_options(SLOW_SHARDS)
 SMALL_MODEL = as_options("width=48 num_layers=2 num_heads=2 max_steps=150 num_threads=2")
-"""Trained anew on the same data it is the same model, which does not beat itself: the champion
+"""Retrained on the same data it is the same model, which does not beat itself: the champion
 stays."""
 PREFECT_SETTINGS = """
 [worker]
@@ -63,12 +61,12 @@ query_seconds = 2
 [server.deployments]
 concurrency_slot_wait_seconds = 1
 """
-"""What Prefect otherwise looks for every ten or thirty seconds: runs that may start."""
+"""By default Prefect looks for runs to start only every ten or thirty seconds."""
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class Api(httpx.Client):
-    """Asks again, as Prefect's own client does, while the server's database is locked."""
+    """Retries, as Prefect's own client does, while the server's database is locked."""
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         def answer() -> httpx.Response | None:
@@ -109,7 +107,7 @@ class Night:
 
     @property
     def variables(self) -> dict[str, str]:
-        """With which any process finds the stack."""
+        """The environment variables with which any process finds the stack."""
         return {
             name: value or ""
             for name, value in dotenv_values(self.folder / ".nightshift" / "env").items()
@@ -131,8 +129,8 @@ class Night:
             )
 
     def on_store(self, uri: str, endpoint: str = "", checksums: str = "when_supported") -> "Night":
-        """The same Ray, Prefect, inputs and models on another store, which has the stack's keys if
-        it is on S3."""
+        """The same Ray, Prefect, inputs and models on another store; on S3 it has the stack's
+        keys."""
         storage = {
             "NIGHTSHIFT_STORAGE_URI": uri,
             "NIGHTSHIFT_S3_ENDPOINT_URL": endpoint,
@@ -154,7 +152,7 @@ class Night:
         return json.loads(self.storage.get(f"outputs/{job}/dt={day}/_SUCCESS"))
 
     def forget(self, day: str) -> None:
-        """Removes everything of the date, as if it had never been run."""
+        """Deletes everything of the date, as if it had never been run."""
         for prefix in (f"outputs/{JOB}/dt={day}/", f"work/{JOB}/dt={day}/"):
             self.storage.delete([item.key for item in self.storage.list(prefix)])
 
@@ -165,8 +163,7 @@ class Night:
 def wait_until(
     is_so: Callable[[], Any], what: str, run: "subprocess.Popen[str] | None" = None
 ) -> Any:
-    """What `is_so` gives once it is true; fails after four minutes, or when the `run` that has to
-    make it so ends."""
+    """Returns `is_so()` once it is true; fails after four minutes, or if `run` ends before that."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if found := is_so():
@@ -210,7 +207,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def find_actor(night: Night, kind: str) -> psutil.Process | None:
-    """A process of this stack that runs an actor of that kind."""
+    """A process of this stack that runs an actor of the class `kind`."""
     ray = next(process.pid for process in status(night.stack).processes if process.name == "ray")
     return next(
         (child for child in descendants(psutil.Process(ray)) if is_actor(child, kind)), None
@@ -223,8 +220,10 @@ def state_of(night: Night, run_id: str) -> dict[str, Any]:
 
 
 def start_deployment(night: Night, name: str, parameters: dict[str, Any], *, flow: str = "") -> str:
-    """Starts the deployment of that name of a flow, without one that is called alike; returns the
-    flow run's id."""
+    """Starts the deployment `name` of the flow `flow`, by default of the same name.
+
+    Returns the flow run's id.
+    """
     with night.api as api:
         deployment = api.get(f"deployments/name/{flow or name}/{name}").json()
         answer = api.post(
@@ -236,7 +235,7 @@ def start_deployment(night: Night, name: str, parameters: dict[str, Any], *, flo
 def ended_deployment(
     night: Night, name: str, parameters: dict[str, Any], *, flow: str = ""
 ) -> dict[str, Any]:
-    """The state in which a run of a deployment ended."""
+    """Runs a deployment and returns the state in which it ended."""
     run_id = start_deployment(night, name, parameters, flow=flow)
     ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
     return wait_until(
@@ -251,7 +250,7 @@ def finished(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 @contextmanager
 def running_night(folder: Path, first_s3_port: int = ports.NIGHT_S3) -> Iterator[Night]:
-    """Starts the stack below `folder`, loads inputs, trains; stops everything at the end."""
+    """Starts the stack below `folder`, loads inputs and trains; stops everything at the end."""
     ours = {
         "NIGHTSHIFT_STACK_S3_PORT": str(first_s3_port),
         "NIGHTSHIFT_STACK_PREFECT_PORT": str(ports.NIGHT_PREFECT),

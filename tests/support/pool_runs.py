@@ -1,5 +1,5 @@
-"""What tests of the pool share: a store with a catalogue, a small model, plans, and runs that tell
-what they said."""
+"""Shared by tests of the pool: a store with a catalogue, a small model, plans, and runs that keep
+their log lines."""
 
 import logging
 from collections.abc import Callable
@@ -27,14 +27,15 @@ from workers.registry.versions import ModelVersion, name_version, publish_versio
 DAY = date(2026, 11, 22)
 JOB = JOBS["product_descriptions"]
 CATALOGUES = {"a": 48, "b": 8, "c": 2, "d": 40}
-"""Files of the catalogue by their number of products; each begins with one whole shard of products
-from the future, so that an actor is met when it has loaded its model and generated nothing yet."""
+"""The catalogue's files and their numbers of products. Each begins with a whole shard of products
+from the future, so that a test can catch an actor that has loaded its model and generated nothing
+yet."""
 SLOWLY = {"rows_per_shard": 4, "batch_rows": 1, "num_candidates": 80}
-"""Shards with much to do for each, so that a run can be met half way."""
+"""Settings that make shards slow, so that a test can interfere in the middle of a run."""
 
 
 def fill_store(settings: Settings) -> Storage:
-    """The store of `settings` with a catalogue and texts to learn from."""
+    """Fills the store of `settings` with a catalogue and training texts."""
     storage = open_storage(settings)
     texts = examples(300)
     facts = [
@@ -56,7 +57,7 @@ def fill_store(settings: Settings) -> Storage:
 
 
 def publish_small_model(storage: Storage, folder: Path) -> ModelVersion:
-    """A model that was trained below `folder` for some seconds."""
+    """Trains a model below `folder` for a few seconds and publishes it."""
     small = TrainingSettings(
         max_steps=120, cpu_budget_s=None, width=32, num_layers=2, num_heads=2, num_scored=5
     )
@@ -90,7 +91,7 @@ def hashes(receipts: list[Receipt]) -> list[str]:
 
 @dataclass
 class Run:
-    """A run of a plan from its start, with what it said; `meanwhile` hears of its progress."""
+    """A run of a plan from its start, with its log lines; `meanwhile` receives its progress."""
 
     settings: Settings
     storage: Storage
@@ -122,8 +123,7 @@ class Run:
 
 @dataclass
 class Once:
-    """Does something when so many shards are done: `act` is asked again until it says that it
-    could."""
+    """Acts once `num_shards` shards are done: calls `act` until it returns True."""
 
     num_shards: int
     act: Callable[[], bool]

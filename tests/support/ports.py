@@ -1,7 +1,7 @@
-"""Which ports the servers of tests wish for: each process of a `pytest -n` has a range of its own.
+"""The ports that test servers prefer: each process of `pytest -n` has its own range.
 
-Between the moment that a port is found free and the moment that a server listens on it, another
-process may choose it.
+Otherwise another process could choose a port after it was found free and before a server listens on
+it.
 """
 
 import os
@@ -9,13 +9,13 @@ import os
 RANGE = 200
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 FIRST = 20_000 + RANGE * WORKER
-"""Also what SeaweedFS takes, 10,000 above its ports, is below 32,768, from where on Linux gives
-ports to clients."""
+"""SeaweedFS also uses ports 10,000 above its own. All are below 32,768, where the ports begin that
+Linux gives to clients."""
 SEAWEEDFS, MORTAL_SEAWEEDFS, POLICIES, NIGHT_S3, STACK_S3 = range(FIRST, FIRST + 50, 10)
 RCLONE, NIGHT_PREFECT, STACK_PREFECT, DEPLOYED_PREFECT, DEPLOYED_HEALTH = range(
     FIRST + 50, FIRST + 100, 10
 )
 NIGHT_RAY, STACK_RAY, RAY, PREFECT = range(FIRST + 100, FIRST + 140, 10)
 NETWORK_S3, NETWORK_SEAWEEDFS = range(FIRST + 140, FIRST + 160, 10)
-"""Of servers in a network of their own, where all ports are free, but not all of SeaweedFS's Unix
-sockets in /tmp."""
+"""For servers in a separate network: all ports are free there, but SeaweedFS's Unix sockets share
+/tmp."""

@@ -1,4 +1,4 @@
-"""Looks at processes that may end at any moment: of one that has, there is nothing to be seen."""
+"""Inspects processes that may end at any moment; an ended one has no children and no title."""
 
 from contextlib import suppress
 
@@ -6,14 +6,14 @@ import psutil
 
 
 def descendants(process: psutil.Process) -> list[psutil.Process]:
-    """All below it, the oldest of each generation first."""
+    """All its descendants, the oldest of each generation first."""
     with suppress(psutil.Error):
         return process.children(recursive=True)
     return []
 
 
 def title(process: psutil.Process) -> str:
-    """Its command line, in which Ray and Prefect say what it does."""
+    """Its command line, where Ray and Prefect write what it does."""
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
@@ -26,8 +26,10 @@ def is_raylet(process: psutil.Process) -> bool:
 
 
 def is_actor(process: psutil.Process, kind: str) -> bool:
-    """Whether it runs an actor of the class `kind`, or its method `kind` (`Class.method`): of
-    several calls at once the one that began or ended last gives the name."""
+    """Whether it runs an actor of the class, or the method (`Class.method`), that `kind` names.
+
+    If calls overlap, the title names the one that began or ended last.
+    """
     return title(process).startswith(f"ray::{kind}")
 
 

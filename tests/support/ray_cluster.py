@@ -1,4 +1,4 @@
-"""A Ray cluster of one or more nodes on this machine, for tests that drive actors without flows."""
+"""A Ray cluster of one or more nodes on this machine, for tests of actors without flows."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ from workers.actors.cluster import connect
 HEAD_CPUS = 3
 SECOND_AGENT = "second_agent"
 HEAD_TYPE = "ray.head.default"
-"""What the provider of raylets on this machine calls its head."""
+"""What the provider of local raylets calls its head node."""
 COMMANDS = (
     "initialization",
     "setup",
@@ -34,7 +34,7 @@ COMMANDS = (
     "head_start_ray",
     "worker_start_ray",
 )
-"""What autoscaling configurations name and nodes on this machine do not need."""
+"""Required keys of an autoscaling configuration that local nodes do not need."""
 IDLE_TIMEOUT_S = 3.0
 
 
@@ -46,8 +46,7 @@ class Cluster:
     second_agent_port: int
 
     def actor_processes(self, actor: str, node: str = "") -> list[psutil.Process]:
-        """The processes that run actors of this class, or this method of it, of all nodes or of
-        one."""
+        """The processes that run actors of this class or method, on all nodes or on one."""
         leaders = [
             supervised.find(name, self.folder) for name in ([node] if node else ["ray", "second"])
         ]
@@ -55,7 +54,7 @@ class Cluster:
         return [process for process in children if is_actor(process, actor)]
 
     def raylets(self) -> list[psutil.Process]:
-        """Of the head and of what its autoscaler has added, the oldest first."""
+        """The raylets of the head and of the nodes that its autoscaler has added, oldest first."""
         leader = supervised.find("ray", self.folder)
         found = filter(is_raylet, descendants(leader) if leader else [])
         return sorted(found, key=psutil.Process.create_time)
@@ -64,23 +63,20 @@ class Cluster:
     def second_node(
         self, num_cpus: int, options: Sequence[str] = (), **variables: str
     ) -> Iterator[str]:
-        """A second raylet with `variables` in its environment; yields the name that the other
-        methods know it by."""
+        """A second raylet with `variables` in its environment; yields its name for the other
+        methods."""
         spec = supervised.ProcessSpec(
             name="second",
             argv=[
-                *(
-                    str(Path(sys.executable).parent / "ray"),
-                    "start",
-                    "--block",
-                    f"--address={self.address}",
-                ),
-                *(
-                    f"--num-cpus={num_cpus}",
-                    "--object-store-memory=100000000",
-                    "--min-worker-port=0",
-                ),
-                *("--max-worker-port=0", f"--dashboard-agent-listen-port={self.second_agent_port}"),
+                str(Path(sys.executable).parent / "ray"),
+                "start",
+                "--block",
+                f"--address={self.address}",
+                f"--num-cpus={num_cpus}",
+                "--object-store-memory=100000000",
+                "--min-worker-port=0",
+                "--max-worker-port=0",
+                f"--dashboard-agent-listen-port={self.second_agent_port}",
                 "--disable-usage-stats",
                 *options,
             ],
@@ -95,15 +91,17 @@ class Cluster:
             wait_until(lambda: num_live_nodes() == 1, "the head's knowledge that the node is gone")
 
     def kill_node(self, node: str) -> None:
-        """SIGKILL to the raylet and all that it runs: a machine that loses its power."""
+        """Kills the raylet and its processes, as if the machine lost power."""
         leader = supervised.find(node, self.folder)
         assert leader is not None
         kill_all([*descendants(leader), leader])
 
 
 def end_named_actors() -> None:
-    """Also those that Ray's libraries leave: a node that is to end waits for them, up to half a
-    minute."""
+    """Ends all named actors, including those that Ray's libraries leave behind.
+
+    A node that shuts down would wait for them for up to half a minute.
+    """
     for actor in ray.util.list_named_actors(all_namespaces=True):
         ray.kill(ray.get_actor(**actor))
 
@@ -116,15 +114,17 @@ def num_live_nodes() -> int:
 def running_cluster(
     folder: Path, *, num_cpus: int = HEAD_CPUS, options: Sequence[str] = (), **variables: str
 ) -> Iterator[Cluster]:
-    """A head node with so many CPUs, and this process connected to it. `folder`: of the session's
-    `tmp_path_factory`, beside which all clusters find the same token."""
+    """Starts a head node with `num_cpus` CPUs and connects this process to it.
+
+    `folder` comes from the session's `tmp_path_factory`: all clusters share a token beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     book = PortBook(folder / "ports.json")
     chosen = {
         name: book.choose(name, wished=ports.RAY + place)
         for place, name in enumerate((*PORTS, SECOND_AGENT))
     }
-    # Ray reads the token once in a process: all clusters of a session have the same one.
+    # Ray reads the token once per process, so all clusters of a session share one.
     token = ensure_token(folder.parent / "ray_token")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
@@ -146,10 +146,9 @@ def running_cluster(
 def autoscaling_cluster(
     folder: Path, groups: Sequence[NodeGroup], autoscaler: str
 ) -> Iterator[Cluster]:
-    """A head node with one CPU, and Ray's autoscaler (`v1` or `v2`), which adds raylets on this
-    machine.
+    """A head node with one CPU and Ray's autoscaler (`v1` or `v2`), which adds local raylets.
 
-    What `ray.cluster_utils.AutoscalingCluster` does, which begins and ends by killing every Ray
+    Replaces `ray.cluster_utils.AutoscalingCluster`, which begins and ends by killing every Ray
     process of the machine, and needs a file that Ray's package lacks.
     """
     head_node = "f" * 51 + "00000"
@@ -193,7 +192,7 @@ def autoscaling_cluster(
 
 
 def _node_type(group: NodeGroup) -> dict[str, Any]:
-    """As autoscaling configurations have them."""
+    """The group as a node type of an autoscaling configuration."""
     return {
         "resources": group.resources | {"object_store_memory": 100_000_000},
         "labels": group.labels,

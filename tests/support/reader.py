@@ -1,4 +1,4 @@
-"""What readers see who use none of our code: pyarrow's own file systems."""
+"""Reads a store as a reader without our code does: with pyarrow's own file systems."""
 
 from urllib.parse import urlsplit
 
@@ -9,15 +9,15 @@ from infra.storage.s3 import S3Storage
 
 
 def filesystem_of(storage: Storage) -> tuple[FileSystem, str]:
-    """With the store's keys, and the path of the storage URI in it: an object is at
-    `f"{root}/{key}"`."""
+    """Returns a file system with the store's keys, and the root of the storage URI in it.
+
+    An object is at `f"{root}/{key}"`.
+    """
     uri = urlsplit(storage.uri)
     if not isinstance(storage, S3Storage):
         return LocalFileSystem(), uri.path
-    keys, endpoint = (
-        storage._client._request_signer._credentials,
-        urlsplit(storage._client.meta.endpoint_url),
-    )
+    keys = storage._client._request_signer._credentials
+    endpoint = urlsplit(storage._client.meta.endpoint_url)
     filesystem = S3FileSystem(
         access_key=keys.access_key,
         secret_key=keys.secret_key,

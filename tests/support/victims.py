@@ -1,4 +1,4 @@
-"""What can be killed in a night, and how it is met at a random moment."""
+"""What can be killed during a night, and how to kill it at a random moment."""
 
 import random
 import subprocess
@@ -16,9 +16,9 @@ from tests.support.processes import descendants, raylet_below
 
 Run = subprocess.Popen[str]
 Strike = Callable[[Run], bool]
-"""Kills the victim while the run is at work; False where the run was over before."""
+"""Kills the victim during the run; returns False if the run had already ended."""
 AFTER_START = 0.35
-"""The share of a run that is over when the flow begins."""
+"""The share of a run's time that has passed when the flow begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,11 @@ class Scene:
     seconds: float
     """How long an undisturbed run takes."""
 
-    def comes_to(self, run: Run, *, since: float = 0.0) -> bool:
-        """Waits for a random moment of the run, its first share `since` left out; False where the
-        run ended before."""
+    def wait_for_moment(self, run: Run, *, since: float = 0.0) -> bool:
+        """Waits for a random moment of the run after its first share `since`.
+
+        Returns False if the run ended before.
+        """
         try:
             run.wait(self.random.uniform(0, (1 - since) * self.seconds))
         except subprocess.TimeoutExpired:
@@ -46,7 +48,7 @@ class Scene:
 @contextmanager
 def flow(scene: Scene) -> Iterator[Strike]:
     def strike(run: Run) -> bool:
-        is_hit = scene.comes_to(run)
+        is_hit = scene.wait_for_moment(run)
         run.kill()
         return is_hit
 
@@ -59,7 +61,7 @@ def actor(scene: Scene) -> Iterator[Strike]:
         wait_until(
             lambda: find_actor(scene.night, "GenerateActor") or run.poll() is not None, "an actor"
         )
-        is_hit = scene.comes_to(run, since=AFTER_START)
+        is_hit = scene.wait_for_moment(run, since=AFTER_START)
         found = find_actor(scene.night, "GenerateActor")
         if is_hit and found:
             kill_all([found])
@@ -71,7 +73,7 @@ def actor(scene: Scene) -> Iterator[Strike]:
 @contextmanager
 def head_raylet(scene: Scene) -> Iterator[Strike]:
     def strike(run: Run) -> bool:
-        is_hit = scene.comes_to(run)
+        is_hit = scene.wait_for_moment(run)
         if is_hit:
             kill_all([raylet_below(scene.process("ray"))])
         return is_hit
@@ -89,7 +91,7 @@ def other_node(scene: Scene) -> Iterator[Strike]:
         "start",
         f"--address={variables['NIGHTSHIFT_RAY_ADDRESS']}",
     ]
-    bounds = [
+    limits = [
         "--num-cpus=2",
         "--object-store-memory=100000000",
         "--min-worker-port=0",
@@ -98,7 +100,7 @@ def other_node(scene: Scene) -> Iterator[Strike]:
     log = scene.night.folder / "node.log"
     with log.open("wb") as file:
         node = subprocess.Popen(
-            [*command, *bounds, "--block", "--disable-usage-stats"],
+            [*command, *limits, "--block", "--disable-usage-stats"],
             env=scene.night.environment | variables,
             stdout=file,
             stderr=file,
@@ -112,7 +114,7 @@ def other_node(scene: Scene) -> Iterator[Strike]:
         raylet = raylet_below(family)
 
         def strike(run: Run) -> bool:
-            is_hit = scene.comes_to(run, since=AFTER_START)
+            is_hit = scene.wait_for_moment(run, since=AFTER_START)
             if is_hit:
                 kill_all([raylet])
             return is_hit
@@ -124,12 +126,12 @@ def other_node(scene: Scene) -> Iterator[Strike]:
 
 
 def server(name: str, *, comes_back: bool) -> Callable[[Scene], AbstractContextManager[Strike]]:
-    """A server of the stack, started again at once or only when the run has ended."""
+    """A server of the stack; it is restarted at once, or only when the run has ended."""
 
     @contextmanager
     def victim(scene: Scene) -> Iterator[Strike]:
         def strike(run: Run) -> bool:
-            is_hit = scene.comes_to(run)
+            is_hit = scene.wait_for_moment(run)
             if is_hit:
                 leader = scene.process(name)
                 kill_all([leader, *descendants(leader)])
@@ -145,7 +147,7 @@ def server(name: str, *, comes_back: bool) -> Callable[[Scene], AbstractContextM
 
 def kill_all(processes: list[psutil.Process]) -> None:
     for process in processes:
-        # it has just ended, perhaps since another one was killed
+        # it may have just ended, perhaps because another one was killed
         with suppress(psutil.NoSuchProcess):
             process.kill()
     wait_until(lambda: not any(map(supervised.is_alive, processes)), "the end of what was killed")
@@ -171,4 +173,4 @@ SHARES = {
     "S3 server, back at once": 5,
     "S3 server, away": 1,
 }
-"""How often each comes: less often what takes long to start again."""
+"""How often each is killed: less often if it takes long to restart."""

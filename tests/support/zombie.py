@@ -1,9 +1,8 @@
-"""A publisher that stops, as if paused for a very long time, right before it writes one object.
+"""A publisher that stops right before it writes one object, as if paused for a very long time.
 
     python -m tests.support.zombie PLACE SEED
 
-It says before which key, stops itself by SIGSTOP and, once it is woken, goes on and says what
-became of its work.
+It prints the key, stops itself with SIGSTOP and, once it is woken, resumes and prints its outcome.
 """
 
 import os
@@ -21,8 +20,8 @@ LOST = ("another was first", "PreconditionFailed")
 
 
 class PausedStorage:
-    """The real store; the first put of a key that ends with `place` waits until the process is
-    woken."""
+    """The real store, except that the first put of a key that ends with `place` stops the
+    process."""
 
     def __init__(self, storage: Storage, place: str) -> None:
         self._storage, self._place = storage, place

@@ -1,4 +1,4 @@
-"""The connection to Ray, and what of the cluster a pool of actors may use."""
+"""The connection to Ray, the options of actors, and the part of the cluster they may use."""
 
 import logging
 import signal
@@ -17,40 +17,45 @@ from infra.errors import ServiceError, SettingsError
 from infra.settings import Settings
 from workers.actors.room import Needs, Nodes, num_actors, with_groups
 
-# Big tensors that are freed would be handed back to the system at every step and fetched again: measured 2x on CPU
-# training. One arena: the others, which threads get, keep no block that is larger than 64 MiB; 1.1x on texts.
 ACTOR_ENVIRONMENT = {
-    "MALLOC_ARENA_MAX": "1",
+    # glibc would return freed large tensors to the system at every step and fetch them again:
+    # keeping them makes CPU training twice as fast.
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages where Linux gives them to who asks: 1.09x on texts
-    # Of Ray Train, which trains with several workers: no folders, metrics and watchers of its own, and quicker looks.
+    # A single arena, since a thread's own arena keeps no block above 64 MiB: texts 1.1x as fast.
+    "MALLOC_ARENA_MAX": "1",
+    # Large pages where Linux grants them on request: texts 1.09x as fast.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    # Ray Train, which runs trainings with several workers: no folders, metrics or watchers of its
+    # own, and more frequent health checks.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 CONNECT_TIMEOUT_S = 10.0
-ORDINARY, BACKGROUND = "nightshift-run-", "nightshift-background-"
-"""What names of actors begin with: Ray lists names, of actors that wait for room too, at next to no
-cost."""
+ORDINARY = "nightshift-run-"
+BACKGROUND = "nightshift-background-"
+"""Prefixes of actor names. Listing names is cheap in Ray and includes actors that wait for room."""
 
 
 def connect(settings: Settings) -> None:
-    """Connects this process to the running cluster; a second call does nothing. Raises
-    ServiceError."""
+    """Connects this process to the running cluster; a second call does nothing.
+
+    Raises ServiceError if the cluster cannot be reached.
+    """
     if ray.is_initialized():
         return
     if not settings.ray_address:
         raise SettingsError(
-            "no Ray cluster is set: run `nightshift up`, or set NIGHTSHIFT_RAY_ADDRESS to its host:port"
+            "no Ray cluster is set: run `nightshift up`, "
+            "or set NIGHTSHIFT_RAY_ADDRESS to its host:port"
         )
     host, _, port = settings.ray_address.rpartition(":")
     try:
-        socket.create_connection(
-            (host, int(port)), timeout=CONNECT_TIMEOUT_S
-        ).close()  # ray.init retries for minutes
-        with _keeping_sigterm():
+        # Fail fast: ray.init alone would retry for minutes.
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        with _preserved_sigterm():
             ray.init(
                 address=settings.ray_address,
                 log_to_driver=False,
@@ -58,17 +63,21 @@ def connect(settings: Settings) -> None:
                 namespace="nightshift",
             )
     except (AuthenticationError, OSError, RaySystemError, RuntimeError, ValueError) as exc:
+        first_sentence = str(exc).partition(". ")[0]
         raise ServiceError(
-            f"Ray at {settings.ray_address} cannot be reached ({str(exc).partition('. ')[0]}). If it is running, the "
-            "usual cause is authentication: set RAY_AUTH_MODE=token and see that ~/.ray/auth_token is the cluster's. "
-            "`nightshift doctor` looks into it"
+            f"Ray at {settings.ray_address} cannot be reached ({first_sentence}). "
+            "If it is running, the usual cause is authentication: set RAY_AUTH_MODE=token and "
+            "check that ~/.ray/auth_token is the cluster's token. "
+            "`nightshift doctor` finds out more"
         ) from exc
 
 
 @contextmanager
-def _keeping_sigterm() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, by which whoever runs the flow cancels it: a cancelled run
-    would look crashed."""
+def _preserved_sigterm() -> Iterator[None]:
+    """Restores the SIGTERM handler that Ray replaces.
+
+    SIGTERM cancels a flow run; with Ray's handler a cancelled run would look crashed.
+    """
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -83,26 +92,26 @@ def actor_options(
     calls_at_once: int = 1,
     is_background: bool = False,
 ) -> dict[str, Any]:
-    """Ray's options for an actor of ours; one more thread answers `report` while others work.
+    """Ray's options for one of our actors.
 
-    An actor without CPUs only starts others, and may be on any node.
+    An actor without CPUs and GPUs only starts others, and may run on any node.
     """
     takes_room = num_cpus or num_gpus
+    prefix = BACKGROUND if is_background else ORDINARY
     return {
-        "name": f"{BACKGROUND if is_background else ORDINARY}{uuid.uuid4().hex}",
+        "name": f"{prefix}{uuid.uuid4().hex}",
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
         "resources": settings.actor_resources if takes_room else {},
         "label_selector": settings.actor_labels if takes_room else {},
-        "max_concurrency": calls_at_once + 1,
+        "max_concurrency": calls_at_once + 1,  # one more thread answers `report`
         "max_restarts": 0,
         "runtime_env": {"env_vars": ACTOR_ENVIRONMENT},
     }
 
 
 def is_wanted_by_others(own: Collection[str] = ()) -> bool:
-    """Whether any ordinary actor of Nightshift but our `own`, of whatever driver, is on the cluster
-    or waits for it."""
+    """Whether any driver's ordinary actor, except our `own`, is on the cluster or waits for it."""
     names = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
     return any(name.startswith(ORDINARY) for name in names.difference(own))
 
@@ -110,11 +119,10 @@ def is_wanted_by_others(own: Collection[str] = ()) -> bool:
 def pool_size(
     settings: Settings, wanted: int, num_shards: int, num_cpus: float, num_gpus: float
 ) -> int:
-    """How many actors to aim for: `wanted` (0: all that fit), never more than shards or than the
-    cluster can hold.
+    """How many actors to aim for: `wanted` (0: all that fit), at most one per shard.
 
-    Nodes that an autoscaler may add count as well: actors that wait are what it adds them for.
-    Raises ServiceError at once when no node will ever hold even one actor.
+    Never more than the cluster can hold, including the nodes that an autoscaler may add: it adds
+    them when actors wait. Raises ServiceError if no node will ever hold even one actor.
     """
     needs = actor_needs(settings, num_cpus, num_gpus)
     return num_actors(needs, largest_cluster(settings), wanted, num_shards)
@@ -126,9 +134,11 @@ def actor_needs(settings: Settings, num_cpus: float, num_gpus: float) -> Needs:
     )
 
 
-def reserve_room(needs: Needs, num_workers: int) -> PlacementGroup:
-    """The room of so many workers, spread over nodes: held, or waited for, until it is removed or
-    this process ends."""
+def reserve_placement_group(needs: Needs, num_workers: int) -> PlacementGroup:
+    """Requests room for the workers, spread over nodes.
+
+    Ray holds it, or waits for it, until it is removed or this process ends.
+    """
     bundle = {kind: amount for kind, amount in needs.resources.items() if amount}
     selectors = [dict(needs.labels)] * num_workers if needs.labels else None
     return placement_group(
@@ -137,13 +147,13 @@ def reserve_room(needs: Needs, num_workers: int) -> PlacementGroup:
 
 
 def has_gpus(settings: Settings) -> bool:
-    """Whether a node where actors may be has a GPU, or one that may be added."""
-    whole = Needs({"GPU": 1.0}, settings.actor_labels)
-    return any(nodes.room(whole) for nodes in largest_cluster(settings))
+    """Whether any node that actors may use, live or still to be added, has a GPU."""
+    whole_gpu = Needs({"GPU": 1.0}, settings.actor_labels)
+    return any(nodes.capacity(whole_gpu) for nodes in largest_cluster(settings))
 
 
 def largest_cluster(settings: Settings) -> list[Nodes]:
-    """The nodes there are, and of each group those that an autoscaler may add to them."""
+    """The live nodes, and those that an autoscaler may still add to each group."""
     live = [Nodes(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
     groups = [
         Nodes(group.resources, group.labels, group.max_nodes, group.name)

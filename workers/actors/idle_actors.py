@@ -1,5 +1,5 @@
-"""Actors that wait for the next partition of the same run: the next date of a backfill, the next
-job of a night."""
+"""Actors kept for the next partition of the same run: the next date of a backfill, the next job of
+a night."""
 
 import threading
 from collections import defaultdict
@@ -12,7 +12,7 @@ from workers.actors.remote_actor import RemoteActor
 
 @dataclass(frozen=True, slots=True)
 class ActorKind:
-    """What must be equal for an actor to serve another partition; its model need not be."""
+    """What must be equal for an actor to be reused by another partition; its model may differ."""
 
     num_cpus: float
     num_gpus: float
@@ -20,8 +20,10 @@ class ActorKind:
 
 
 class IdleActors:
-    """Holds room on the cluster: whoever needs that for something else ends them first. Safe
-    between threads."""
+    """Keeps idle actors, which hold room on the cluster: call `end_all` before using it otherwise.
+
+    Thread-safe.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +32,7 @@ class IdleActors:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """While it is open actors outlive their pool."""
+        """Inside this context actors outlive their pool."""
         self._are_kept = True
         try:
             yield
@@ -47,19 +49,17 @@ class IdleActors:
 
     def take(self, kind: ActorKind) -> RemoteActor | None:
         with self._lock:
-            waiting = self._actors[kind]
-            return waiting.pop() if waiting else None
+            idle = self._actors[kind]
+            return idle.pop() if idle else None
 
     def end_all(self, but: ActorKind | None = None) -> None:
+        ended: list[RemoteActor] = []
         with self._lock:
-            actors = [
-                actor for kind, waiting in self._actors.items() if kind != but for actor in waiting
-            ]
             for kind in self._actors.keys() - {but}:
-                del self._actors[kind]
-        for actor in actors:
+                ended += self._actors.pop(kind)
+        for actor in ended:
             actor.end()
 
 
 IDLE_ACTORS = IdleActors()
-"""Of this process."""
+"""This process's idle actors."""

@@ -1,8 +1,7 @@
-"""What an actor tells its driver while it works: log lines and a count of what is done.
+"""What an actor reports to its driver while it works: log lines and progress.
 
-The driver asks for a report every second through a second thread of the actor, so a long shard or
-training stays visible, and a line that was logged just before a crash is not lost with the shard's
-result.
+The driver fetches a report every second through a second thread of the actor. A long shard or
+training therefore stays visible, and a line logged just before a crash is not lost.
 """
 
 import logging
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MAX_LINES = 20
-"""Lines of one report: what a driver takes to a run's log must not grow with the number of rows."""
+"""Lines in one report: a run's log must not grow with the number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Who wants to hear what the actors do: log lines, and rows (or a fraction) in flight."""
+    """Receives what actors report: log lines, and rows (or a fraction) in flight."""
 
     on_line: Callable[[LogLine], None] = lambda line: None
     on_progress: Callable[[float], None] = lambda done: None
@@ -33,13 +32,12 @@ class Report:
     node: str
     lines: list[LogLine] = field(default_factory=list)
     done: float = 0.0
-    """Rows of the shard, or the fraction of a training, that are done."""
+    """Rows of the shards in hand, or the fraction of a training, that are done."""
     doing: str = ""
 
 
 class Reporter(logging.Handler):
-    """Collects an actor's log lines and progress until the driver fetches them; safe between
-    threads."""
+    """Collects an actor's log lines and progress until the driver fetches them; thread-safe."""
 
     def __init__(self, label: str, node: str) -> None:
         super().__init__(logging.INFO)
@@ -65,24 +63,23 @@ class Reporter(logging.Handler):
             self._done, self._doing = done, doing
 
     def fetch(self) -> Report:
-        """The lines since the last call, and where the work stands."""
+        """Returns the lines since the last call and the current progress."""
         with self._guard:
             lines, self._lines = self._lines, []
             if self._num_dropped:
-                lines.append(
-                    self._line(logging.INFO, f"{self._num_dropped} further lines are left out")
-                )
+                text = f"{self._num_dropped} further lines are left out"
+                lines.append(self._line(logging.INFO, text))
                 self._num_dropped = 0
             return Report(node=self._node, lines=lines, done=self._done, doing=self._doing)
 
-    def pass_on(self, report: Report) -> None:
-        """Takes the report of another process, in whose name this one reports."""
+    def forward(self, report: Report) -> None:
+        """Reports on behalf of another process: takes over its node, progress and lines."""
         with self._guard:
             self._node, self._done, self._doing = report.node, report.done, report.doing
-            free = MAX_LINES - len(self._lines)
-            self._lines += report.lines[:free]
-            self._num_dropped += len(report.lines[free:])
+            num_free = MAX_LINES - len(self._lines)
+            self._lines += report.lines[:num_free]
+            self._num_dropped += len(report.lines[num_free:])
 
     def _line(self, level: int, text: str) -> LogLine:
-        place = f"{self._label} on {self._node}" if self._node else self._label
-        return LogLine(level, f"{place} · {text}")
+        origin = f"{self._label} on {self._node}" if self._node else self._label
+        return LogLine(level, f"{origin} · {text}")

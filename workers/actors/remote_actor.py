@@ -1,59 +1,72 @@
-"""The driver's side of an actor: its reports, its end, and for how long it has not moved.
+"""The driver's side of an actor: its reports, stalls, errors and end.
 
-Ray's errors end here: an actor that is gone is an ActorLost, whatever an actor raised is an error
-of ours.
+Ray's errors are converted here: a lost actor becomes an ActorLost, all others a NightshiftError.
 """
 
 import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 
 from infra.errors import GenerationError, NightshiftError, OutOfMemory
 from workers.actors.memory import is_out_of_memory
 from workers.actors.messages import Report, Watcher
-from workers.actors.waiting import LONGEST_BEAT_S
+from workers.actors.waiting import MAX_TICK_S
 
 REPORT_EVERY_S = 1.0
 SIGNALS_EVERY_S = 1.0
 """Ray's `get_check_signal_interval_milliseconds`."""
-NODE_DIED, NEVER_RAN = "its node has died", "The actor never ran"
-"""Of Ray's texts, which alone tell this."""
 MAX_ATTEMPTS = 3
-"""Actors that a shard, a training or a place in the pool may lose before it is given up."""
+"""A shard, a training or a slot of the pool fails once it has lost this many actors."""
+
+# Parts of Ray's messages. Ray has no types for these cases, so the text has to be searched.
+NODE_DIED = "its node has died"
+NEVER_RAN = "The actor never ran"
+EXIT_DETAIL = "Worker exit detail: "
+GUESSES = " Some common causes include"
+MEMORY = "memory"
 
 
 def wait_for(calls: list[Any], timeout_s: float, *, num_returns: int = 1) -> list[Any]:
-    """The calls that have ended, once there are so many or the time is over, a second at the most.
+    """Waits until `num_returns` calls have ended, for `timeout_s` or a second at most.
 
-    Raises what a signal's handler raised meanwhile, as itself: Ray makes a SystemError of it when
-    it stops waiting. It looks for signals once a second and forgets at the second look what the
-    first one found.
+    Returns those that have. An exception of a signal handler is raised as itself.
     """
+    # Ray looks for signals once per interval and forgets at the second look what the first found.
+    timeout_s = min(timeout_s, SIGNALS_EVERY_S)
     try:
-        ended: list[Any] = ray.wait(
-            calls, num_returns=num_returns, timeout=min(timeout_s, SIGNALS_EVERY_S)
-        )[0]
-    except SystemError as exc:
+        ended: list[Any] = ray.wait(calls, num_returns=num_returns, timeout=timeout_s)[0]
+    except SystemError as exc:  # how Ray wraps what a signal handler raised
         raise exc.__cause__ or exc from None
     return ended
 
 
 class ActorLost(Exception):
-    """The actor died or was given up; another one can do its work."""
+    """The actor died or was given up; another one can do its work.
 
-    def __init__(self, what: str, *, never_ran: bool = False) -> None:
-        """`never_ran`: it was to start on a node that had died, which Ray notices after some
-        seconds."""
+    The text is a predicate, to be read after the actor's label: "died: …".
+    """
+
+    def __init__(
+        self, what: str, *, never_ran: bool = False, may_lack_memory: bool = False
+    ) -> None:
+        """`never_ran`: it was to start on a dead node, whose death Ray notices after some seconds.
+
+        `may_lack_memory`: it was killed, perhaps because memory ran out.
+        """
         super().__init__(what)
         self.never_ran = never_ran
+        self.may_lack_memory = may_lack_memory
 
 
 class RemoteActor:
-    """An actor that has `report`. `label` names it in log lines, with its node once that is known
-    and it runs. `room` is that of others whom it starts, given back at its end."""
+    """An actor that has the method `report`.
+
+    `label` names it in log lines, together with its node once it runs. `placement_group` holds the
+    resources of the workers that it starts; ending the actor releases it.
+    """
 
     def __init__(
         self,
@@ -62,21 +75,23 @@ class RemoteActor:
         *arguments: Any,
         label: str,
         watcher: Watcher,
-        room: PlacementGroup | None = None,
+        placement_group: PlacementGroup | None = None,
     ) -> None:
         self.handle: Any = ray.remote(actor_class).options(**options).remote(*arguments)
         self.done = 0.0
-        self.watcher = watcher
-        self._label, self._options, self._room = label, options, room
         self.node = ""
+        self.watcher = watcher
+        self._label = label
+        self._options = options
+        self._placement_group = placement_group
         self._doing = ""
         self._report: Any = None
-        self._quiet_s = 0.0
-        self._heard_at = time.monotonic()
+        self._silent_s = 0.0
+        self._checked_at = time.monotonic()
 
     @property
     def name(self) -> str:
-        """What Ray knows it by."""
+        """Its name in Ray."""
         return str(self._options["name"])
 
     @property
@@ -84,66 +99,67 @@ class RemoteActor:
         return f"{self._label} on {self.node}" if self.node else self._label
 
     def is_stalled(self, timeout_s: float) -> bool:
-        """Whether it runs and has not moved for so long. One that waits for room on the cluster
-        does not run."""
-        return bool(self.node) and self._quiet_s > timeout_s
+        """Whether it has made no progress for `timeout_s`."""
+        # Without a node it still waits for room on the cluster.
+        return bool(self.node) and self._silent_s > timeout_s
 
-    def stir(self, num_rows: int = 0) -> None:
-        """Counts as a sign of life: it was given work, or has handed in so many rows."""
-        self.done, self._quiet_s, self._heard_at = (
-            max(0.0, self.done - num_rows),
-            0.0,
-            time.monotonic(),
-        )
+    def mark_alive(self, num_rows: int = 0) -> None:
+        """Restarts the stall timeout: it was given work, or has delivered `num_rows` rows."""
+        self.done = max(0.0, self.done - num_rows)
+        self._silent_s = 0.0
+        self._checked_at = time.monotonic()
 
-    def listen(self, wait_s: float = 0.0) -> None:
-        """Takes the report that is there, or comes within `wait_s`, and asks for the next one."""
+    def poll_report(self, wait_s: float = 0.0) -> None:
+        """Asks for a report unless one is pending, and takes it if it arrives within `wait_s`."""
         now = time.monotonic()
-        self._quiet_s += min(now - self._heard_at, LONGEST_BEAT_S)
-        self._heard_at = now
+        self._silent_s += min(now - self._checked_at, MAX_TICK_S)
+        self._checked_at = now
         if self._report is None:
             self._report = self.handle.report.remote()
         if wait_for([self._report], wait_s):
             self._take_report()
 
-    def hear_last_words(self) -> None:
-        """Takes what it has to say before it is ended."""
-        self.listen()  # what was asked for earlier
-        self.listen(wait_s=REPORT_EVERY_S)
+    def fetch_last_report(self) -> None:
+        """Takes everything that it has reported so far; call before ending it."""
+        self.poll_report()  # the report that was asked for earlier
+        self.poll_report(wait_s=REPORT_EVERY_S)
 
     def _take_report(self) -> None:
         ref, self._report = self._report, None
         try:
             report: Report = ray.get(ref)
         except RayError:
-            return  # the same end comes back from the actor's own work, where it is dealt with
+            return  # the actor's own work raises the same error, and is handled where it does
         if (report.done, report.doing) != (self.done, self._doing) or not self.node:
-            self._quiet_s = 0.0
-        self.done, self._doing, self.node = report.done, report.doing, report.node
+            self._silent_s = 0.0
+        self.done = report.done
+        self.node = report.node
+        self._doing = report.doing
         for line in report.lines:
             self.watcher.on_line(line)
 
     def result(self, ref: Any) -> Any:
-        """What a call returned. Raises ActorLost, or what the call raised: itself if it is an error
-        of ours.
+        """Returns what a call returned.
 
-        The texts of ActorLost and OutOfMemory say what became of the actor: they go on from its
-        label.
+        Raises ActorLost if the actor is lost, otherwise what the call raised as a NightshiftError.
+        The texts of ActorLost and OutOfMemory are predicates, to be read after the label.
         """
         try:
             return ray.get(ref)
         except RayTaskError as exc:
-            self.hear_last_words()
+            self.fetch_last_report()
             if isinstance(exc.cause, ActorLost):
                 raise exc.cause from exc
-            raise self._as_ours(exc) from exc
+            raise self._as_nightshift_error(exc) from exc
+        except RayActorError as exc:
+            if exc.actor_init_failed:
+                why = death_reason(exc)
+                raise GenerationError(f"{self.label} cannot be started: {why}") from exc
+            raise self._as_actor_lost(exc) from exc
         except RayError as exc:
-            if isinstance(exc, RayActorError) and exc.actor_init_failed:
-                raise GenerationError(f"{self.label} cannot be started: {reason(exc)}") from exc
-            never_ran = not self.node and NEVER_RAN in str(exc) and NODE_DIED in str(exc)
-            raise ActorLost(f"died: {reason(exc)}", never_ran=never_ran) from exc
+            raise self._as_actor_lost(exc) from exc
 
-    def _as_ours(self, exc: RayTaskError) -> NightshiftError:
+    def _as_nightshift_error(self, exc: RayTaskError) -> NightshiftError:
         cause = exc.cause
         if isinstance(cause, NightshiftError):
             return cause
@@ -151,22 +167,32 @@ class RemoteActor:
             return OutOfMemory(f"ran out of memory: {cause}")
         return GenerationError(f"{self.label} failed: {type(cause).__name__}: {cause}")
 
+    def _as_actor_lost(self, exc: RayError) -> ActorLost:
+        text, why = str(exc), death_reason(exc)
+        return ActorLost(
+            f"died: {why}",
+            never_ran=not self.node and NEVER_RAN in text and NODE_DIED in text,
+            # Ray has a type only for actors that it kills itself, not for those that Linux kills.
+            may_lack_memory=isinstance(exc, OutOfMemoryError) or MEMORY in why,
+        )
+
     def end(self) -> None:
-        """Frees what it holds, at once; a process that is stopped and cannot answer is killed by
-        Ray after 5 s."""
+        """Releases its resources at once; Ray kills a process that does not answer after 5 s."""
         ray.kill(self.handle)
-        if self._room:
-            ray.util.remove_placement_group(self._room)
+        if self._placement_group:
+            ray.util.remove_placement_group(self._placement_group)
 
 
-def reason(exc: RayError) -> str:
-    """One line of Ray's many, without its list of guesses, of which one matters: Linux kills for
-    want of memory."""
+def death_reason(exc: RayError) -> str:
+    """One line of Ray's long message.
+
+    Of Ray's list of guesses only one matters here: Linux kills processes when memory runs out.
+    """
     lines = [line.strip() for line in str(exc).strip().splitlines() if NEVER_RAN not in line]
-    # such as OutOfMemoryError: Ray itself killed it before Linux did
     if not isinstance(exc, RayActorError):
-        return lines[0]
-    found, guesses, _ = (
-        lines[-1].rpartition("Worker exit detail: ")[2].partition(" Some common causes include")
-    )
-    return f"{found} Perhaps Linux killed it for want of memory." if guesses else found
+        return lines[0]  # such as an OutOfMemoryError: Ray killed it before Linux did
+    detail = lines[-1].rpartition(EXIT_DETAIL)[2]
+    found, guesses, _ = detail.partition(GUESSES)
+    if guesses:
+        return f"{found} Linux may have killed it because {MEMORY} ran out."
+    return found

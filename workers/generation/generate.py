@@ -1,4 +1,4 @@
-"""Generates what is missing of a plan: looks at what is finished, runs the pool over the rest."""
+"""Generates the missing shards of a plan: finds the finished ones, runs the pool over the rest."""
 
 import logging
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from workers.plans.plan import Plan
 from workers.registry.model_files import fetch_model
 
 MIN_ROWS_FOR_BUDGET = 20
+"""Plans with fewer rows have no error budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Progress:
 
 
 class Tally:
-    """The receipts so far and their sums, so that each further one costs the same."""
+    """The receipts so far and their sums, so that adding a receipt takes constant time."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -34,23 +35,29 @@ class Tally:
         self._rows = self._input_rows = self._quarantined = 0
 
     def add(self, receipt: Receipt) -> None:
-        """Raises GenerationError once it is certain that more of the plan's rows raise than its
-        error budget allows.
+        """Adds a receipt.
 
-        Whichever shards come first; plans of fewer than 20 rows have no budget.
+        Raises GenerationError once the plan is certain to exceed its error budget, whatever the
+        order in which shards finish.
         """
         self.receipts.append(receipt)
         self._rows += receipt.input_rows + receipt.future
         self._input_rows += receipt.input_rows
         self._quarantined += receipt.quarantined
+        self._check_budget()
+
+    def _check_budget(self) -> None:
         budget = self._plan.settings["error_budget"]
-        is_whole = len(self.receipts) == self._plan.num_shards
-        num_rows = self._input_rows if is_whole else self._plan.num_rows
+        is_complete = len(self.receipts) == self._plan.num_shards
+        # How many rows are from the future is known at the end only: until then all may count.
+        num_rows = self._input_rows if is_complete else self._plan.num_rows
         if self._input_rows >= MIN_ROWS_FOR_BUDGET and self._quarantined > budget * num_rows:
             raise GenerationError(
-                f"{self._quarantined} of {self._input_rows} rows raised, more than the error budget of {budget:.1%}; "
-                f"what they raised is in {self._plan.prefix}quarantine-*.parquet. Mend the cause and try them again "
-                "with --retry-quarantined, or allow more with --set error_budget=…"
+                f"{self._quarantined} of {self._input_rows} rows raised, "
+                f"more than the error budget of {budget:.1%}; "
+                f"their errors are in {self._plan.prefix}quarantine-*.parquet. "
+                "Fix the cause and retry them with --retry-quarantined, "
+                "or allow more with --set error_budget=…"
             )
 
     def progress(self, in_flight: float = 0.0) -> Progress:
@@ -68,11 +75,10 @@ def generate_shards(
     num_actors: int = 0,
     background: bool = False,
 ) -> list[Receipt]:
-    """All receipts of the plan, in shard order; shards that are already written are not generated
-    again.
+    """Returns all receipts of the plan, in shard order; generates only the missing shards.
 
-    Raises GenerationError when the error budget is spent or a shard cannot be done; finished shards
-    stay.
+    Raises GenerationError when the error budget is exceeded or a shard fails; finished shards are
+    kept.
     """
     plan.store(storage)
     finished = list_parts(storage, plan.prefix)
@@ -81,15 +87,13 @@ def generate_shards(
         tally.add(receipt)
     missing = [index for index in range(plan.num_shards) if index not in finished]
     if finished:
-        text = f"{len(finished)} of {plan.num_shards} shards are already written, {len(missing)} are missing"
-        on_line(LogLine(logging.INFO, text))
+        are_written = f"{len(finished)} of {plan.num_shards} shards are already written"
+        on_line(LogLine(logging.INFO, f"{are_written}, {len(missing)} are missing"))
     if missing:
         connect(settings)
         wanted = num_actors or settings.num_actors
-        needs = plan.settings
-        size = partial(
-            pool_size, settings, wanted, len(missing), needs["threads"], needs["num_gpus"]
-        )
+        num_cpus, num_gpus = plan.settings["threads"], plan.settings["num_gpus"]
+        size = partial(pool_size, settings, wanted, len(missing), num_cpus, num_gpus)
         on_line(LogLine(logging.INFO, f"{len(missing)} shards on up to {size()} actors"))
         watcher = Watcher(on_line, lambda in_flight: on_progress(tally.progress(in_flight)))
         model = fetch_model(storage, plan.model.name, plan.model.version)

@@ -1,4 +1,4 @@
-"""The actor that generates: holds one model and turns shards into part files."""
+"""The actor that generates: it holds one model and turns shards into part files."""
 
 import logging
 import tempfile
@@ -27,17 +27,16 @@ from workers.registry.model_files import ModelFiles, load_model
 
 log = logging.getLogger("nightshift.generate")
 
-SAY_EVERY_S = 10.0
-"""Shards that went well are told no more often: a plan may have a million."""
+LOG_EVERY_S = 10.0
+"""Finished shards are logged at most this often: a plan may have a million."""
 
 
 class GenerateActor:
-    """Call `load` for a plan, then `generate` for each of its shards; then `load` for the next
-    plan.
+    """Call `load` for a plan, then `generate` for each of its shards; the same for the next plan.
 
-    Several calls of `generate` may be at work: one generates, others read their rows or write their
-    part meanwhile. Nothing that may fail happens before `load`: what a constructor raises looks to
-    Ray like an actor that died.
+    Calls of `generate` may overlap: while one generates, others read their rows or write their
+    part. Nothing that may fail happens in the constructor: to Ray its errors look like a dead
+    actor.
     """
 
     def __init__(self, settings: Settings, label: str) -> None:
@@ -45,11 +44,11 @@ class GenerateActor:
         self._reporter = Reporter(label, self._node)
         self._settings = settings
         self._reading, self._generating = Lock(), Lock()
-        self._said_at = -SAY_EVERY_S
+        self._logged_at = -LOG_EVERY_S
         self._model: tuple[ModelPin, str, Any] | None = None
 
     def load(self, plan: Plan, files: ModelFiles) -> str:
-        """Opens the store and loads the plan's model, if it is another one; returns the node's
+        """Opens the store and loads the plan's model unless it is loaded; returns the node's
         address."""
         import torch
 
@@ -64,14 +63,10 @@ class GenerateActor:
         torch.set_num_threads(settings.threads)
         device = str(granted_device(settings.num_gpus))
         if self._model is None or self._model[:2] != (plan.model, device):
-            self._model = None  # two at once might not fit
+            self._model = None  # frees the old model first: two at once might not fit
             self._model = (plan.model, device, load_model(plan.model.name, files, device))
-            log.info(
-                "model %s on %s after %.1f s",
-                plan.model.version,
-                device,
-                time.monotonic() - started,
-            )
+            seconds = time.monotonic() - started
+            log.info("model %s on %s after %.1f s", plan.model.version, device, seconds)
         self._reader = ShardReader(self._storage, plan, self._job)
         self._earlier = EarlierAttempts(self._storage, plan, self._job)
         self._generator = RowGenerator(self._job, self._model[2], plan.model.version, settings)
@@ -79,10 +74,10 @@ class GenerateActor:
         return self._node
 
     def generate(self, index: int, lost_s: float = 0.0) -> Receipt:
-        """Generates and writes one shard; its bytes depend on the plan and the kind of hardware
-        only.
+        """Generates and writes one shard; its bytes depend only on the plan and the kind of
+        hardware.
 
-        `lost_s`: what actors that were lost had already spent on it.
+        `lost_s`: the seconds that lost actors have already spent on it.
         """
         started = time.monotonic()
         with self._reading:
@@ -90,7 +85,10 @@ class GenerateActor:
             result = self._earlier.find(index, rows)
         with self._generating:
             self._complete(index, result, rows)
-            table, now = result.table(), time.monotonic()
+            table = result.table()
+            now = time.monotonic()
+            # Time that the previous receipt already covers is not counted twice.
+            generated_s = now - max(started, self._accounted_until)
             receipt = Receipt(
                 shard=index,
                 fingerprint=self._plan.fingerprint,
@@ -99,37 +97,39 @@ class GenerateActor:
                 rejected=result.num_rejected,
                 quarantined=result.num_quarantined,
                 future=num_future,
-                seconds=round(now - max(started, self._accounted_until), 3),
+                seconds=round(generated_s, 3),
                 wasted_seconds=round(lost_s, 3),
                 node=self._node,
             )
             self._accounted_until = now
         receipt = write_part(self._storage, self._plan, receipt, table, result.quarantine())
-        self._tell_result(receipt, result.first_error())
+        self._log_result(receipt, result.first_error())
         del self._done[index]
-        self._tell_progress()
+        self._report_progress()
         return receipt
 
     def _complete(self, index: int, result: ShardRows, rows: pa.Table) -> None:
         self._shard, self._done[index] = index, 0
-        self._tell_progress()
+        self._report_progress()
         with self._tracing_first(index) as mark_batch:
 
-            def tell(done: int) -> None:
+            def on_rows(done: int) -> None:
                 mark_batch()
                 self._done[index] = done
-                self._tell_progress()
+                self._report_progress()
 
-            self._generator.complete(result, rows, self._plan.attempts, tell)
+            self._generator.complete(result, rows, self._plan.attempts, on_rows)
 
-    def _tell_progress(self) -> None:
-        """Of all shards whose receipt the driver does not have yet."""
-        self._reporter.progress(sum(tuple(self._done.values())), f"shard {self._shard}")
+    def _report_progress(self) -> None:
+        """Reports the rows of all shards whose receipt the driver does not have yet."""
+        # The copy is one atomic step: other threads change the dict meanwhile.
+        num_done = sum(tuple(self._done.values()))
+        self._reporter.progress(num_done, f"shard {self._shard}")
 
     @contextmanager
     def _tracing_first(self, index: int) -> Iterator[Callable[[], None]]:
-        """Traces the first shard of this actor, if that is asked for; gives what to call after each
-        batch."""
+        """Traces this actor's first shard if the settings say so; yields a function to call after
+        each batch."""
         num_batches = 0 if self._has_traced else self._plan.settings["trace_batches"]
         self._has_traced = True
         with tempfile.TemporaryDirectory() as folder:
@@ -137,22 +137,21 @@ class GenerateActor:
             with tracing(path, skip=0, record=num_batches) as mark_batch:
                 yield mark_batch
             if path.exists():
-                self._storage.put_file(f"{self._plan.trace_prefix}{path.name}", path)
-                log.info(
-                    "traced up to %d batches: %s%s", num_batches, self._plan.trace_prefix, path.name
-                )
+                key = f"{self._plan.trace_prefix}{path.name}"
+                self._storage.put_file(key, path)
+                log.info("traced up to %d batches: %s", num_batches, key)
 
-    def _tell_result(self, receipt: Receipt, error: str) -> None:
+    def _log_result(self, receipt: Receipt, first_error: str) -> None:
         if receipt.quarantined:
             log.warning(
                 "shard %d: %d rows raised, the first one %s",
                 receipt.shard,
                 receipt.quarantined,
-                error,
+                first_error,
             )
-        if time.monotonic() - self._said_at < SAY_EVERY_S:
+        if time.monotonic() - self._logged_at < LOG_EVERY_S:
             return
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
         log.info(
             "shard %d: %d rows in %.1f s (%d rejected, %d quarantined)",
             receipt.shard,

@@ -1,16 +1,14 @@
-"""The actor pool: hands shards to actors, replaces actors that are lost, yields receipts as they
-come.
+"""The actor pool: assigns shards to actors, replaces lost actors, yields receipts as they arrive.
 
-Plain actors and `ray.wait`; the driver never touches rows. Everything ends with the driver's
+It uses plain actors and `ray.wait`; the driver never touches rows. The actors end with the driver's
 process.
 """
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -29,63 +27,27 @@ from workers.actors.remote_actor import (
     RemoteActor,
     wait_for,
 )
-from workers.actors.room import num_to_wait
-from workers.actors.waiting import Waiting
+from workers.actors.room import max_pending
+from workers.actors.waiting import CapacityWait
 from workers.generation.generate_actor import GenerateActor
+from workers.generation.losses import LossCause, Losses
+from workers.generation.slot import Slot
 from workers.partitions.parts import Receipt
 from workers.plans.plan import Plan
 from workers.registry.model_files import ModelFiles
 
-MAX_FAILED_SHARDS = 3
-"""So many failed shards are no accident any more: the run stops at once."""
 GROW_EVERY_S = 5.0
-"""How often the cluster is asked whether it has room for more actors: nodes may join."""
+"""How often the pool checks whether the cluster has room for more actors: nodes may join."""
 SHARDS_IN_HAND = 2
-"""Shards of one actor: while it generates the rows of one, it writes the last one's or reads the
-next one's."""
-
-
-@dataclass(slots=True)
-class Place:
-    """One place in the pool, and the actor that fills it now with the calls that it works on."""
-
-    number: int
-    actor: RemoteActor | None = None
-    calls: dict[Any, int | None] = field(default_factory=dict)
-    """The shard of each call, the oldest first; None while the model is loaded."""
-    heard_at: float = 0.0
-    """When the actor last had nothing in hand that is not told by a receipt."""
-    failed_starts: int = 0
-    """Actors in a row that were lost before their model was loaded."""
-
-    @property
-    def shards(self) -> list[int]:
-        return [shard for shard in self.calls.values() if shard is not None]
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has an actor that is known to be on a node, not one that still waits for
-        room."""
-        return self.actor is not None and bool(self.actor.node)
-
-    @property
-    def is_loading(self) -> bool:
-        return None in self.calls.values()
-
-    def clear(self) -> None:
-        """Ends its actor, if there is one."""
-        if self.actor:
-            self.actor.end()
-        self.actor = None
-        self.calls.clear()
+"""Shards assigned to one actor: while it generates one, it writes the previous or reads the next
+one."""
 
 
 class Pool:
-    """Use as a context manager: leaving it ends the actors, unless they are kept for the run's next
-    partition.
+    """A context manager: leaving it ends the actors, or keeps them for the run's next partition.
 
-    A background pool steps aside while ordinary actors are on the cluster or wait for it: its
-    actors end after their shards and come back when those are gone.
+    A background pool pauses while ordinary actors are on the cluster or wait for it: its actors end
+    after their shards, and are started again when the others are gone.
     """
 
     def __init__(
@@ -98,176 +60,176 @@ class Pool:
         *,
         is_background: bool = False,
     ) -> None:
-        """`size`: for how many actors there is room, or will be; asked again, and the pool grows
-        with it."""
-        self._settings, self._plan, self._watcher = settings, plan, watcher
+        """`size`: how many actors the cluster can hold; called again later, since it may grow."""
+        self._settings, self._watcher = settings, watcher
         self._plan_ref, self._model_ref = ray.put(plan), ray.put(model)
         self._kind = ActorKind(plan.settings["threads"], plan.settings["num_gpus"], is_background)
         IDLE_ACTORS.end_all(but=self._kind)
         needs = actor_needs(settings, self._kind.num_cpus, self._kind.num_gpus)
-        self._waiting = Waiting(
+        self._capacity_wait = CapacityWait(
             needs, 1, partial(largest_cluster, settings), settings.node_wait_s, watcher
         )
         self._size = size
-        self._most = size()
-        self._places: list[Place] = []
+        self._max_actors = size()
+        self._slots: list[Slot] = []
         self._queue: deque[int] = deque()
-        self._losses: Counter[int] = Counter()
-        self._lost_s: dict[int, float] = {}
-        self._failed: dict[int, str] = {}
-        self._is_aside = False
-        self._ticked_at = -REPORT_EVERY_S
+        self._losses = Losses(plan.settings)
+        self._is_paused = False
+        self._checked_at = -REPORT_EVERY_S
         self._grown_at = time.monotonic()
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        actors = [(place.actor, bool(place.calls)) for place in self._places if place.actor]
-        # After an error nothing is asked of a cluster that may be gone.
-        are_kept = kind is None and not is_wanted_by_others([actor.name for actor, _ in actors])
-        for actor, is_at_work in actors:
-            if are_kept and not is_at_work:
+        actors = [(slot.actor, bool(slot.calls)) for slot in self._slots if slot.actor]
+        names = [actor.name for actor, _ in actors]
+        # After an error the cluster may be gone: do not query it.
+        are_kept = kind is None and not is_wanted_by_others(names)
+        for actor, is_busy in actors:
+            if are_kept and not is_busy:
                 IDLE_ACTORS.put(self._kind, actor)
             else:
                 actor.end()
 
     def run(self, shards: Iterable[int]) -> Iterator[Receipt]:
-        """Yields one receipt for each shard, as they end.
+        """Yields one receipt for each shard, in the order in which they are finished.
 
-        A shard that loses MAX_ATTEMPTS actors has failed. Raises GenerationError once the others
-        are done, or MAX_FAILED_SHARDS have failed; at once what an actor itself raised, such as a
-        model that cannot be loaded; ServiceError where the nodes that it waits for do not come.
+        A shard fails once it has lost MAX_ATTEMPTS actors. Raises GenerationError when all others
+        are done, or at once after MAX_FAILED_SHARDS; at once what an actor itself raised, such as
+        for a model that cannot be loaded; ServiceError if awaited nodes never come.
         """
         self._queue.extend(shards)
-        left = len(self._queue)
-        while left > len(self._failed):
-            self._tick()
-            if not self._is_aside:
-                self._hand_out()
+        num_left = len(self._queue)
+        while num_left > len(self._losses.failed):
+            self._check_once_a_second()
+            if not self._is_paused:
+                self._assign_shards()
+                self._request_actors()
             for receipt in self._next_receipts():
-                left -= 1
+                num_left -= 1
                 yield receipt
-        self._hear_last_words()
-        if self._failed:
-            raise self._failure()
+        self._fetch_last_reports()
+        if self._losses.failed:
+            raise self._losses.error()
 
-    def _tick(self) -> None:
-        """Once a second: steps aside or comes back, grows, takes reports, gives up actors that do
-        not move."""
-        if time.monotonic() - self._ticked_at < REPORT_EVERY_S:
+    def _check_once_a_second(self) -> None:
+        if time.monotonic() - self._checked_at < REPORT_EVERY_S:
             return
-        self._ticked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         if self._kind.is_background:
-            self._step_aside_or_back()
+            self._pause_or_resume()
         self._grow()
-        self._listen()
+        self._poll_reports()
         timeout_s = self._settings.stall_timeout_s
-        for place in self._places:
-            if place.calls and place.actor and place.actor.is_stalled(timeout_s):
-                self._give_up(place, place.actor, f"made no progress for {timeout_s:g} s")
+        for slot in self._slots:
+            if slot.calls and slot.actor and slot.actor.is_stalled(timeout_s):
+                stall = ActorLost(f"made no progress for {timeout_s:g} s")
+                self._give_up(slot, slot.actor, stall)
 
-    def _step_aside_or_back(self) -> None:
-        was_aside, self._is_aside = self._is_aside, is_wanted_by_others()
-        if self._is_aside and not was_aside:
-            self._tell(logging.INFO, "another run needs the cluster: actors end after their shards")
-        elif was_aside and not self._is_aside:
-            self._tell(logging.INFO, "the cluster is free again: actors start")
-        if self._is_aside:
-            IDLE_ACTORS.end_all()
-        for place in self._places:
-            if self._is_aside and not place.shards:
-                place.clear()
+    def _pause_or_resume(self) -> None:
+        was_paused, self._is_paused = self._is_paused, is_wanted_by_others()
+        if self._is_paused and not was_paused:
+            self._log(logging.INFO, "another run needs the cluster: actors end after their shards")
+        elif was_paused and not self._is_paused:
+            self._log(logging.INFO, "the cluster is free again: actors start")
+        if not self._is_paused:
+            return
+        IDLE_ACTORS.end_all()
+        for slot in self._slots:
+            if not slot.shards:
+                slot.clear()
 
     def _grow(self) -> None:
-        if self._ticked_at - self._grown_at < GROW_EVERY_S:
+        if self._checked_at - self._grown_at < GROW_EVERY_S:
             return
-        self._grown_at, before = self._ticked_at, self._most
-        # the node with all the room has just been lost: actors wait until it is back
+        self._grown_at, before = self._checked_at, self._max_actors
+        # If the only node with room has just been lost, actors wait until it is back.
         with suppress(ServiceError):
-            self._most = max(before, self._size())
-        if self._most > before:
-            self._tell(logging.INFO, f"the cluster has grown: {self._most} actors from now on")
+            self._max_actors = max(before, self._size())
+        if self._max_actors > before:
+            text = f"the cluster has grown: {self._max_actors} actors from now on"
+            self._log(logging.INFO, text)
 
-    def _listen(self) -> None:
-        actors = [place.actor for place in self._places if place.actor]
+    def _poll_reports(self) -> None:
+        actors = [slot.actor for slot in self._slots if slot.actor]
         for actor in actors:
-            actor.listen()
-        if self._is_aside or not actors or any(actor.node for actor in actors):
-            self._waiting.end()
+            actor.poll_report()
+        is_waiting = bool(actors) and not any(actor.node for actor in actors)
+        if is_waiting and not self._is_paused:
+            self._capacity_wait.check(actors[0].label)
         else:
-            self._waiting.go_on(actors[0].label)
+            self._capacity_wait.reset()
         self._watcher.on_progress(sum(actor.done for actor in actors))
 
-    def _hear_last_words(self) -> None:
-        for place in self._places:
-            if place.actor and place.actor.node:
-                place.actor.hear_last_words()
+    def _fetch_last_reports(self) -> None:
+        for slot in self._slots:
+            if slot.actor and slot.actor.node:
+                slot.actor.fetch_last_report()
 
-    def _hand_out(self) -> None:
-        """Gives shards to the actors that have none, then to the others; asks for more actors where
-        shards are left."""
-        num_running = sum(place.is_running for place in self._places)
+    def _assign_shards(self) -> None:
+        """Assigns shards to actors without any first, then a second one to actors with one."""
+        num_running = self._num_running()
         for num_in_hand in range(SHARDS_IN_HAND):
-            for place in self._places:
+            for slot in self._slots:
                 if not self._queue:
-                    break
-                if (
-                    place.actor
-                    and len(place.calls) == num_in_hand
-                    and self._may_hand_out(place, num_running)
-                ):
-                    self._give_shard(place, place.actor)
-        self._ask_for_room(num_running)
+                    return
+                has_room = slot.actor is not None and len(slot.calls) == num_in_hand
+                if has_room and self._may_take_shard(slot, num_running):
+                    self._assign_next(slot)
 
-    def _ask_for_room(self, num_running: int) -> None:
-        """Lets actors wait for room: for them an autoscaler adds nodes."""
-        waiting = [place for place in self._places if place.actor and not place.is_running]
-        wanted = num_to_wait(len(self._queue), num_running)
-        for place in waiting[wanted:]:
-            place.clear()
-        for place in islice(self._empty_places(), max(0, wanted - len(waiting))):
-            place.actor = self._start(place.number)
-            place.calls[place.actor.handle.load.remote(self._plan_ref, self._model_ref)] = None
-
-    def _empty_places(self) -> Iterator[Place]:
-        """Those without an actor, then further ones."""
-        yield from (place for place in self._places if not place.actor)
-        while len(self._places) < self._most:
-            self._places.append(Place(len(self._places)))
-            yield self._places[-1]
-
-    def _may_hand_out(self, place: Place, num_running: int) -> bool:
-        """Whether the actor may have one more shard.
-
-        One that has already lost an actor is worked on alone, so that it is known which one is to
-        blame; and the last shards are not handed out ahead, while other actors that run may have
-        nothing to do.
-        """
-        if not place.calls:
+    def _may_take_shard(self, slot: Slot, num_running: int) -> bool:
+        if not slot.calls:
             return True
-        is_suspect = any(self._losses[shard] for shard in [*place.shards, self._queue[0]])
-        return not place.is_loading and not is_suspect and len(self._queue) > num_running
+        if slot.is_loading:
+            return False
+        # A shard that has lost an actor runs alone: if that actor is lost too, this shard did it.
+        if any(self._losses.is_suspect(shard) for shard in [*slot.shards, self._queue[0]]):
+            return False
+        # The last shards are not assigned ahead: another running actor may soon have nothing to do.
+        return len(self._queue) > num_running
 
-    def _give_shard(self, place: Place, actor: RemoteActor) -> None:
+    def _assign_next(self, slot: Slot) -> None:
+        assert slot.actor is not None
         shard = self._queue.popleft()
-        if not place.calls:
-            place.heard_at = time.monotonic()
-        place.calls[actor.handle.generate.remote(shard, self._lost_s.get(shard, 0.0))] = shard
-        actor.stir()
+        if not slot.calls:
+            slot.unaccounted_since = time.monotonic()
+        call = slot.actor.handle.generate.remote(shard, self._losses.wasted_s(shard))
+        slot.calls[call] = shard
+        slot.actor.mark_alive()
 
-    def _start(self, number: int) -> RemoteActor:
-        waiting = IDLE_ACTORS.take(self._kind)
-        if waiting:
-            waiting.watcher = self._watcher
-            return waiting
-        kind = self._kind
+    def _num_running(self) -> int:
+        return sum(slot.is_running for slot in self._slots)
+
+    def _request_actors(self) -> None:
+        """Keeps actors waiting for room if shards are left: an autoscaler adds nodes for them."""
+        pending = [slot for slot in self._slots if slot.actor and not slot.is_running]
+        num_wanted = max_pending(len(self._queue), self._num_running())
+        for slot in pending[num_wanted:]:
+            slot.clear()
+        for slot in islice(self._empty_slots(), max(0, num_wanted - len(pending))):
+            slot.actor = self._take_actor(slot.number)
+            slot.calls[slot.actor.handle.load.remote(self._plan_ref, self._model_ref)] = None
+
+    def _empty_slots(self) -> Iterator[Slot]:
+        """The slots without an actor, then new ones."""
+        yield from (slot for slot in self._slots if not slot.actor)
+        while len(self._slots) < self._max_actors:
+            self._slots.append(Slot(len(self._slots)))
+            yield self._slots[-1]
+
+    def _take_actor(self, number: int) -> RemoteActor:
+        """An idle actor if there is one, otherwise a new one."""
+        idle = IDLE_ACTORS.take(self._kind)
+        if idle:
+            idle.watcher = self._watcher
+            return idle
         options = actor_options(
             self._settings,
-            kind.num_cpus,
-            kind.num_gpus,
+            self._kind.num_cpus,
+            self._kind.num_gpus,
             calls_at_once=SHARDS_IN_HAND,
-            is_background=kind.is_background,
+            is_background=self._kind.is_background,
         )
         label = f"actor {number}"
         return RemoteActor(
@@ -275,90 +237,72 @@ class Pool:
         )
 
     def _next_receipts(self) -> Iterator[Receipt]:
-        """Of all shards that have ended; none where a second went by, or something else came to an
-        end."""
-        at_work = {
-            call: (place, place.actor)
-            for place in self._places
-            for call in place.calls
-            if place.actor
-        }
-        if not at_work:
-            time.sleep(REPORT_EVERY_S)  # everybody has stepped aside
+        """The receipts of all shards that have ended by now; waits up to a second for the first."""
+        slots_by_call = {call: slot for slot in self._slots for call in slot.calls}
+        if not slots_by_call:
+            time.sleep(REPORT_EVERY_S)  # the pool is paused
             return
-        calls = list(at_work)
+        calls = list(slots_by_call)
         ready = wait_for(calls, REPORT_EVERY_S)
         if ready:
             ready = wait_for(calls, 0.0, num_returns=len(calls))
         for call in ready:
-            place, actor = at_work[call]
-            receipt = self._collect(call, place, actor) if call in place.calls else None
+            slot = slots_by_call[call]
+            # An earlier call of this loop may have ended the actor, and with it its other calls.
+            receipt = self._collect(call, slot) if call in slot.calls else None
             if receipt is not None:
                 yield receipt
 
-    def _collect(self, call: Any, place: Place, actor: RemoteActor) -> Receipt | None:
+    def _collect(self, call: Any, slot: Slot) -> Receipt | None:
+        """The receipt of an ended call; None if it loaded the model or its actor was lost."""
+        actor = slot.actor
+        assert actor is not None
         try:
-            answer: Receipt | str = actor.result(call)
+            result: Receipt | str = actor.result(call)
         except (ActorLost, OutOfMemory) as exc:
-            self._give_up(
-                place, actor, str(exc), never_ran=isinstance(exc, ActorLost) and exc.never_ran
-            )
+            self._give_up(slot, actor, exc)
             return None
-        del place.calls[call]
-        if isinstance(answer, Receipt):
-            place.heard_at = time.monotonic()
-            actor.stir(answer.input_rows)
-            return answer
-        actor.node, place.failed_starts = answer, 0
+        del slot.calls[call]
+        if isinstance(result, Receipt):
+            slot.unaccounted_since = time.monotonic()
+            actor.mark_alive(result.input_rows)
+            return result
+        actor.node = result
+        slot.num_failed_starts = 0
         return None
 
-    def _give_up(
-        self, place: Place, actor: RemoteActor, why: str, *, never_ran: bool = False
-    ) -> None:
-        """Ends an actor; its shards go back to the front of the queue, or have failed."""
-        shards = place.shards
-        place.clear()
+    def _give_up(self, slot: Slot, actor: RemoteActor, cause: LossCause) -> None:
+        """Ends an actor; its shards return to the front of the queue, or fail."""
+        shards = slot.shards
+        slot.clear()
         if not shards:
-            place.failed_starts += not never_ran
-            if place.failed_starts == MAX_ATTEMPTS:
-                raise GenerationError(
-                    f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {why}"
-                )
-            self._tell(logging.WARNING, f"{actor.label} {why}; another one takes its place")
+            self._count_failed_start(slot, actor, cause)
             return
-        self._lost_s[shards[0]] = (
-            self._lost_s.get(shards[0], 0.0) + time.monotonic() - place.heard_at
-        )
-        self._losses.update(shards)
-        again = [shard for shard in shards if self._losses[shard] < MAX_ATTEMPTS]
-        self._queue.extendleft(reversed(again))
-        if again:
-            which = (
-                f"shard {again[0]} goes"
-                if len(again) == 1
-                else f"shards {again[0]} and {again[1]} go"
+        wasted_s = time.monotonic() - slot.unaccounted_since
+        retried = self._losses.add(shards, actor.label, cause, wasted_s)
+        self._queue.extendleft(reversed(retried))
+        if retried:
+            numbers = " and ".join(map(str, retried))
+            what = f"shard {numbers} is" if len(retried) == 1 else f"shards {numbers} are"
+            text = f"{actor.label} {cause}; {what} retried on another actor"
+            self._log(logging.WARNING, text)
+        for shard in shards:
+            if shard not in retried:
+                text = f"shard {shard} failed: {self._losses.failed[shard]}"
+                self._log(logging.ERROR, text)
+        if self._losses.has_too_many_failures:
+            raise self._losses.error()
+
+    def _count_failed_start(self, slot: Slot, actor: RemoteActor, cause: LossCause) -> None:
+        # An actor that was to start on a dead node says nothing about the model.
+        has_run = isinstance(cause, OutOfMemory) or not cause.never_ran
+        if has_run:
+            slot.num_failed_starts += 1
+        if slot.num_failed_starts == MAX_ATTEMPTS:
+            raise GenerationError(
+                f"{actor.label} could not load its model {MAX_ATTEMPTS} times: it {cause}"
             )
-            self._tell(logging.WARNING, f"{actor.label} {why}; {which} to another one")
-        for shard in set(shards).difference(again):
-            self._failed[shard] = f"{actor.label} {why}"
-            self._tell(logging.ERROR, f"shard {shard} failed: {self._failed[shard]}")
-        if len(self._failed) >= MAX_FAILED_SHARDS:
-            raise self._failure()
+        self._log(logging.WARNING, f"{actor.label} {cause}; another actor replaces it")
 
-    def _failure(self) -> GenerationError:
-        causes = "; ".join(f"shard {shard}: {why}" for shard, why in sorted(self._failed.items()))
-        advice = "Finished shards are kept, the next run goes on with the others"
-        if "memory" in causes:
-            settings = self._plan.settings
-            sizes = [
-                f"{name} (now {settings[name]})"
-                for name in ("batch_rows", "num_candidates")
-                if name in settings
-            ]
-            advice += f". If memory is short, lower {' or '.join(sizes)}"
-        return GenerationError(
-            f"{len(self._failed)} shards failed {MAX_ATTEMPTS} times. {causes}. {advice}"
-        )
-
-    def _tell(self, level: int, text: str) -> None:
+    def _log(self, level: int, text: str) -> None:
         self._watcher.on_line(LogLine(level, text))

@@ -1,4 +1,4 @@
-"""Prepares the rows of a partition before they are generated, once for each plan."""
+"""Prepares the rows of a partition before generation, once per plan."""
 
 import logging
 
@@ -21,9 +21,9 @@ def prepare_rows(
     *,
     is_background: bool = False,
 ) -> Plan:
-    """The plan with its prepared rows, computed now on one actor unless an earlier run has done so.
+    """Returns the plan with its prepared rows, which one actor computes if no earlier run did.
 
-    A background run's actor does not make other background runs step aside.
+    With `is_background`, other background runs do not pause for the actor.
     """
     found = find_prepared(storage, plan)
     if found is not None:

@@ -1,5 +1,4 @@
-"""The actor that prepares the rows of a partition: one file, written once, whatever happens on the
-way."""
+"""The actor that prepares the rows of a partition and writes them as one file, exactly once."""
 
 import json
 import logging
@@ -23,15 +22,17 @@ log = logging.getLogger("nightshift.prepare")
 
 
 class PrepareActor:
-    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an
-    actor that died."""
+    """Prepares rows in `work`.
+
+    Nothing that may fail happens in the constructor: to Ray its errors look like a dead actor.
+    """
 
     def __init__(self, settings: Settings, plan: Plan) -> None:
         self._reporter = Reporter("preparation", ray.util.get_node_ip_address())
         self._settings, self._plan = settings, plan
 
     def work(self) -> None:
-        """Writes the plan's prepared rows; where another one was first, its rows count."""
+        """Writes the plan's prepared rows, unless another run has written them meanwhile."""
         import torch
 
         from aigc_models.device import granted_device

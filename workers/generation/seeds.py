@@ -1,5 +1,4 @@
-"""Row seeds: each row's randomness comes from its own id, so no other row, batch or worker can
-change it."""
+"""Row seeds: a row's randomness depends on its own id, never on other rows, batches or workers."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,8 +11,10 @@ def row_seed(run_seed: int, row_id: str) -> int:
 
 
 def attempt_seed(run_seed: int, attempt: int) -> int:
-    """What takes the run seed's place when a row is tried for the `attempt`-th time, from 1: a new
-    draw each time."""
+    """The seed that replaces the run seed at a row's `attempt`-th attempt, counted from 1.
+
+    Each attempt draws differently; the first one uses the run seed itself.
+    """
     return run_seed if attempt == 1 else row_seed(run_seed, f"attempt {attempt}")
 
 

@@ -1,5 +1,5 @@
-"""What a shard is generated from: rows of an input file without those from the future, prepared
-rows, or an order's."""
+"""Reads what a shard is generated from: rows of an input file that are not from the future,
+prepared rows, or the rows of an order."""
 
 from datetime import datetime
 
@@ -16,47 +16,52 @@ from workers.plans.plan import Plan, Shard
 
 
 class ShardReader:
-    """Reads shards; keeps the last row group, since consecutive shards often share one."""
+    """Keeps the last row group in memory, since consecutive shards often share one."""
 
     def __init__(self, storage: Storage, plan: Plan, job: Job) -> None:
         self._storage, self._plan = storage, plan
         self._time_column = None if plan.prepared else event_time_column(plan.snapshot.table)
         self._columns = [*job.columns, *([self._time_column] if self._time_column else [])]
-        self._kept: tuple[tuple[str, int], pa.Table] | None = None
+        self._last: tuple[tuple[str, int], pa.Table] | None = None
+        """The last row group: (object key, index) and its rows."""
 
     def read(self, shard: Shard) -> tuple[pa.Table, int]:
-        """(the shard's rows before the plan's cut, the number of rows left out as future)."""
+        """Returns the shard's rows before the plan's cut, and the number of future rows left out.
+
+        Raises InputError if the input has changed since it was planned.
+        """
         if isinstance(shard.source, Order):
             return _ordered_rows(self._plan.date, shard.source, shard.start, shard.stop), 0
-        slices, first = [], 0
+        slices = []
+        first = 0  # the row group's first row, counted in the file
         for index, num_rows in enumerate(shard.source.row_groups):
-            start, stop = max(shard.start - first, 0), min(shard.stop - first, num_rows)
+            start = max(shard.start - first, 0)
+            stop = min(shard.stop - first, num_rows)
             if start < stop:
                 slices.append(self._row_group(shard.source, index).slice(start, stop - start))
             first += num_rows
         rows = pa.concat_tables(slices)
-        past = self._past(rows)
+        past = self._without_future(rows)
         return past, rows.num_rows - past.num_rows
 
     def _require_unchanged(self, item: InputObject) -> None:
         info = self._storage.head(item.key)
         if info is None or info.etag != item.etag:
-            raise InputError(
-                f"{item.key} was {'changed' if info else 'removed'} since the run was planned; run it again"
-            )
+            what = "changed" if info else "removed"
+            raise InputError(f"{item.key} was {what} since the run was planned; run it again")
 
     def _row_group(self, item: InputObject, index: int) -> pa.Table:
-        if self._kept is None or self._kept[0] != (item.key, index):
+        if self._last is None or self._last[0] != (item.key, index):
             self._require_unchanged(item)
-            self._kept = ((item.key, index), self._read(item.key, index))
-        return self._kept[1]
+            self._last = ((item.key, index), self._read(item.key, index))
+        return self._last[1]
 
     def _read(self, key: str, index: int) -> pa.Table:
         if self._plan.prepared:
             return read_rows(self._storage, key, columns=self._columns, row_groups=[index])
         return read_row_group(self._storage, self._plan.snapshot.table, key, index, self._columns)
 
-    def _past(self, rows: pa.Table) -> pa.Table:
+    def _without_future(self, rows: pa.Table) -> pa.Table:
         if not self._time_column:
             return rows
         cut = pa.scalar(datetime.fromisoformat(self._plan.snapshot.cut), pa.timestamp("us", "UTC"))
@@ -64,8 +69,8 @@ class ShardReader:
 
 
 def _ordered_rows(date: str, order: Order, start: int, stop: int) -> pa.Table:
-    """Ids hold the date: no two nights have a row in common."""
     num_rows = stop - start
+    # The ids contain the date, so that no two nights share a row.
     return pa.table(
         {
             "image_id": [f"{date}-{order.label}-{number:06d}" for number in range(start, stop)],

@@ -1,9 +1,8 @@
-"""The actor that trains with several workers: Ray Train runs one process for each, this one starts
-and ends them.
+"""The actor that trains with several workers, each of them a process of Ray Train.
 
-To the driver it looks like the actor of a training with one worker: it reports, may stall, is lost
-and replaced. It passes on what the first worker says. When it ends, so do its workers, whose
-owner's owner it is.
+To the driver it looks like the actor of a training with one worker: it reports, and is replaced
+when it stalls or dies. It forwards the first worker's reports. Its workers end when it ends, since
+it owns their owner.
 """
 
 import logging
@@ -23,45 +22,56 @@ from workers.registry.versions import ModelVersion
 from workers.training.train_actor import TrainActor, Training
 
 
-def check_room(settings: Settings, num_workers: int, num_cpus: float, num_gpus: float) -> None:
-    """Raises ServiceError where the cluster will never hold all workers at once."""
-    fitting = pool_size(settings, num_workers, num_workers, num_cpus, num_gpus)
-    if fitting < num_workers:
+def require_capacity(
+    settings: Settings, num_workers: int, num_cpus: float, num_gpus: float
+) -> None:
+    """Raises ServiceError if the cluster will never hold all workers at once."""
+    num_fitting = pool_size(settings, num_workers, num_workers, num_cpus, num_gpus)
+    if num_fitting < num_workers:
         raise ServiceError(
-            f"a training with num_workers={num_workers} needs {num_workers} times {num_cpus:g} CPUs and {num_gpus:g} "
-            f"GPUs at once, and half a CPU beside them; the cluster has room for {fitting}: it would wait for ever. "
+            f"a training with num_workers={num_workers} needs {num_workers} times "
+            f"{num_cpus:g} CPUs and {num_gpus:g} GPUs at once, and half a CPU beside them; "
+            f"the cluster has room for {num_fitting}: it would wait forever. "
             "Lower num_workers or num_threads, or add nodes"
         )
 
 
 class TrainGroupActor:
-    """Nothing that may fail happens before `work`: what a constructor raises looks to Ray like an
-    actor that died."""
+    """Trains in `work` with one worker per bundle of the placement group.
 
-    def __init__(self, settings: Settings, training: Training, room: PlacementGroup) -> None:
-        self._settings, self._training, self._room = settings, training, room
+    Nothing that may fail happens in the constructor: to Ray its errors look like a dead actor.
+    """
+
+    def __init__(
+        self, settings: Settings, training: Training, placement_group: PlacementGroup
+    ) -> None:
+        self._settings = settings
+        self._training = training
+        self._placement_group = placement_group
         self._reporter = Reporter("training", node="")
 
     def work(self) -> ModelVersion:
-        """What the first of the workers has published. Raises ActorLost once one is lost, or what
-        one raised."""
+        """Returns the version that the first worker has published.
+
+        Raises ActorLost when a worker is lost, or what a worker raised.
+        """
         from workers.training.torch_trainer import run_group
 
-        training, group = self._training, ray.get_runtime_context().current_actor
-        work = partial(train_as_one_of_several, group, self._settings, training)
-        version: ModelVersion = run_group(work, self._room, training.fingerprint)
+        this_actor = ray.get_runtime_context().current_actor
+        work = partial(train_as_worker, this_actor, self._settings, self._training)
+        version: ModelVersion = run_group(work, self._placement_group, self._training.fingerprint)
         return version
 
-    def hear(self, report: Report) -> None:
-        """What the first worker says."""
-        self._reporter.pass_on(report)
+    def receive(self, report: Report) -> None:
+        """Takes a report of the first worker."""
+        self._reporter.forward(report)
 
     def report(self) -> Report:
         return self._reporter.fetch()
 
 
-class Messenger(Reporter):
-    """Reports at once, to the group, which the driver asks."""
+class ForwardingReporter(Reporter):
+    """Sends each report at once to the group's actor, from which the driver fetches it."""
 
     def __init__(self, group: Any, node: str) -> None:
         super().__init__("training", node)
@@ -77,19 +87,16 @@ class Messenger(Reporter):
         self._send()
 
     def _send(self) -> None:
-        self._group.hear.remote(self.fetch())
+        self._group.receive.remote(self.fetch())
 
 
-def train_as_one_of_several(
-    group: Any, settings: Settings, training: Training
-) -> ModelVersion | None:
-    """A worker's part: that of a training's only actor, of whose reports only the first worker's
-    are heard."""
+def train_as_worker(group: Any, settings: Settings, training: Training) -> ModelVersion | None:
+    """Does what a training's only actor does; only the first worker reports to the group."""
     from aigc_models.training.data_parallel import is_first, rank
     from workers.training.torch_trainer import first_line
 
     node = ray.util.get_node_ip_address()
-    reporter = Messenger(group, node) if is_first() else Reporter("training", node)
+    reporter = ForwardingReporter(group, node) if is_first() else Reporter("training", node)
     try:
         return TrainActor(settings, training, reporter).work()
     except NightshiftError:
@@ -97,16 +104,17 @@ def train_as_one_of_several(
     except Exception as exc:
         if is_out_of_memory(exc):
             raise OutOfMemory(f"ran out of memory: {exc}") from exc
-        if _is_of_connection(exc):
+        if _is_lost_connection(exc):
             raise ActorLost(f"it has lost the others: {first_line(exc)}") from exc
         raise GenerationError(
             f"worker {rank()} of training on {node} failed: {type(exc).__name__}: {exc}"
         ) from exc
 
 
-def _is_of_connection(exc: Exception) -> bool:
-    """Whether torch.distributed raised it, since another worker is gone: gloo's errors have no
-    class of their own."""
+def _is_lost_connection(exc: Exception) -> bool:
+    """Whether torch.distributed raised it because another worker is gone."""
     from torch.distributed import DistError
 
-    return isinstance(exc, DistError) or (isinstance(exc, RuntimeError) and "gloo" in str(exc))
+    # gloo's errors are plain RuntimeErrors: only the text tells them apart.
+    is_gloo_error = isinstance(exc, RuntimeError) and "gloo" in str(exc)
+    return isinstance(exc, DistError) or is_gloo_error

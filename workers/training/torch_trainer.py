@@ -1,9 +1,8 @@
-"""Ray Train, as far as it is used here: processes of a group on the cluster's nodes, connected for
-torch.distributed.
+"""Runs a group of processes on the cluster with Ray Train, connected for torch.distributed.
 
-Neither its checkpoints nor its restarts are: the training loop has its own, and a group that lost a
-worker is replaced as a whole, like an actor. Nor does it look for room: it is given that. Imports
-torch; the driver does not need it.
+Uses neither Ray Train's checkpoints nor its restarts: the training loop writes its own checkpoints,
+and a group that lost a worker is replaced as a whole, like an actor. The driver reserves the
+placement group. Imports torch, which the driver does not need.
 """
 
 import tempfile
@@ -24,39 +23,45 @@ from ray.util.placement_group import PlacementGroup
 from infra.errors import NightshiftError
 from infra.settings import use_interface
 from workers.actors.cluster import ACTOR_ENVIRONMENT
-from workers.actors.remote_actor import ActorLost, reason
+from workers.actors.remote_actor import ActorLost, death_reason
 
 COLLECTIVE_TIMEOUT_S = 24 * 3600
-"""For which a worker waits for the others. Whoever does not move is found out by the driver long
-before."""
-UNWANTED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+"""How long a worker waits for the others; the driver notices a stalled one long before."""
+# The first starts an actor for Ray Data, which is not used here. The second starts a detached actor
+# that asks the dashboard whether the trainer lives; on a cluster without one, such as the local
+# one, it stays forever. The driver releases the placement group itself.
+UNWANTED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 
 @dataclass
-class _Scaling(ScalingConfig):
-    """With the room that is there already."""
+class _ReservedScaling(ScalingConfig):
+    """With a placement group that the driver has reserved."""
 
-    room: PlacementGroup | None = None
+    placement_group: PlacementGroup | None = None
 
 
-class _HeldRoom(DefaultPlacementGroupHandle):
+class _ReservedPlacementGroup(DefaultPlacementGroupHandle):
     def shutdown(self) -> None:
-        """Leaves it to the driver, who gives it back."""
+        """Does nothing: the driver releases it."""
 
 
-class _Workers(WorkerGroup):
-    def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> _HeldRoom:
-        return _HeldRoom(scaling_config.room)
+class _WorkerGroup(WorkerGroup):
+    def _create_placement_group(
+        self, scaling_config: Any, worker_group_context: Any
+    ) -> _ReservedPlacementGroup:
+        return _ReservedPlacementGroup(scaling_config.placement_group)
 
 
 class TrainingController(TrainController):
-    worker_group_cls = _Workers
+    worker_group_cls = _WorkerGroup
 
 
-class _AskingNobody(FixedScalingPolicy):
-    """Ray Train would ask for nodes through an actor that stays on the cluster for ever, and whose
-    node takes half a minute to end; of a training that is killed its request would live on for
-    minutes. The room asks by itself."""
+class _NoResourceRequests(FixedScalingPolicy):
+    """Requests no nodes: the placement group does.
+
+    Ray Train's requests come from an actor that stays on the cluster forever and delays the end of
+    its node by half a minute; those of a killed training would live on for minutes.
+    """
 
     def after_controller_start(self, train_run_context: Any) -> None: ...
 
@@ -65,21 +70,19 @@ class _AskingNobody(FixedScalingPolicy):
 
 class _Trainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
-        """Without actors that are of no use here: one that deals out Ray Data's data sets, and the
-        cleaner of placement groups, a detached one that asks the dashboard whether the trainer
-        lives, and stays for ever on a cluster that has none, such as the local one. The driver
-        gives the room back."""
-        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]  # mypy sees Ray Train's v1
-        return [one for one in callbacks if type(one).__name__ not in UNWANTED]
+        # mypy sees the class of Ray Train v1, which lacks the method.
+        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        return [
+            callback for callback in callbacks if type(callback).__name__ not in UNWANTED_CALLBACKS
+        ]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        arguments["scaling_policy"] = _AskingNobody(arguments["train_run_context"].scaling_config)
-        controller: Any = (
-            ray.remote(TrainingController)
-            .options(num_cpus=0, label_selector=here)
-            .remote(**arguments)
-        )
+        this_node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        scaling_config = arguments["train_run_context"].scaling_config
+        arguments["scaling_policy"] = _NoResourceRequests(scaling_config)
+        controller_class = ray.remote(TrainingController)
+        options: Any = controller_class.options(num_cpus=0, label_selector=this_node)
+        controller = options.remote(**arguments)
         ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())
 
@@ -97,66 +100,69 @@ class _Connection(TorchConfig):
 
 
 def use_the_nodes_network() -> None:
-    """Has this worker talk to the others by the address that Ray knows its node by."""
-    address = ray.util.get_node_ip_address()
-    for interface, found in psutil.net_if_addrs().items():
-        if any(one.address == address for one in found):
+    """Makes this worker use the network interface with its node's address in Ray."""
+    node_address = ray.util.get_node_ip_address()
+    for interface, addresses in psutil.net_if_addrs().items():
+        if any(found.address == node_address for found in addresses):
             use_interface(interface)
 
 
-def run_group(work: Callable[[], Any], room: PlacementGroup, name: str) -> Any:
-    """What `work` returns on the first of several workers, one for each bundle of `room`.
+def run_group(work: Callable[[], Any], placement_group: PlacementGroup, name: str) -> Any:
+    """Runs `work` on one worker per bundle of the placement group; returns the first one's result.
 
-    Raises ActorLost once one is lost, or the NightshiftError that one raised.
+    Raises ActorLost when a worker is lost, or the NightshiftError that a worker raised.
     """
-    resources = room.bundle_specs[0]
-    # Ray Train wants a place for checkpoints, of which it gets none: a folder on this node, where its controller is.
+    resources = placement_group.bundle_specs[0]
+    has_gpus = "GPU" in resources
+    scaling = _ReservedScaling(
+        num_workers=placement_group.bundle_count,
+        use_gpu=has_gpus,
+        resources_per_worker=resources,
+        placement_group=placement_group,
+    )
+    connection = _Connection(
+        backend="cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
+    )
+    environment: dict[str, Any] = {"worker_runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
+    # Ray Train requires a folder for checkpoints, and gets none to keep: the folder is on this
+    # node, where its controller runs.
     with tempfile.TemporaryDirectory() as scratch:
-        run: dict[str, Any] = {"worker_runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
         trainer: Any = _Trainer(
             work,
-            scaling_config=_Scaling(
-                num_workers=room.bundle_count,
-                use_gpu="GPU" in resources,
-                resources_per_worker=resources,
-                room=room,
-            ),
-            run_config=RunConfig(name=name, storage_path=scratch, **run),
-            torch_config=_Connection(
-                backend="cpu:gloo,cuda:nccl" if "GPU" in resources else "gloo",
-                timeout_s=COLLECTIVE_TIMEOUT_S,
-            ),
+            scaling_config=scaling,
+            run_config=RunConfig(name=name, storage_path=scratch, **environment),
+            torch_config=connection,
         )
         try:
             return trainer.fit().return_value
         except WorkerGroupError as exc:
-            raise blamed(exc.worker_failures) from exc
+            raise root_failure(exc.worker_failures) from exc
         except (TrainingFailedError, RayError) as exc:
-            raise ActorLost(f"lost its workers: {first_line(origin(exc))}") from exc
+            raise ActorLost(f"lost its workers: {first_line(unwrap(exc))}") from exc
 
 
-def blamed(failures: dict[int, Exception]) -> Exception:
-    """Of all workers' failures the one to be dealt with: when one is lost, the others lose their
-    connection to it."""
+def root_failure(failures: dict[int, Exception]) -> Exception:
+    """The failure that caused the others: when a worker is lost, the others lose their connection.
+
+    `failures`: by rank. Returns a NightshiftError that a worker raised, otherwise an ActorLost.
+    """
     for failure in failures.values():
         if isinstance(failure, NightshiftError):
             return failure
-    by_itself = {
+    causes = {
         rank: failure for rank, failure in failures.items() if not isinstance(failure, ActorLost)
     }
-    rank, failure = next(iter((by_itself or failures).items()))
+    rank, failure = next(iter((causes or failures).items()))
     death = getattr(failure, "health_check_failure", failure)
-    return ActorLost(
-        f"lost worker {rank}: {reason(death) if isinstance(death, RayError) else first_line(death)}"
-    )
+    why = death_reason(death) if isinstance(death, RayError) else first_line(death)
+    return ActorLost(f"lost worker {rank}: {why}")
 
 
-def origin(exc: Exception) -> Exception:
-    """What connecting the workers raised on one of them, where Ray Train's error only wraps
-    that."""
+def unwrap(exc: Exception) -> Exception:
+    """What connecting the workers raised on one of them, if Ray Train's error only wraps it."""
     failure = getattr(exc, "controller_failure", exc)
-    found: Exception = failure.cause if isinstance(failure, RayTaskError) else failure
-    return found
+    cause: Exception = failure.cause if isinstance(failure, RayTaskError) else failure
+    return cause
 
 
 def first_line(exc: Exception) -> str:

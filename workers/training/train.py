@@ -1,5 +1,4 @@
-"""Trains a model on Ray, once for the same data and settings, and lets it challenge the
-champion."""
+"""Trains a model on Ray, once per data and settings, and lets it challenge the champion."""
 
 import logging
 import math
@@ -25,11 +24,11 @@ from workers.registry.versions import (
     read_champion,
     replace_champion,
 )
-from workers.training.group_actor import TrainGroupActor, check_room
+from workers.training.group_actor import TrainGroupActor, require_capacity
 from workers.training.train_actor import TrainActor, Training
 
 MAX_CHALLENGES = 10
-"""Of champions that others make meanwhile."""
+"""How often a challenge is repeated because another run has replaced the champion meanwhile."""
 
 
 def plan_training(
@@ -42,8 +41,10 @@ def plan_training(
     quick: bool = False,
     again: bool = False,
 ) -> Training:
-    """Pins a training's data and settings. With `again` it counts as another one than the same
-    training before."""
+    """Pins a training's data and settings.
+
+    With `again` its fingerprint differs from those of earlier trainings, so that it is retrained.
+    """
     declaration = MODELS[model]
     snapshots = _training_snapshots(storage, declaration, day)
     survey = declaration.survey(storage, snapshots)
@@ -73,8 +74,8 @@ def _training_snapshots(
     present = [table for table in declaration.tables if has_rows(storage, table)]
     if not present:
         raise InputError(
-            f"model {declaration.name} learns from {' or '.join(declaration.tables)}, and both are empty: "
-            f"`nightshift inputs put {declaration.tables[0]} FILE…`"
+            f"model {declaration.name} learns from {' or '.join(declaration.tables)}, "
+            f"and both are empty: `nightshift inputs put {declaration.tables[0]} FILE…`"
         )
     return [take_snapshot(storage, table, day) for table in present]
 
@@ -82,23 +83,22 @@ def _training_snapshots(
 def train(
     settings: Settings, storage: Storage, training: Training, watcher: Watcher
 ) -> ModelVersion:
-    """The finished version of `training`: found where it was done before, else trained now, on one
-    actor or several.
+    """Returns the version that `training` makes: an existing one, or one trained now.
 
-    An actor that dies, or does not move, is replaced and goes on from the last checkpoint.
-    `watcher` hears the finished fraction.
+    An actor that dies or stalls is replaced, and the training resumes from the last checkpoint.
+    `watcher` receives the finished fraction.
     """
     for version in list_versions(storage, training.name):
         if version.training == training.fingerprint:
-            watcher.on_line(
-                LogLine(logging.INFO, f"{version.version} was already trained on just this")
-            )
+            text = f"{version.version} was already trained with the same data and settings"
+            watcher.on_line(LogLine(logging.INFO, text))
             return version
     connect(settings)
-    num_workers, num_cpus = training.settings.num_workers, training.settings.num_threads
+    num_workers = training.settings.num_workers
+    num_cpus = training.settings.num_threads
     num_gpus = 1.0 if has_gpus(settings) else 0.0
     if num_workers > 1:
-        check_room(settings, num_workers, num_cpus, num_gpus)
+        require_capacity(settings, num_workers, num_cpus, num_gpus)
     trained: ModelVersion = run_on_one_actor(
         TrainGroupActor if num_workers > 1 else TrainActor,
         settings,
@@ -115,42 +115,39 @@ def train(
 def challenge(
     storage: Storage, challenger: ModelVersion, on_line: Callable[[LogLine], None]
 ) -> bool:
-    """Makes `challenger` the champion if there is none or its held-out score is higher; returns
-    whether it is now.
+    """Makes `challenger` the champion if there is none or its held-out score is higher.
 
-    Both are scored on what the challenger held out.
+    Returns whether it is the champion now. Both are scored on the examples that the challenger held
+    out.
     """
     name, version = challenger.name, challenger.version
     for _ in range(MAX_CHALLENGES):
         found = read_champion(storage, name)
         if found and found[0].version == version:
             return True
-        is_better, why = _compare(
-            challenger, find_version(storage, name, found[0].version) if found else None
-        )
+        champion = find_version(storage, name, found[0].version) if found else None
+        is_better, why = _compare(challenger, champion)
         if not is_better:
             on_line(LogLine(logging.INFO, f"{version} stays a challenger: {why}"))
             return False
         try:
             replace_champion(storage, name, version, why, found)
         except PreconditionFailed:
-            continue  # another one is champion by now, and is to be met
+            continue  # another run has made a new champion: challenge that one
         on_line(LogLine(logging.INFO, f"{version} is the champion: {why}"))
         return True
-    on_line(
-        LogLine(
-            logging.WARNING,
-            f"{version} was not promoted: the champion was moved again and again meanwhile",
-        )
-    )
+    text = f"{version} was not promoted: other runs replaced the champion again and again"
+    on_line(LogLine(logging.WARNING, text))
     return False
 
 
 def _compare(challenger: ModelVersion, champion: ModelVersion | None) -> tuple[bool, str]:
-    """Whether the challenger is better, and by what."""
+    """Whether the challenger is better, and why."""
     if champion is None:
         return True, "the first version"
-    rival = challenger.rivals.get(champion.version, champion.metrics)
     score = MODELS[challenger.name].score
-    ours, theirs = score(challenger.metrics), score(rival) if rival else -math.inf
+    ours = score(challenger.metrics)
+    # Without metrics this version of the code cannot read the champion.
+    champion_metrics = challenger.rivals.get(champion.version, champion.metrics)
+    theirs = score(champion_metrics) if champion_metrics else -math.inf
     return ours > theirs, f"held-out score {ours:.4f} against {theirs:.4f} of {champion.version}"

@@ -1,5 +1,4 @@
-"""A real autoscaler that adds real nodes, on this machine, for actors that wait and removes them
-when they are idle."""
+"""A real autoscaler adds nodes, on this machine, for waiting actors and removes idle nodes."""
 
 import threading
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ DISK = NodeGroup(
 )
 GPU = NodeGroup(name="gpu", max_nodes=1, resources={"CPU": 2, "GPU": 1})
 SPOT = NodeGroup(name="spot", max_nodes=2, resources={"CPU": 2, "spot": 1})
-"""Of which the autoscaler knows nothing."""
+"""A group that the autoscaler does not know."""
 NODE_WAIT_S = 3
 SMALL = {
     "width": 32,
@@ -64,7 +63,7 @@ def cluster(
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings that know where the store is."""
+    """Settings with only the store."""
     return Settings(storage_uri=tmp_path_factory.mktemp("store").as_uri())
 
 
@@ -85,7 +84,7 @@ def plan(storage: Storage, model: ModelVersion) -> Plan:
 
 @pytest.fixture
 def fixed(cluster: Cluster, store: Settings) -> Settings:
-    """Settings that know nothing of the autoscaler."""
+    """Settings without the autoscaler's groups."""
     return store.model_copy(update={"ray_address": cluster.address})
 
 
@@ -103,13 +102,13 @@ def _nodes_go_when_nobody_needs_them(cluster: Cluster) -> Iterator[None]:
 
 
 def all_live(num_nodes: int) -> bool:
-    """Once so many nodes are live: what is still waited for comes before the next shard is handed
-    out."""
+    """Waits until `num_nodes` nodes are live, so that they join before the next shard is
+    assigned."""
     return bool(wait_until(lambda: num_live_nodes() == num_nodes, f"{num_nodes} nodes"))
 
 
 def kill_added_nodes(cluster: Cluster) -> bool:
-    """Once all of the group are there, SIGKILL to each of them and all that it runs."""
+    """Waits until all nodes of the group are live, then kills them with all their processes."""
     all_live(1 + DISK.max_nodes)
     added = cluster.raylets()[1:]
     kill_all(
@@ -119,7 +118,7 @@ def kill_added_nodes(cluster: Cluster) -> bool:
 
 
 @pytest.mark.parametrize("cluster", ["v1", "v2"], indirect=True)
-def test_nodes_come_for_actors_and_write_what_one_node_would(
+def test_nodes_are_added_for_actors_and_write_the_bytes_of_one_node(
     fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
@@ -141,7 +140,7 @@ def test_nodes_come_for_actors_and_write_what_one_node_would(
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
-def test_nodes_that_die_all_at_once_are_replaced(
+def test_nodes_that_all_die_at_once_are_replaced(
     cluster: Cluster, fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
@@ -152,7 +151,7 @@ def test_nodes_that_die_all_at_once_are_replaced(
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
-def test_actors_share_the_gpu_of_a_node_that_was_not_there(
+def test_actors_share_the_gpu_of_an_added_node(
     cluster: Cluster, fixed: Settings, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     half = replace(plan, settings=plan.settings | {"num_gpus": 0.5})
@@ -168,7 +167,7 @@ def test_actors_share_the_gpu_of_a_node_that_was_not_there(
 
 @pytest.fixture
 def in_vain(fixed: Settings) -> Settings:
-    """Settings that promise nodes which never come."""
+    """Settings that declare nodes which never come."""
     return fixed.model_copy(
         update={
             "node_groups": (DISK, SPOT),
@@ -179,13 +178,14 @@ def in_vain(fixed: Settings) -> Settings:
 
 
 REFUSAL = (
-    rf"has waited {NODE_WAIT_S} s .* on one node; there are 1 with 1 CPUs, 0 GPUs and 0 spot; .* promises 2 more of "
-    r"group disk with .*; 2 more of group spot with 2 CPUs, 0 GPUs and 1 spot\. .* What is finished is kept"
+    rf"has waited {NODE_WAIT_S} s .* on one node; "
+    r"there are 1 with 1 CPUs, 0 GPUs and 0 spot; .* declares 2 more of group disk with .*; "
+    r"2 more of group spot with 2 CPUs, 0 GPUs and 1 spot\. .* Finished work is kept"
 )
 
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
-def test_a_run_whose_nodes_never_come_ends_and_keeps_what_is_finished(
+def test_a_run_whose_nodes_never_come_fails_and_keeps_finished_shards(
     fixed: Settings, in_vain: Settings, storage: Storage, plan: Plan
 ) -> None:
     expected = hashes(Run(fixed, storage, plan).finish())
@@ -202,7 +202,7 @@ def test_a_run_whose_nodes_never_come_ends_and_keeps_what_is_finished(
 
 @pytest.mark.parametrize("cluster", ["v2"], indirect=True)
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_training_whose_nodes_never_come_ends(
+def test_a_training_whose_nodes_never_come_fails(
     cluster: Cluster, in_vain: Settings, storage: Storage, num_workers: int
 ) -> None:
     lines: list[LogLine] = []
@@ -219,20 +219,20 @@ def test_a_training_whose_nodes_never_come_ends(
 def test_a_background_run_waits_for_its_nodes_only_while_it_may_run(
     cluster: Cluster, in_vain: Settings, storage: Storage, plan: Plan
 ) -> None:
-    num_looks: list[int] = []
+    num_checks: list[int] = []
     run = Run(
         in_vain,
         storage,
         plan,
-        lambda progress: num_looks.append(len(run.said("another run needs the cluster"))),
+        lambda progress: num_checks.append(len(run.said("another run needs the cluster"))),
     )
     other = ray.remote(threading.Event).options(num_cpus=0, name=f"{ORDINARY}other").remote()
     ray.get(other.is_set.remote())
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(run.finish, background=True)
         wait_until(
-            lambda: sum(num_looks) > 3 * NODE_WAIT_S,
-            "looks, one a second, of a run that has stepped aside",
+            lambda: sum(num_checks) > 3 * NODE_WAIT_S,
+            "checks, one a second, of a run that has paused",
         )
         assert not ended.done()
         ray.kill(other)

@@ -1,5 +1,4 @@
-"""Training with two workers on two nodes of a real Ray cluster: published once, whatever becomes of
-them."""
+"""Training with two workers on two nodes of a real Ray cluster: published once, whatever fails."""
 
 import json
 import logging
@@ -43,8 +42,8 @@ SMALL = {
 }
 STEPS = 200
 SOME_STEPS, LONG_STEPS = 600, 1500
-"""So many that a training is still at it when its progress is heard, which is asked for once a
-second; and so many more that it has a checkpoint then."""
+"""Enough steps that a training is still running when its progress arrives, once a second; and so
+many that it has a checkpoint by then."""
 HEAD, SECOND = "ray", "second"
 SECOND_CPUS = 2
 pytestmark = pytest.mark.timeout(600)
@@ -52,13 +51,10 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder, second = (
-        tmp_path_factory.mktemp("cluster"),
-        ["--labels=zone=b", '--resources={"scratch": 2}'],
-    )
+    second_options = ["--labels=zone=b", '--resources={"scratch": 2}']
     with (
-        running_cluster(folder, options=["--labels=zone=a"]) as cluster,
-        cluster.second_node(SECOND_CPUS, second),
+        running_cluster(tmp_path_factory.mktemp("cluster"), options=["--labels=zone=a"]) as cluster,
+        cluster.second_node(SECOND_CPUS, second_options),
     ):
         yield cluster
 
@@ -85,7 +81,7 @@ def storage(settings: Settings) -> Storage:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
-    """No actor, whether ours or Ray Train's, and no room that is held for one."""
+    """No actor is left, neither ours nor Ray Train's, and no placement group."""
     yield
     assert not ray.util.list_named_actors(all_namespaces=True)
     parts = ("Train", "RayTrain", "Synchronization", "PlacementGroup", "Dataset", "Preemption")
@@ -100,8 +96,10 @@ def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
 
 @dataclass
 class Run:
-    """A training with two workers and what it said; `meanwhile` is asked at each progress until it
-    says that it did."""
+    """A training with two workers and its log lines.
+
+    `meanwhile` is called at each progress until it returns True.
+    """
 
     settings: Settings
     storage: Storage
@@ -164,14 +162,14 @@ def test_two_workers_on_two_nodes_train_and_publish_one_version(
     assert not list(storage.list("work/"))
     again = Run(settings, storage)
     assert again.finish(again.plan(max_steps=SOME_STEPS)) == version
-    assert again.said("was already trained on just this")
+    assert again.said("was already trained with the same data and settings")
 
 
 @pytest.mark.parametrize(
     ("place", "seed"),
     [({"actor_labels": {"zone": "b"}}, 4), ({"actor_resources": {"scratch": 1.0}}, 5)],
 )
-def test_workers_are_on_the_node_with_the_labels_or_resources(
+def test_workers_run_on_the_node_with_the_labels_or_resources(
     cluster: Cluster, settings: Settings, storage: Storage, place: dict[str, Any], seed: int
 ) -> None:
     placed = settings.model_copy(update=place)
@@ -196,7 +194,7 @@ def test_workers_are_on_the_node_with_the_labels_or_resources(
     assert run.warnings == []
 
 
-def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
+def test_a_training_that_loses_a_worker_resumes_from_the_last_checkpoint(
     cluster: Cluster, settings: Settings, storage: Storage, tmp_path: Path
 ) -> None:
     def kill_second_worker() -> bool:
@@ -224,8 +222,8 @@ def test_a_training_that_loses_a_worker_goes_on_from_the_last_checkpoint(
     ] == [version]
     (warning,) = run.warnings
     assert "lost worker 1" in warning
-    assert "another actor goes on" in warning
-    assert len(run.said("going on from the last checkpoint")) == 1
+    assert "another actor takes over" in warning
+    assert len(run.said("resuming from the last checkpoint")) == 1
     assert saved[0] > 0
     assert min(done for done in run.fractions if done) > saved[0] / LONG_STEPS
     assert version.metrics["steps"] == LONG_STEPS
@@ -246,9 +244,7 @@ class CancelledError(Exception):
     pass
 
 
-def test_a_training_that_is_cancelled_leaves_no_worker(
-    settings: Settings, storage: Storage
-) -> None:
+def test_a_cancelled_training_leaves_no_worker(settings: Settings, storage: Storage) -> None:
     def cancel() -> bool:
         raise CancelledError
 
@@ -257,7 +253,7 @@ def test_a_training_that_is_cancelled_leaves_no_worker(
         run.finish(run.plan(max_steps=LONG_STEPS, seed=1))
 
 
-def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
+def test_a_training_cancelled_while_waiting_releases_its_placement_group(
     settings: Settings, storage: Storage
 ) -> None:
     other = ray.remote(threading.Event).options(num_cpus=HEAD_CPUS).remote()
@@ -281,7 +277,7 @@ def test_a_training_that_is_cancelled_while_it_waits_asks_for_no_room_any_more(
     ray.kill(other)
 
 
-def test_what_a_worker_raises_ends_the_training_at_once(
+def test_an_error_of_a_worker_fails_the_training_at_once(
     settings: Settings, storage: Storage
 ) -> None:
     run = Run(settings, storage)
@@ -301,7 +297,8 @@ def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(
     run = Run(settings, storage)
     with pytest.raises(
         ServiceError,
-        match=rf"num_workers=9 needs 9 times 1 CPUs .* has room for {HEAD_CPUS + SECOND_CPUS - 1}: .* Lower",
+        match=r"num_workers=9 needs 9 times 1 CPUs .* "
+        rf"has room for {HEAD_CPUS + SECOND_CPUS - 1}: .* Lower",
     ):
         run.finish(run.plan(num_workers=9))
     with pytest.raises(ServiceError, match=rf"needs {HEAD_CPUS + 1} CPUs"):

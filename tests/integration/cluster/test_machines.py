@@ -1,5 +1,4 @@
-"""Nights on machines with addresses, processes and files of their own, one of which falls silent
-half way."""
+"""Nights on machines with their own addresses, processes and files, one of which falls silent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +37,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def night(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
-    """The stack on the network's head, and a store that all machines reach."""
+    """The stack on the network's head, with a store that all machines reach."""
     folder = tmp_path_factory.mktemp("night")
     with (
         running_night(folder, ports.NETWORK_S3) as night,
@@ -49,7 +48,7 @@ def night(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @contextmanager
 def running_store(folder: Path, night: Night) -> Iterator[str]:
-    """SeaweedFS with the stack's keys at the head's address in the network."""
+    """SeaweedFS with the stack's keys, at the head's address in the network."""
     folder.mkdir()
     keys = tuple(night.variables[name] for name in S3_KEYS)
     spec, server = seaweedfs_below(folder, keys, ports.NETWORK_SEAWEEDFS)
@@ -63,7 +62,7 @@ def running_store(folder: Path, night: Night) -> Iterator[str]:
 
 
 def published(night: Night, day: str) -> dict[str, bytes]:
-    """The parts, by their shards' names."""
+    """The bytes of the published parts, by the name of their shard."""
     items = night.storage.list(f"outputs/{JOB}/dt={day}/part-")
     return {
         item.key.rpartition("/")[2][: len("part-000000")]: night.storage.get(item.key)
@@ -71,7 +70,7 @@ def published(night: Night, day: str) -> dict[str, bytes]:
     }
 
 
-def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_of_one(
+def test_the_rows_stay_the_same_if_a_machine_falls_silent_and_another_joins(
     network: Network, night: Night
 ) -> None:
     day = "2026-10-01"
@@ -96,7 +95,7 @@ def test_with_a_machine_that_falls_silent_and_one_that_joins_the_rows_are_those_
     assert published(night, day) == alone
 
 
-def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_one_falls_silent(
+def test_training_on_two_machines_resumes_from_its_checkpoint_if_one_falls_silent(
     network: Network, night: Night
 ) -> None:
     settings = (*SMALL_MODEL, *as_options("max_steps=400 checkpoint_every_s=1 num_workers=2"))
@@ -114,6 +113,6 @@ def test_training_with_workers_on_two_machines_goes_on_from_its_checkpoint_when_
         output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     assert len(found) == 1
-    assert "another actor goes on" in output
-    assert output.count("going on from the last checkpoint") == 1
+    assert "another actor takes over" in output
+    assert output.count("resuming from the last checkpoint") == 1
     assert "is ready after" in output

@@ -1,5 +1,5 @@
-"""Actors on a real Ray cluster that are killed, stopped, starved and crowded out: every shard comes
-out the same."""
+"""Actors on a real Ray cluster are killed, stopped, starved and crowded out: all parts stay the
+same."""
 
 import inspect
 import logging
@@ -80,14 +80,13 @@ def plan(storage: Storage, model: ModelVersion) -> Plan:
 
 @pytest.fixture(scope="module")
 def undisturbed(settings: Settings, storage: Storage, plan: Plan) -> list[str]:
-    """The parts' SHA-256 when nothing happens."""
+    """The SHA-256 of the parts of an undisturbed run."""
     return hashes(Run(settings, storage, plan).finish())
 
 
 @pytest.fixture(scope="module")
 def long_plan(storage: Storage, model: ModelVersion) -> Plan:
-    """Work for so long that the run is met half way although actors and nodes take their time to
-    start."""
+    """Enough work to interfere in the middle of the run, although actors and nodes start slowly."""
     return make(storage, model, "a", **LONG)
 
 
@@ -105,9 +104,9 @@ def _no_actor_is_left(cluster: Cluster) -> Iterator[None]:
 def signal_one(
     cluster: Cluster, number: signal.Signals, what: str = "GenerateActor.generate"
 ) -> bool:
-    """Sends a signal to one actor that is seen at work; False where none is."""
+    """Sends a signal to one actor that is seen at work; returns False if none is."""
     for process in cluster.actor_processes(what)[:1]:
-        # one that was killed before is seen until it has ended
+        # a killed process stays visible until it has ended
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
             return True
@@ -116,7 +115,7 @@ def signal_one(
 
 @dataclass
 class Reached:
-    """Set once so many shards are done."""
+    """An event that is set once `num_shards` shards are done."""
 
     num_shards: int
     event: threading.Event = field(default_factory=threading.Event)
@@ -130,11 +129,10 @@ class Reached:
 def striking(
     cluster: Cluster, number: signal.Signals, reached: Reached, *, again: bool = False
 ) -> Iterator[None]:
-    """Sends a signal to an actor as soon as one is seen at work, once that is reached; `again`: to
-    each that is.
+    """Once `reached` is set, sends a signal to the first actor seen at work, or `again` and again.
 
-    From a thread, which sees what a look at each progress may always miss: an actor is called after
-    its last call.
+    It watches from a thread: at the moments of progress an actor may never be seen at work, because
+    its process is named after its last call.
     """
     is_over = threading.Event()
 
@@ -153,8 +151,10 @@ def striking(
 
 
 def actors_at_work(cluster: Cluster, number: int, node: str = "") -> list[psutil.Process]:
-    """Waits until so many actors were seen at work: not all at one moment, for the same reason;
-    each goes on until there are no shards left."""
+    """Waits until `number` actors have been seen at work, not necessarily at the same moment.
+
+    Each of them works until no shards are left.
+    """
     seen: dict[int, psutil.Process] = {}
 
     def are_seen() -> bool:
@@ -176,10 +176,10 @@ def test_a_killed_actor_is_replaced(
         assert hashes(run.finish()) == undisturbed
     (warning,) = run.warnings
     assert "died" in warning
-    assert "to another one" in warning
+    assert "retried on another actor" in warning
 
 
-def test_an_actor_that_does_not_move_is_named_and_replaced(
+def test_a_stalled_actor_is_named_and_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
     run = Run(settings, storage, plan, reached := Reached(2))
@@ -195,17 +195,17 @@ def test_an_actor_that_does_not_move_is_named_and_replaced(
 
 
 def starve(cluster: Cluster, spare_bytes: int) -> bool:
-    """Lets the only actor have no more than `spare_bytes` of memory beside what it has already."""
+    """Limits the only actor to `spare_bytes` more memory than it has now."""
     found: list[psutil.Process] = []
 
-    def is_alone() -> bool:  # an actor of the run before may still be ending
+    def is_alone() -> bool:  # an actor of the previous run may still be ending
         found[:] = cluster.actor_processes("GenerateActor")
         return len(found) == 1
 
     wait_until(is_alone, "a single actor")
     (process,) = found
     limit = process.memory_info().data + spare_bytes
-    # not RLIMIT_AS: it counts what is only reserved
+    # not RLIMIT_AS, which counts memory that is only reserved
     process.rlimit(psutil.RLIMIT_DATA, (limit, limit))
     return True
 
@@ -216,9 +216,9 @@ needs_limits = pytest.mark.skipif(
 
 
 ROOM_FOR_SOME_ROWS = 36 << 20
-"""26 MiB are too little for one row; 33 and 40 are enough for one and too little for eight."""
+"""26 MiB are too little for one row; 33 and 40 MiB suffice for one, but not for eight."""
 ROOM_FOR_NO_ROW = 8 << 20
-"""Of the larger rows of another test: 4 and 16 MiB do as well. With 1 MiB the process ends at a
+"""For the larger rows of another test; 4 and 16 MiB also work. With 1 MiB the process dies at a
 smaller allocation."""
 
 
@@ -235,17 +235,17 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     run = Run(settings, storage, hungry, Once(1, lambda: starve(cluster, ROOM_FOR_SOME_ROWS)))
     run.finish(1)
     assert run.said("out of memory with 8 rows at once; batches have 4 from now on")
-    assert not run.said("another one")
+    assert not run.said("another actor")
     rows = read_rows(storage, key).to_pylist()
     assert len(rows) == CATALOGUES["b"]
-    # a smaller batch may change the last bits of a product
+    # the size of a batch may change the last bits of a matrix product
     for row, other in zip(rows, expected, strict=True):
         assert row.pop("log_probability") == pytest.approx(other.pop("log_probability"), abs=1e-5)
         assert row == other
 
 
 @needs_limits
-def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
+def test_an_actor_without_memory_for_a_single_row_is_replaced(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
     hungry = make(
@@ -256,17 +256,17 @@ def test_an_actor_in_which_not_even_one_row_fits_is_replaced(
     assert hashes(run.finish(1)) == expected
     (warning,) = run.warnings
     assert re.search("ran out of memory with row c[23] alone", warning)
-    assert "shard 1 goes to another one" in warning
+    assert "shard 1 is retried on another actor" in warning
 
 
 def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     cluster: Cluster, settings: Settings, storage: Storage, model: ModelVersion
 ) -> None:
-    # Hot, so that candidates have little in common: a second and more for each of forty rows.
+    # A high temperature makes candidates differ: each of forty rows takes a second or more.
     deadly = make(
         storage, model, "d", rows_per_shard=40, batch_rows=1, num_candidates=900, temperature=3.0
     )
-    # The part of the first shard alone is not enough: its actor may still be about to answer.
+    # The first shard's part is not enough to wait for: its actor may not have answered yet.
     run = Run(settings, storage, deadly, reached := Reached(1))
     with (
         striking(cluster, signal.SIGKILL, reached, again=True),
@@ -276,9 +276,9 @@ def test_a_shard_that_loses_three_actors_fails_and_the_others_are_kept(
     message = str(failed.value)
     assert "1 shards failed 3 times. shard 1: actor 0 on " in message
     assert "lower batch_rows (now 1) or num_candidates (now 900)" in message, (
-        "a killed process may have been too big"
+        "a killed process may have used too much memory"
     )
-    assert len(run.said("shard 1 goes to another one")) == 2
+    assert len(run.said("shard 1 is retried on another actor")) == 2
     assert list(list_parts(storage, deadly.prefix)) == [0]
 
 
@@ -290,10 +290,8 @@ def test_actors_are_kept_for_the_next_partition_and_make_room_for_a_training(
     model: ModelVersion,
     undisturbed: list[str],
 ) -> None:
-    other, same = (
-        Run(settings, storage, make(storage, model, "b", rows_per_shard=4)),
-        Run(settings, storage, plan),
-    )
+    other = Run(settings, storage, make(storage, model, "b", rows_per_shard=4))
+    same = Run(settings, storage, plan)
     hungry = plan_training(
         storage, JOB.model, "gpt", DAY, SMALL | {"max_steps": 10, "num_threads": HEAD_CPUS}
     )
@@ -310,14 +308,14 @@ def test_actors_are_kept_for_the_next_partition_and_make_room_for_a_training(
 
 @contextmanager
 def occupied(num_cpus: int) -> Iterator[None]:
-    """Other work holds so many CPUs of the head node, the only node there is so far."""
+    """Other work holds `num_cpus` CPUs of the head node, the only node so far."""
     other = ray.remote(threading.Event).options(num_cpus=num_cpus).remote()
     ray.get(other.is_set.remote())
     yield
     ray.kill(other)
 
 
-def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
+def test_a_run_whose_actors_ray_kills_to_free_memory_fails_and_says_so(
     cluster: Cluster, settings: Settings, storage: Storage, plan: Plan
 ) -> None:
     run = Run(settings, storage, plan)
@@ -329,14 +327,14 @@ def test_actors_that_ray_kills_for_want_of_memory_fail_the_run_and_say_so(
         pytest.raises(GenerationError, match=message),
     ):
         run.finish(1)
-    assert len(run.said("another one takes its place")) == 2
+    assert len(run.said("another actor replaces it")) == 2
 
 
 class Terminated(BaseException):
-    """As Prefect's TerminationSignal."""
+    """Like Prefect's TerminationSignal."""
 
 
-def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(
+def test_an_exception_of_a_signal_handler_is_raised_as_itself_while_waiting(
     cluster: Cluster,
 ) -> None:
     def terminate(*_: object) -> None:
@@ -364,7 +362,7 @@ def test_what_a_signal_raises_while_an_actor_is_waited_for_comes_out_as_itself(
         ray.kill(other)
 
 
-def test_a_request_that_can_never_be_met_is_refused_at_once(
+def test_a_request_that_can_never_be_met_fails_at_once(
     cluster: Cluster, settings: Settings
 ) -> None:
     assert [pool_size(settings, 0, 100, num_cpus, 0) for num_cpus in (1, 2, HEAD_CPUS)] == [
@@ -373,7 +371,10 @@ def test_a_request_that_can_never_be_met_is_refused_at_once(
         1,
     ]
     assert pool_size(settings, 1, 100, 1, 0) == pool_size(settings, 0, 1, 1, 0) == 1
-    message = rf"needs {HEAD_CPUS + 1} CPUs and 1 GPUs on one node, .* there are 1 with {HEAD_CPUS} CPUs and 0 GPUs"
+    message = (
+        rf"needs {HEAD_CPUS + 1} CPUs and 1 GPUs on one node, .* "
+        rf"there are 1 with {HEAD_CPUS} CPUs and 0 GPUs"
+    )
     with pytest.raises(ServiceError, match=message):
         pool_size(settings, 0, 100, HEAD_CPUS + 1, 1)
 
@@ -401,7 +402,7 @@ def test_a_node_that_joins_is_used(
     assert run.warnings == []
 
 
-def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_joins(
+def test_no_shard_is_lost_with_a_node_and_the_same_run_uses_a_new_one(
     cluster: Cluster,
     settings: Settings,
     storage: Storage,
@@ -422,13 +423,15 @@ def test_a_node_that_dies_takes_no_shard_with_it_and_the_same_run_uses_one_that_
             survivor.resume()
             assert hashes(ended.result()) == long_undisturbed
     assert len(run.warnings) == 2
-    assert all("died" in warning and "to another one" in warning for warning in run.warnings)
+    for warning in run.warnings:
+        assert "died" in warning
+        assert "retried on another actor" in warning
 
 
-def test_actors_that_wait_for_nodes_hold_nothing_back(
+def test_actors_that_wait_for_nodes_delay_nothing(
     settings: Settings, storage: Storage, plan: Plan, undisturbed: list[str]
 ) -> None:
-    # no autoscaler is here to add any
+    # this cluster has no autoscaler to add any
     late = NodeGroup(name="late", max_nodes=9, resources={"CPU": 1})
     hopeful = settings.model_copy(update={"num_actors": 0, "node_groups": (late,)})
     num_actors: list[int] = []
@@ -442,12 +445,12 @@ def test_actors_that_wait_for_nodes_hold_nothing_back(
     assert run.said(f"{plan.num_shards} shards on up to {HEAD_CPUS + 9 - 1} actors")
     assert max(num_actors) > HEAD_CPUS
     assert num_actors[-1] <= HEAD_CPUS, (
-        "shards are few: who still waits is ended, so that no node comes for nothing"
+        "few shards are left: waiting actors are ended, so that no node is added for nothing"
     )
     assert run.warnings == []
 
 
-def test_a_background_run_steps_aside_and_comes_back(
+def test_a_background_run_pauses_and_resumes(
     settings: Settings,
     storage: Storage,
     model: ModelVersion,
@@ -491,11 +494,10 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_at_once(
 
 SMALL = {"max_steps": 400, "width": 32, "num_layers": 2, "num_heads": 2, "num_scored": 5}
 LONG_STEPS = 2500
-"""So many that a training is still at it when its progress is heard, which is asked for once a
-second."""
+"""Enough steps that a training is still running when its progress arrives, once a second."""
 
 
-def test_a_training_that_does_not_move_is_taken_over(
+def test_a_stalled_training_is_taken_over(
     cluster: Cluster, settings: Settings, storage: Storage
 ) -> None:
     lines: list[LogLine] = []
@@ -507,7 +509,7 @@ def test_a_training_that_does_not_move_is_taken_over(
     node = ray.util.get_node_ip_address()
     (warning,) = [line.text for line in lines if line.level >= logging.WARNING]
     assert warning.startswith(
-        f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor goes on"
+        f"training on {node} made no progress for {STALL_TIMEOUT_S} s; another actor takes over"
     )
 
 

@@ -1,7 +1,7 @@
-"""The short form of the chaos test: a kill of each kind that is quickly mended, and the narrowest
-steps of publishing.
+"""The short form of the chaos test: one kill of each kind that is quickly repaired, and the
+riskiest steps of publishing.
 
-`make chaos` is the long form.
+`make chaos` runs the long form.
 """
 
 import random
@@ -24,7 +24,7 @@ STEPS = (("copy of a part", "after"), ("put of _SUCCESS", "before"), ("put of _S
 
 
 @pytest.mark.timeout(1800)
-def test_whatever_is_killed_no_row_is_lost_or_doubled_and_one_rerun_publishes_the_same_bytes(
+def test_whatever_is_killed_no_row_is_lost_and_one_rerun_publishes_the_same_bytes(
     night: Night,
 ) -> None:
     chaos = Chaos(night, random.Random(SEED))

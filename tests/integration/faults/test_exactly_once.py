@@ -1,5 +1,4 @@
-"""Publishing on every kind of store: the same promises, races of real processes, and writers that
-come back late."""
+"""Publishing on every kind of store: the same promises, races of real processes, late writers."""
 
 import inspect
 import subprocess
@@ -29,7 +28,7 @@ NUM_PUBLISHERS = 4
 
 @pytest.fixture(params=["s3", "file", "rclone"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings for an empty store of each kind."""
+    """Settings of an empty store, once per kind."""
     if request.param == "file":
         return Settings(storage_uri=(tmp_path / "store").as_uri())
     server = request.getfixturevalue("seaweedfs" if request.param == "s3" else "rclone")
@@ -52,11 +51,11 @@ def test_the_promises_of_publishing_hold_on_every_store(
     given = {
         word: storage if word == "storage" else request.getfixturevalue(word) for word in wanted
     }
-    assert PROMISES[name](**given) is None  # it asserts itself
+    assert PROMISES[name](**given) is None  # the promise makes its own assertions
 
 
 @pytest.mark.parametrize("num_plans", [1, NUM_PUBLISHERS], ids=["same-plan", "other-plans"])
-def test_of_publishers_at_once_one_wins_and_the_others_are_told(
+def test_one_of_several_concurrent_publishers_wins_and_the_others_know(
     store: Settings, num_plans: int
 ) -> None:
     require_conditional_writes(open_storage(store))
@@ -70,12 +69,12 @@ def test_of_publishers_at_once_one_wins_and_the_others_are_told(
                 storage, partition.a_plan(seed=number % num_plans), f"run {number}", before=None
             )
         except PreconditionFailed:
-            return "told"
-        return "won" if is_ours else "told"
+            return "lost"
+        return "won" if is_ours else "lost"
 
     with ThreadPoolExecutor(NUM_PUBLISHERS) as threads:
         ends = list(threads.map(publish, range(NUM_PUBLISHERS)))
-    assert sorted(ends) == ["told"] * (NUM_PUBLISHERS - 1) + ["won"]
+    assert sorted(ends) == ["lost"] * (NUM_PUBLISHERS - 1) + ["won"]
     storage, winner = open_storage(store), ends.index("won")
     published = partition.read(storage, partition.a_plan(seed=winner % num_plans))
     assert published.manifest.run == f"run {winner}"

@@ -1,5 +1,5 @@
-"""The Prefect server gone, runs cancelled, killed or interrupted: work goes on or is freed, and
-none is lost."""
+"""The Prefect server dies, runs are cancelled, killed or interrupted: no work is lost, and no actor
+is left."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def run_id_in(output: str) -> str:
     return output.rsplit("/runs/flow-run/", 1)[1].split(maxsplit=1)[0]
 
 
-def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) -> None:
+def test_a_run_survives_a_restart_of_the_server(night: Night) -> None:
     day = "2026-10-01"
     run = night.start("run", JOB, "--date", day, *SLOWLY)
     wait_until(lambda: night.num_parts(day) >= 2, "two parts", run)
@@ -58,7 +58,7 @@ def test_a_run_outlasts_a_server_that_is_killed_and_started_again(night: Night) 
     assert night.manifest(day)["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_without_the_server_for_good_a_partition_is_published_and_the_command_says_so(
+def test_a_partition_is_published_although_the_server_never_returns(
     night: Night,
 ) -> None:
     day = "2026-10-02"
@@ -70,7 +70,7 @@ def test_without_the_server_for_good_a_partition_is_published_and_the_command_sa
     os.kill(pid_of(night, "prefect-server"), signal.SIGKILL)
     output, _ = run.communicate(timeout=200)
     night.run("up")
-    # within the bound although Prefect has much to tell its server
+    # in time, although Prefect has much to send to its server
     assert run.returncode == 0, output
     assert f"{JOB} {day} is published" in output
     assert "the Prefect server went away and stayed away" in output
@@ -78,7 +78,7 @@ def test_without_the_server_for_good_a_partition_is_published_and_the_command_sa
     assert night.manifest(day)["counts"]["input_rows"] == NUM_PRODUCTS
 
 
-def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_goes_on(
+def test_however_a_run_is_stopped_its_actors_are_freed_and_the_next_run_resumes(
     night: Night,
 ) -> None:
     day = "2026-10-03"
@@ -143,7 +143,7 @@ def test_cancelling_a_backfill_ends_all_its_dates(night: Night) -> None:
 
 
 def wait_for_work(night: Night, day: str) -> None:
-    """Until a run has written one more part than there were."""
+    """Waits until the run has written one more part and an actor is at work."""
     before = night.num_parts(day)
     wait_until(
         lambda: night.num_parts(day) > before and find_actor(night, "GenerateActor"),
@@ -153,7 +153,7 @@ def wait_for_work(night: Night, day: str) -> None:
 
 @contextmanager
 def freeing_actors(night: Night) -> Iterator[None]:
-    """What is done within it must free the actors within 30 s."""
+    """What is done in this context must free the actors within 30 s."""
     assert find_actor(night, "GenerateActor")
     began = time.monotonic()
     yield

@@ -1,5 +1,4 @@
-"""Rows that raise: a file that another program wrote into the store, one of whose rows has no
-attributes at all."""
+"""A row that raises: another program wrote a file into the store with a row without attributes."""
 
 import json
 import re
@@ -38,10 +37,10 @@ def poisoned(night: Night) -> Iterator[Night]:
     night.storage.delete([FOREIGN])
 
 
-def test_a_row_that_raises_costs_only_itself_and_can_be_tried_again(poisoned: Night) -> None:
+def test_a_row_that_raises_costs_only_itself_and_can_be_retried(poisoned: Night) -> None:
     night = poisoned
     output = night.run("run", JOB, "--date", DAY, status=1)
-    # Of how many depends on which shards are done by then.
+    # How many rows are done depends on which shards finished first.
     assert re.search(r"1 of \d+ rows raised, more than the error budget of 1\.0%", output), output
     assert "--retry-quarantined" in output
     (state,) = json.loads(night.run("show", JOB, "--date", DAY, "--json"))

@@ -1,4 +1,4 @@
-"""An S3 server that dies, comes back or stays away, and answers that are lost on their way."""
+"""An S3 server that dies, comes back or stays away, and answers that get lost."""
 
 import re
 import socket
@@ -27,8 +27,10 @@ SCHEMA = pa.schema([pa.field("n", pa.int64())])
 
 
 def work(storage: Storage, worker: int, done: list[int]) -> None:
-    """Puts, gets, lists and reads objects of its own; a refused write must be its own of which the
-    answer was lost."""
+    """Puts, gets, lists and reads its own objects.
+
+    A refused write can only be a retry of its own write, whose answer was lost.
+    """
     for turn in range(ROUNDS):
         key = f"{worker}/{turn:03d}.parquet"
         data = encode(pa.table({"n": [worker, turn]}), SCHEMA, {})
@@ -41,7 +43,7 @@ def work(storage: Storage, worker: int, done: list[int]) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_work_goes_on_when_the_server_is_killed_and_started_again(
+def test_work_survives_restarts_of_the_server(
     mortal_server: MortalServer,
 ) -> None:
     storage = open_storage(mortal_server.s3.settings("work"))
@@ -71,7 +73,7 @@ def test_work_goes_on_when_the_server_is_killed_and_started_again(
     ],
     ids=["put", "get", "list", "copy", "delete", "read-rows"],
 )
-def test_a_server_that_stays_away_is_told_with_its_address(
+def test_the_error_of_a_server_that_stays_away_names_its_address(
     mortal_server: MortalServer, act: Callable[[Storage], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_outages, "BORNE_S", 2.0)
@@ -85,25 +87,24 @@ def test_a_server_that_stays_away_is_told_with_its_address(
 
 
 TEXT = (
-    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
-    * 40
-)
+    b"<?xml version='1.0'?>"
+    b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+) * 40
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT)
 
 
 @dataclass
 class LossyWire:
-    """A TCP proxy before an S3 server. It hands on every request, but can lose one answer or break
-    one off."""
+    """A TCP proxy in front of an S3 server: it can lose, cut off or replace one answer."""
 
     target: tuple[str, int]
     loses: bytes = b""
-    """The answer to the first PUT whose path ends so; the connection is then cut."""
+    """Loses the answer to the first PUT whose path ends with this, and cuts the connection."""
     breaks_after: int = 0
-    """The first answer longer than so many bytes breaks off there."""
+    """Cuts off the first answer that is longer than this many bytes."""
     refuses: bytes = b""
-    """The first GET whose path ends so is answered by a text of 503 that is longer than what was
-    asked for."""
+    """Answers the first GET whose path ends with this with a 503 and a text longer than the
+    object."""
     lost: list[bytes] = field(default_factory=list)
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
@@ -184,7 +185,7 @@ def test_a_part_whose_answer_was_lost_counts_as_written(
     assert read_receipt(behind_wire, part_key(plan, 0)) == receipt
 
 
-def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(
+def test_a_manifest_whose_answer_was_lost_counts_as_our_publication(
     wire: LossyWire, behind_wire: Storage
 ) -> None:
     plan = partition.a_plan()
@@ -195,7 +196,7 @@ def test_a_manifest_whose_answer_was_lost_counts_as_published_by_us(
     assert list_parts(behind_wire, plan.prefix) == {}
 
 
-def test_a_body_that_breaks_off_is_read_again(wire: LossyWire, behind_wire: Storage) -> None:
+def test_a_body_that_is_cut_off_is_read_again(wire: LossyWire, behind_wire: Storage) -> None:
     data = bytes(range(256)) * 2**14
     behind_wire.put("large", data)
     wire.breaks_after = len(data) // 2
@@ -203,7 +204,7 @@ def test_a_body_that_breaks_off_is_read_again(wire: LossyWire, behind_wire: Stor
     assert len(wire.lost) == 1
 
 
-def test_rows_are_read_from_a_store_that_is_busy(wire: LossyWire, behind_wire: Storage) -> None:
+def test_rows_are_read_from_a_busy_store(wire: LossyWire, behind_wire: Storage) -> None:
     numbers = pa.table({"n": [1, 2, 3]})
     behind_wire.put("rows.parquet", encode(numbers, SCHEMA, {}))
     wire.refuses = b"rows.parquet"

@@ -119,8 +119,8 @@ def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Nig
     wait_until(lambda: find_actor(night, "TrainActor"), "the actor", run).kill()
     output, _ = run.communicate(timeout=200)
     assert run.returncode == 0, output
-    assert "another actor goes on" in output
-    assert "going on from the last checkpoint" in output, "the actor found one"
+    assert "another actor takes over" in output
+    assert "resuming from the last checkpoint" in output, "the actor found one"
     assert not list(night.storage.list("work/models/"))
     version = output.partition(" is ready after")[0].rpartition("· ")[2]
     assert f"models/copywriter/{version}/tensorboard/steps.pt.trace.json.gz" in output

@@ -15,7 +15,7 @@ def reporter() -> Iterator[Reporter]:
     logging.getLogger("nightshift").removeHandler(reporter)
 
 
-def test_a_line_says_who_spoke_where_and_is_told_once(reporter: Reporter) -> None:
+def test_a_line_names_its_actor_and_node_and_is_reported_once(reporter: Reporter) -> None:
     log.warning("shard %d is slow", 5)
     assert reporter.fetch().lines == [
         LogLine(logging.WARNING, "actor 3 on 10.0.0.7 · shard 5 is slow")
@@ -23,7 +23,7 @@ def test_a_line_says_who_spoke_where_and_is_told_once(reporter: Reporter) -> Non
     assert reporter.fetch().lines == []
 
 
-def test_a_flood_of_lines_is_cut_and_says_so(reporter: Reporter) -> None:
+def test_too_many_lines_are_cut_off_and_counted(reporter: Reporter) -> None:
     for number in range(MAX_LINES + 30):
         log.info("line %d", number)
     lines = reporter.fetch().lines
@@ -33,16 +33,16 @@ def test_a_flood_of_lines_is_cut_and_says_so(reporter: Reporter) -> None:
     assert len(reporter.fetch().lines) == 1
 
 
-def test_progress_stands_until_it_is_told_anew(reporter: Reporter) -> None:
+def test_progress_stays_until_it_is_reported_again(reporter: Reporter) -> None:
     reporter.progress(12, "shard 5")
     for report in (reporter.fetch(), reporter.fetch()):
         assert (report.node, report.done, report.doing) == ("10.0.0.7", 12, "shard 5")
 
 
-def test_what_another_process_says_is_passed_on_in_its_name(reporter: Reporter) -> None:
+def test_reports_of_another_process_are_forwarded_with_its_node(reporter: Reporter) -> None:
     lines = [LogLine(logging.INFO, f"worker · line {number}") for number in range(MAX_LINES + 2)]
     for part in (lines[:3], lines[3:]):
-        reporter.pass_on(Report(node="10.0.0.8", lines=part, done=0.5, doing="step 10"))
+        reporter.forward(Report(node="10.0.0.8", lines=part, done=0.5, doing="step 10"))
     report = reporter.fetch()
     assert (report.node, report.done, report.doing) == ("10.0.0.8", 0.5, "step 10")
     assert report.lines[:-1] == lines[:MAX_LINES]
@@ -50,7 +50,7 @@ def test_what_another_process_says_is_passed_on_in_its_name(reporter: Reporter) 
     assert reporter.fetch().lines == []
 
 
-def test_a_place_that_is_not_known_yet_is_not_named() -> None:
+def test_an_unknown_node_is_not_named() -> None:
     reporter = Reporter("training", node="")
     log.warning("waits")
     logging.getLogger("nightshift").removeHandler(reporter)

@@ -1,5 +1,4 @@
-"""A plan that tries rows again comes to the same bytes whether it starts from earlier attempts or
-from nothing."""
+"""A plan that retries rows writes the same bytes with and without the files of earlier attempts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +50,7 @@ def with_attempts(plan: Plan, attempts: int) -> Plan:
 
 
 def generate(storage: Storage, plan: Plan) -> tuple[list[Receipt], int]:
-    """(receipts, rows that went through the model) of all shards."""
+    """Returns the receipts of all shards and the number of rows that the model generated."""
     model = Shouter()
     reader, earlier = ShardReader(storage, plan, SHOUTING), EarlierAttempts(storage, plan, SHOUTING)
     generator = RowGenerator(SHOUTING, model, "v1", SHOUTING.parse_settings(plan.settings))
@@ -78,7 +77,7 @@ def files(storage: Storage, plan: Plan) -> dict[str, bytes]:
 
 
 def from_nothing(storage: Storage, plan: Plan) -> dict[str, bytes]:
-    """The files of the plan made where no earlier attempt is to be found."""
+    """The files of the plan, generated without any earlier attempt."""
     storage.delete([item.key for item in [*storage.list("work/"), *storage.list("outputs/")]])
     generate(storage, plan)
     return files(storage, plan)
@@ -89,7 +88,7 @@ def test_only_what_was_set_aside_is_generated_again_to_the_same_bytes(
 ) -> None:
     first, _ = generate(storage, plan)
     second, num_tried = generate(storage, with_attempts(plan, 2))
-    # poison is bisected
+    # a poison row costs several tries: its batch is bisected
     assert num_tried < sum(receipt.rejected + receipt.quarantined for receipt in first) * 2
     assert sum(receipt.accepted for receipt in second) > sum(receipt.accepted for receipt in first)
     made = files(storage, with_attempts(plan, 2))
@@ -122,7 +121,7 @@ def test_a_plan_that_was_never_finished_is_skipped_for_the_one_before_it(
     assert made == from_nothing(storage, with_attempts(plan, 3))
 
 
-def test_without_its_quarantine_file_a_shard_is_made_from_the_start(
+def test_without_its_quarantine_file_a_shard_is_generated_from_the_start(
     storage: Storage, plan: Plan
 ) -> None:
     generate(storage, plan)
@@ -132,7 +131,7 @@ def test_without_its_quarantine_file_a_shard_is_made_from_the_start(
     assert made == from_nothing(storage, with_attempts(plan, 2))
 
 
-def test_ids_that_stand_for_several_rows_are_made_from_the_start(storage: Storage) -> None:
+def test_a_shard_with_duplicate_ids_is_generated_from_the_start(storage: Storage) -> None:
     plan = put_requests(storage, [f"r{number // 2}" for number in range(len(MIXED))])
     generate(storage, plan)
     receipts, _ = generate(storage, with_attempts(plan, 2))

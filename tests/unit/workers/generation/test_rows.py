@@ -25,9 +25,11 @@ POISON = "poison"
 
 @dataclass
 class Shouter:
-    """A model small enough to see through: repeats the intent, rejects `reject`, breaks on
-    `poison`, cannot hold more than `most_rows` rows at once, and says `fickle` right with odd row
-    seeds only."""
+    """A tiny model: repeats the intent in capitals.
+
+    It rejects `reject`, raises on `poison`, accepts `fickle` only with an odd row seed, and runs
+    out of memory with more than `most_rows` rows at once.
+    """
 
     most_rows: int = 1_000
     batches: list[int] = field(default_factory=list)
@@ -94,7 +96,7 @@ def test_every_row_appears_once_as_a_row_or_set_aside() -> None:
     assert (result.num_rejected, result.num_quarantined) == (1, 2)
 
 
-def test_a_poison_row_is_found_by_bisection_and_says_what_it_raised() -> None:
+def test_a_poison_row_is_found_by_bisection_and_keeps_its_error() -> None:
     _, aside, _ = run(["a"] * 7 + [POISON] + ["a"] * 8, batch_rows=16)
     (row,) = aside
     assert (row["row_id"], row["stage"], row["error"]) == (
@@ -105,7 +107,7 @@ def test_a_poison_row_is_found_by_bisection_and_says_what_it_raised() -> None:
     assert "ValueError" in row["traceback"]
 
 
-def test_a_row_without_an_id_is_set_aside_by_its_place() -> None:
+def test_a_row_without_an_id_is_set_aside_under_its_position() -> None:
     result, rows = ShardRows(SHOUTING), requests(["a"] * 8)
     ids = pa.array(["r0", None, "r2", "r3", "r4", "r5", "r6", None])
     generator = RowGenerator(SHOUTING, Shouter(), "v1", TextSettings())
@@ -113,8 +115,8 @@ def test_a_row_without_an_id_is_set_aside_by_its_place() -> None:
     aside = [
         (row["row_id"], row["error"]) for row in fit(result.quarantine(), QUARANTINE).to_pylist()
     ]
-    told = "column request_id: found null; expected an id"
-    assert aside == [("row 2 of the shard", told), ("row 8 of the shard", told)]
+    error = "column request_id: found null; expected an id"
+    assert aside == [("row 2 of the shard", error), ("row 8 of the shard", error)]
     kept = generate(["a"] * 8).table()
     assert result.table().equals(kept.filter(pc.is_in(kept["request_id"], ids)))
 
@@ -126,7 +128,7 @@ def test_a_rejected_row_keeps_its_reason_and_what_was_generated() -> None:
     assert '"text": "REJECT"' in row["output"]
 
 
-def test_rows_do_not_depend_on_the_batch_they_are_in() -> None:
+def test_rows_do_not_depend_on_their_batch() -> None:
     intents = [f"text {number}" for number in range(50)]
     assert run(intents, batch_rows=7)[0].equals(run(intents, batch_rows=50)[0])
 
@@ -155,30 +157,28 @@ def test_a_batch_that_does_not_fit_is_halved_and_later_ones_are_smaller(
     assert result.set_aside == {}
     assert result.table().equals(run(intents)[0])
     assert model.batches == [4] * 10, (
-        "halved twice in the first batch, then never tried with more rows again"
+        "the first batch is halved twice; later ones never have more rows"
     )
 
 
-def test_too_little_memory_is_no_fault_of_the_row_that_met_it() -> None:
+def test_a_row_is_not_quarantined_because_memory_ran_out() -> None:
     rows, aside, _ = run(["a", POISON, *["b"] * 14], model=Shouter(most_rows=2), batch_rows=16)
     assert ([row["row_id"] for row in aside], rows.num_rows) == (["r1"], 15)
 
 
-def test_a_row_that_does_not_fit_even_alone_is_an_error_that_names_it() -> None:
+def test_the_error_names_a_row_that_does_not_fit_even_alone() -> None:
     with pytest.raises(OutOfMemory, match="row r0 alone"):
         generate(["a", "b", "c"], model=Shouter(most_rows=0))
 
 
-def test_a_driver_without_torch_knows_that_an_actor_ran_out_of_memory() -> None:
+def test_a_driver_without_torch_recognises_its_out_of_memory_error() -> None:
     code = (
-        "import pickle, sys; from workers.actors.memory import is_out_of_memory; assert 'torch' not in sys.modules; "
+        "import pickle, sys; from workers.actors.memory import is_out_of_memory; "
+        "assert 'torch' not in sys.modules; "
         "sys.exit(not is_out_of_memory(pickle.loads(bytes.fromhex(sys.argv[1]))))"
     )
     error = pickle.dumps(torch.OutOfMemoryError("CUDA out of memory")).hex()
-    assert (
-        subprocess.run([sys.executable, "-c", code, error], cwd=REPO_ROOT, check=False).returncode
-        == 0
-    )
+    subprocess.run([sys.executable, "-c", code, error], cwd=REPO_ROOT, check=True)
 
 
 def test_an_ordinary_error_does_not_make_batches_smaller() -> None:
@@ -190,7 +190,7 @@ def test_an_ordinary_error_does_not_make_batches_smaller() -> None:
 MIXED = ["a", "fickle", POISON, "reject", *["fickle"] * 12, "b", POISON]
 
 
-def test_rows_set_aside_are_tried_again_with_other_seeds_and_the_rest_is_kept() -> None:
+def test_rows_set_aside_are_retried_with_other_seeds_and_the_rest_is_kept() -> None:
     once, thrice = generate(MIXED, 1, batch_rows=4), generate(MIXED, 3, batch_rows=4)
     kept = once.table().to_pylist()
     found = {row["request_id"]: row for row in thrice.table().to_pylist()}
@@ -205,7 +205,7 @@ def test_rows_set_aside_are_tried_again_with_other_seeds_and_the_rest_is_kept() 
     assert {row["attempts"] for row in aside} == {3}
 
 
-def test_every_attempt_draws_anew_and_the_same_way_each_time() -> None:
+def test_every_attempt_draws_differently_and_reproducibly() -> None:
     seeds = [
         {
             row["request_id"]: row["row_seed"]

@@ -55,7 +55,7 @@ def test_rows_from_the_future_are_left_out_and_counted(storage: Storage) -> None
     ]
 
 
-def test_an_optional_column_that_is_not_there_is_null(storage: Storage) -> None:
+def test_a_missing_optional_column_is_null(storage: Storage) -> None:
     plan = catalogue(storage, [None])
     rows, _ = ShardReader(storage, plan, JOBS["product_descriptions"]).read(plan.shard(0))
     assert rows["title"].to_pylist() == [None]
@@ -70,7 +70,7 @@ def test_an_input_changed_after_planning_is_refused(storage: Storage) -> None:
         ShardReader(storage, plan, JOBS["product_descriptions"]).read(plan.shard(0))
 
 
-def test_ordered_rows_have_ids_of_their_date_and_class_and_none_twice(storage: Storage) -> None:
+def test_ordered_rows_have_unique_ids_of_their_date_and_class(storage: Storage) -> None:
     plan = replace(plan_of((1,), rows_per_shard=3), orders=(Order(0, "cat", 4), Order(7, "dog", 2)))
     reader = ShardReader(storage, plan, JOBS["product_images"])
     found = [reader.read(plan.shard(index))[0].to_pylist() for index in range(plan.num_shards)]

@@ -4,7 +4,7 @@ from infra.errors import GenerationError
 from workers.training.train_actor import require_compiler
 
 
-def test_without_a_compiler_a_compiled_training_ends_before_it_begins(
+def test_without_a_compiler_a_compiled_training_fails_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = pytest.importorskip("torch._inductor.config")
