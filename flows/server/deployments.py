@@ -12,8 +12,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
 from infra.errors import ServiceError
-from infra.local import StackStatus
 from infra.local.prefect_worker import WORK_POOL
+from infra.local.stack import StackStatus
 from infra.settings import Settings, child_environment
 
 PREFECT_YAML = Path(__file__).resolve().parents[2] / "prefect.yaml"

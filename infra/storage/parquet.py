@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import InputError, StorageError
-from infra.storage import Storage
+from infra.storage.base import Storage
 
 ARROW_SCHEMA_KEY = "ARROW:schema"
 READ_OPTIONS = {"page_checksum_verification": True, "buffer_size": 2**20}

@@ -12,10 +12,9 @@ import pytest
 from dotenv import dotenv_values
 
 from infra.errors import ServiceError
-from infra.local import StackStatus, down, status, up
 from infra.local.prefect_worker import has_worker
 from infra.local.seaweedfs import has_bucket
-from infra.local.stack import NAMES
+from infra.local.stack import NAMES, StackStatus, down, status, up
 from infra.settings import Settings, child_environment
 from tests.support import ports
 from tests.support.night import wait_until
