@@ -74,7 +74,7 @@ def test_work_goes_on_when_the_server_is_killed_and_started_again(
 def test_a_server_that_stays_away_is_told_with_its_address(
     mortal_server: MortalServer, act: Callable[[Storage], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_outages, "BORNE_S", 2.0)
+    monkeypatch.setattr(s3_outages, "MAX_OUTAGE_S", 2.0)
     storage = open_storage(mortal_server.s3.settings("away"))
     storage.put("key", b"data")
     mortal_server.kill()
