@@ -1,4 +1,4 @@
-"""Past dates, each its own run, with less right to the cluster than the night."""
+"""The backfill flow: past dates, each its own run, at lower priority than nightly runs."""
 
 import sys
 from typing import Annotated
@@ -42,37 +42,39 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     mode: Annotated[Mode, titled("Which dates")] = "missing",
     order: Annotated[Order, titled("Order")] = "oldest",
     max_parallel: Annotated[int, titled("Dates at once", ge=1)] = 1,
-    dry_run: Annotated[bool, titled("Only tell what would be done")] = False,
+    dry_run: Annotated[bool, titled("Dry run")] = False,
     model_policy: PolicyText = "champion",
     settings: SettingsText = "",
     num_actors: ActorCount = 0,
 ) -> State[list[RunOutcome]]:
-    """Makes the partitions of a range of dates, in the background: its actors step aside while a
-    night needs the cluster. A date that fails does not stop the others.
+    """Makes the partitions of a range of dates; a date that fails does not stop the others.
+
+    Runs in the background: its actors yield to nightly runs.
 
     Args:
         job: What to generate.
         start: First date, YYYY-MM-DD.
         end: Last date, YYYY-MM-DD, included.
-        mode: missing: dates without a whole published partition; failed: failed, held back,
-            unfinished or damaged ones;
-            stale: published, but would come out differently today; all: every date.
+        mode: missing: dates without a complete published partition. failed: failed, held,
+            unfinished or damaged ones. stale: published ones whose inputs, model or settings have
+            changed since. all: every date.
         order: Which date to make first.
-        max_parallel: How many dates are made at once; each gets its share of the actors.
-        dry_run: Only tell what would be done about each date, and how long it would take.
+        max_parallel: How many dates to make at once; they share the actors.
+        dry_run: Only show what would be done for each date, and an estimate of the time.
         model_policy: champion, as-of (the newest model trained on data up to the date), or the name
             of a version.
-        settings: Job settings to change, as key=value separated by blanks or lines.
-        num_actors: How many actors generate at once, those of all dates together. 0: as many as
-            there is room for.
+        settings: Job settings to change, as key=value, separated by spaces or line breaks.
+        num_actors: How many actors generate at once, for all dates together. 0: as many as fit into
+            the cluster.
     """
-    declared, days = find_job(job), parse_range(start, end, order)
+    declared = find_job(job)
+    days = parse_range(start, end, order)
     tag_run("backfill", declared.name)
     parsed = job_settings(declared, settings)
     storage = open_storage(load_settings())
     found = examine_dates(storage, declared, days, mode, model_policy, parsed)
     due = [item.date for item in found if item.is_due]
-    get_run_logger().info(f"{len(due)} of {len(found)} dates are to be made")
+    get_run_logger().info(f"{len(due)} of {len(found)} dates to make")
     if dry_run:
         return _show_dry_run(found)
     parallel, share = _share_actors(min(max_parallel, len(due)), num_actors, parsed)
@@ -90,16 +92,14 @@ def backfill(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
 
 @task(name="date", task_run_name="{day}", cache_policy=NO_CACHE)
 def make_date(job: str, day: str, parameters: dict[str, object]) -> RunOutcome:
-    """One date; as a task, so that several may be at work in threads, each with a subflow run of
-    its own."""
+    """One date; a task, so that several can run in threads, each with its own subflow run."""
     return run_partition(job, day, **parameters)
 
 
 def _make_dates(
     job: str, days: list[str], parallel: int, parameters: dict[str, object]
 ) -> dict[str, RunOutcome]:
-    """What became of each date. Returns when all have ended; so does cancelling, with all of
-    them."""
+    """The outcome of each date, once all have ended. Cancelling ends all of them."""
     outcomes: dict[str, RunOutcome] = {}
     if not days:
         return outcomes
@@ -122,7 +122,7 @@ def _make_dates(
 
 
 def _share_actors(parallel: int, num_actors: int, settings: JobSettings) -> tuple[int, int]:
-    """(dates at once, actors for each): no more dates than there are actors to share."""
+    """(dates at once, actors for each); at most as many dates as there are actors."""
     if parallel <= 1:
         return 1, num_actors
     configured = load_settings()

@@ -1,4 +1,4 @@
-"""The flows that move a model's champion by hand, from the UI's forms."""
+"""The flows that change a model's champion by hand, from the forms of the Prefect UI."""
 
 from typing import Annotated
 
@@ -13,34 +13,34 @@ from workers.registry.versions import Champion, roll_back
 from workers.registry.versions import promote as promote_version
 
 
-def _name() -> str:
+def _run_name() -> str:
     parameters = flow_run.parameters
-    return f"{parameters.get('model')} · {parameters.get('version', 'the champion before')}"
+    return f"{parameters.get('model')} · {parameters.get('version', 'the previous champion')}"
 
 
-@flow(name="promote", flow_run_name=_name)
+@flow(name="promote", flow_run_name=_run_name)
 def promote(
     model: Annotated[ModelName, titled("Model")], version: Annotated[str, titled("Version")]
 ) -> Champion:
     """Makes a version the champion that nights use.
 
     Args:
-        model: Whose champion to move.
-        version: Its name, as `nightshift models` lists it, such as 2026-11-22-gpt-1a2b3c4d.
+        model: The model.
+        version: A version that `nightshift models` lists, such as 2026-11-22-gpt-1a2b3c4d.
     """
     champion = promote_version(open_storage(load_settings()), model, version, "promoted by hand")
     get_run_logger().info(
-        f"{champion.version} is the champion of {model} now (before: {champion.previous})"
+        f"{champion.version} is now the champion of {model} (before: {champion.previous})"
     )
     return champion
 
 
-@flow(name="rollback", flow_run_name=_name)
+@flow(name="rollback", flow_run_name=_run_name)
 def rollback(model: Annotated[ModelName, titled("Model")]) -> Champion:
-    """Makes the champion's predecessor champion again.
+    """Makes the previous champion the champion again.
 
     Args:
-        model: Whose champion to move.
+        model: The model.
     """
     champion = roll_back(open_storage(load_settings()), model)
     get_run_logger().info(

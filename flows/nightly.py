@@ -1,4 +1,4 @@
-"""The night: every job whose inputs are there, one partition each."""
+"""The nightly flow: one partition of every job whose inputs are loaded."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ Outcome = Literal["published", "unchanged", "held", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """What became of one job on one date."""
+    """The result of one job on one date."""
 
     job: str
     date: str
@@ -43,10 +43,11 @@ def nightly(date: DateText = "") -> State[list[RunOutcome]]:
     """Runs every job whose input tables have rows; a job that fails does not stop the others.
 
     Args:
-        date: YYYY-MM-DD, the day whose partitions to make. Empty: the day before the scheduled
-            start (UTC).
+        date: YYYY-MM-DD, the date of the partitions. Empty: the day before the scheduled start
+            (UTC).
     """
-    storage, day = open_storage(load_settings()), resolve_date(date).isoformat()
+    storage = open_storage(load_settings())
+    day = resolve_date(date).isoformat()
     tag_run("nightly", day)
     with IDLE_ACTORS.kept():
         outcomes = [run_job(storage, job, day) for job in JOBS.values()]
@@ -55,8 +56,7 @@ def nightly(date: DateText = "") -> State[list[RunOutcome]]:
 
 
 def run_job(storage: Storage, job: Job, day: str) -> RunOutcome:
-    """One job of the night, skipped where a table of its is empty; what went wrong is in the
-    outcome, never raised."""
+    """One job of the night, skipped if one of its tables is empty; an error becomes the outcome."""
     try:
         empty = [table for table in job.tables if not has_rows(storage, table)]
     except NightshiftError as exc:
@@ -68,12 +68,12 @@ def run_job(storage: Storage, job: Job, day: str) -> RunOutcome:
 
 
 def run_partition(job: str, day: str, **parameters: Any) -> RunOutcome:
-    """One `generate` run below the current one; what it raised is in the outcome, never raised."""
+    """One `generate` subflow run; its error becomes the outcome."""
     try:
         wait_for_server()
         state: State[Any] = generate(job=JobName(job), date=day, return_state=True, **parameters)
     except (httpx.HTTPError, ServiceError) as exc:
-        message = f"the Prefect server went away; `nightshift show` tells what is published ({exc})"
+        message = f"no answer from Prefect; `nightshift show` lists what is published ({exc})"
         return RunOutcome(job=job, date=day, outcome="failed", message=message)
     result = state.result(raise_on_failure=False)
     return RunOutcome(
@@ -92,19 +92,18 @@ def outcome_of(state: State[Any]) -> Outcome:
 
 
 def summarise(outcomes: list[RunOutcome], key: str) -> State[list[RunOutcome]]:
-    """A table artifact of all outcomes, and the state they add up to."""
+    """Logs the outcomes, shows them as a table artifact and returns the state they add up to."""
     log = get_run_logger()
     for item in outcomes:
         log.info(f"{item.job} {item.date}: {item.outcome}. {item.message}")
     rows = [
-        {"job": o.job, "date": o.date, "outcome": o.outcome, "message": o.message} for o in outcomes
+        {"job": item.job, "date": item.date, "outcome": item.outcome, "message": item.message}
+        for item in outcomes
     ]
     show_in_ui(lambda: create_table_artifact(rows, key=key))
     counts = Counter(item.outcome for item in outcomes)
-    message = (
-        ", ".join(f"{counts[name]} {name}" for name in get_args(Outcome) if counts[name])
-        or "nothing to do"
-    )
+    parts = [f"{counts[name]} {name}" for name in get_args(Outcome) if counts[name]]
+    message = ", ".join(parts) or "nothing to do"
     if counts["failed"]:
         return Failed(message=message, data=outcomes)
     if counts["held"]:

@@ -1,5 +1,7 @@
-"""What flows make of their parameters. The choices are enums: the forms in the Prefect UI offer
-just these."""
+"""Flow parameters: their types, which become the forms in the Prefect UI, and how they are parsed.
+
+Choices are enums, so that a form lists them.
+"""
 
 from datetime import date, timedelta
 from enum import StrEnum
@@ -20,8 +22,8 @@ ModelName = StrEnum("ModelName", {name: name for name in MODELS})  # type: ignor
 
 
 def titled(title: str, **constraints: Any) -> Any:
-    """What a field of a form is called: Prefect gives it the parameter's name otherwise, whatever
-    pydantic is told."""
+    """The title of a form field. Prefect overwrites pydantic's own `title` with the parameter's
+    name."""
     return Field(json_schema_extra={"title": title}, **constraints)
 
 
@@ -32,8 +34,7 @@ ActorCount = Annotated[int, titled("Actors at once", ge=0)]
 
 
 def resolve_date(text: str) -> date:
-    """The date a run is for: the one given, else the day before the run's scheduled start, also of
-    a late run."""
+    """The date given, or else the day before the run's scheduled start, even if it starts late."""
     if text:
         return parse_date(text)
     scheduled = flow_run.scheduled_start_time
@@ -46,8 +47,7 @@ def split_assignments(text: str) -> dict[str, str]:
 
 
 def job_settings(job: Job, text: str) -> JobSettings:
-    """The job's settings for a run with "key=value key=value"; raises InputError that names the
-    setting."""
+    """The job's settings, changed by "key=value key=value"; raises InputError with the setting."""
     return job.parse_settings({"num_gpus": load_settings().num_gpus} | split_assignments(text))
 
 

@@ -1,4 +1,4 @@
-"""The flow that trains a model and lets it challenge the champion."""
+"""The training flow: trains a model version and compares it with the champion."""
 
 from typing import Annotated
 
@@ -41,12 +41,12 @@ def train_version(storage: Storage, training: Training) -> ModelVersion:
 
 @task(name="challenge the champion", cache_policy=NO_CACHE)
 def challenge_champion(storage: Storage, version: ModelVersion) -> bool:
-    log = get_run_logger()
+    logger = get_run_logger()
 
-    def tell(line: LogLine) -> None:
-        log.log(line.level, line.text)
+    def write(line: LogLine) -> None:
+        logger.log(line.level, line.text)
 
-    return challenge(storage, version, tell)
+    return challenge(storage, version, write)
 
 
 @flow(name="train", flow_run_name=lambda: run_name("model"), validate_parameters=True)
@@ -56,27 +56,28 @@ def train(
     date: DateText = "",
     family: Annotated[str, titled("Family")] = "",
     settings: SettingsText = "",
-    quick: Annotated[bool, titled("Quick and small")] = False,
-    force: Annotated[bool, titled("Train once more")] = False,
+    quick: Annotated[bool, titled("Quick")] = False,
+    force: Annotated[bool, titled("Train again")] = False,
 ) -> ModelVersion:
-    """Trains on the data up to the end of a date; promotes what beats the champion on held-out
-    data.
+    """Trains on the data up to the end of a date; the result becomes champion if it beats the
+    current one on held-out data.
 
-    Returns the version that is champion now, or the first one trained if none of them is.
+    Returns the new champion, or the first version trained if none of them is champion.
 
     Args:
         model: What to train.
         date: YYYY-MM-DD, the last day of the training data. Empty: the day before the scheduled
             start (UTC).
         family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; gpt, gru or bert for
-            recommenders. Several, with commas between them, are trained one after the other and
-            compete. Empty: the model's default.
-        settings: Training settings to change, as key=value separated by blanks or lines.
-        quick: Small, and half a minute: for a first look at plain, regular examples.
-        force: Train once more even if a version was trained on just these data and settings.
+            recommenders. Several, separated by commas, are trained one after another and compete.
+            Empty: the model's default.
+        settings: Training settings to change, as key=value, separated by spaces or line breaks.
+        quick: Train a small model in half a minute, for a first look at regular examples.
+        force: Train again even if a version with the same data and settings exists.
     """
     storage = open_storage(load_settings(), is_in_use=bool(flow_run.parent_flow_run_id))
-    day, changes = resolve_date(date), split_assignments(settings)
+    day = resolve_date(date)
+    changes = split_assignments(settings)
     tag_run("train", model, day.isoformat())
     families = [name.strip() for name in family.split(",")]
     trainings = while_files_change(
@@ -98,10 +99,10 @@ def train(
 
 
 def show_version(version: ModelVersion, *, is_champion: bool) -> None:
-    """The version's metrics on the run's page."""
-    rows = [
-        {"figure": name, "value": f"{value:.4g}"} for name, value in sorted(version.metrics.items())
-    ]
-    title = f"{version.version}: {'champion' if is_champion else 'challenger'}"
+    """Shows the version's metrics on the run's page."""
+    metrics = sorted(version.metrics.items())
+    rows = [{"figure": name, "value": f"{value:.4g}"} for name, value in metrics]
+    role = "champion" if is_champion else "challenger"
+    title = f"{version.version}: {role}"
     show_in_ui(lambda: create_table_artifact(rows, key="model-metrics", description=title))
     get_run_logger().info(title)

@@ -1,18 +1,18 @@
-"""The errors that a user can meet, and the exit status each one ends the command line with.
+"""The errors that a user can meet, with the exit status of each on the command line.
 
-    NightshiftError                1  something went wrong while working
-    ├── InputError                 2  bad input or usage: names the file, column and row, and what
-    was expected ├── SettingsError              2  a setting is missing or makes no sense
-    ├── StorageError               2  the store cannot be used: endpoint, keys, bucket, disk full
-    │   ├── ObjectNotFound         2  the store works, the key is not there
-    │   ├── StorageAway            1  it does not answer, or only that it cannot: later it may
+    NightshiftError                1  a command failed
+    ├── InputError                 2  bad input or usage: names file, column, row, expected value
+    ├── SettingsError              2  a setting is missing or invalid
+    ├── StorageError               2  the store cannot be used: endpoint, keys, bucket, full disk
+    │   ├── ObjectNotFound         2  the store works, but the key does not exist
+    │   ├── StorageAway            1  the store does not answer now; a retry may succeed
     │   └── PreconditionFailed     1  a conditional write lost against another writer
-    ├── ServiceError               1  Ray or Prefect is not there or refused
+    ├── ServiceError               1  Ray or Prefect does not answer, or refuses
     ├── GenerationError            1  shards could not be generated
-    │   └── OutOfMemory            1  not even one row at a time fits into memory
+    │   └── OutOfMemory            1  a single row does not fit into memory
     └── PartitionHeld              3  a quality gate holds the partition back
 
-Errors of other libraries are converted once, at the edge where they are met, with `from exc`.
+Errors of other libraries are converted once, where they are caught, with `from exc`.
 """
 
 from typing import ClassVar
@@ -37,33 +37,31 @@ class StorageError(NightshiftError):
 
 
 class ObjectNotFound(StorageError):
-    """The key is not in the store."""
+    """The key does not exist in the store."""
 
 
 class StorageAway(StorageError):
-    """The store did not answer for as long as that is borne, or said to the end that it cannot just
-    now."""
+    """The store did not answer, or answered only "not now", until the retries ended."""
 
     exit_code = 1
 
 
 class PreconditionFailed(StorageError):
-    """Another writer was there first; what this writer held is stale."""
+    """Another writer was faster; what this writer read is stale."""
 
     exit_code = 1
 
 
 class ServiceError(NightshiftError):
-    """Ray or Prefect cannot be reached, or cannot give what was asked for."""
+    """Ray or Prefect cannot be reached, or refuses a request."""
 
 
 class GenerationError(NightshiftError):
-    """Shards failed for good; finished ones are kept and a rerun resumes."""
+    """Shards failed after all retries; finished ones are kept, and another run resumes."""
 
 
 class OutOfMemory(GenerationError):
-    """A single row does not fit into an actor's memory; another node, or settings that take less,
-    may do."""
+    """A single row does not fit into an actor's memory; a larger node or smaller settings help."""
 
 
 class PartitionHeld(NightshiftError):

@@ -1,5 +1,5 @@
-"""The command line. `main` is the entry point of `nightshift`; each other file holds the commands
-of one subject."""
+"""The command line. `main` is the entry point of `nightshift`; each file here holds the commands of
+one subject."""
 
 import sys
 
@@ -9,37 +9,36 @@ from infra.errors import NightshiftError
 from infra.settings import activate_environment, set_console_log_level
 
 INTERRUPTED = 130
-"""The status that Typer ends with after Ctrl-C."""
+"""Typer's exit status after Ctrl-C."""
 
 
 def main() -> None:
-    """Runs the command line; ends the process with the exit status that `infra.errors` gives the
-    error."""
+    """Runs the command line; the exit status is the one that `infra.errors` gives the error."""
     activate_environment()
     set_console_log_level("WARNING" if sys.stderr.isatty() else "INFO")
+    # Prefect and Ray read the environment when they are imported: only now.
     from flows.cli.app import app
 
     try:
         app()
     except NightshiftError as exc:
-        Console(stderr=True, highlight=False).print(
-            f"[bold red]error[/] {type(exc).__name__}:", end=" "
-        )
+        name = type(exc).__name__
+        Console(stderr=True, highlight=False).print(f"[bold red]error[/] {name}:", end=" ")
         print(exc, file=sys.stderr)
-        end(exc.exit_code)
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:
+        exit_with(exc.exit_code)
+    except SystemExit as exc:
+        if exc.code == INTERRUPTED:
             print(
-                "interrupted: finished shards are kept, the same command goes on from there",
+                "interrupted: finished shards are kept, and the same command resumes them",
                 file=sys.stderr,
             )
-        end(ended.code)
+        exit_with(exc.code)
 
 
-def end(status: str | int | None) -> None:
-    """Ends the process; at once if it ran a flow whose server has stayed away."""
+def exit_with(status: str | int | None) -> None:
+    """Exits; at once if a flow ran here and its Prefect server is still away."""
     if "flows.server.health" in sys.modules:
-        from flows.server.health import leave_if_away
+        from flows.server.health import exit_now_if_away
 
-        leave_if_away(status if isinstance(status, int) else int(bool(status)))
+        exit_now_if_away(status if isinstance(status, int) else int(bool(status)))
     sys.exit(status)

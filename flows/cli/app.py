@@ -2,14 +2,29 @@
 
 import typer
 
-from flows.cli import demo, inputs, look, runs, show, stack
+from flows.cli import demo, inputs, look, pages, runs, show, stack
+
+HELP = """Trains generative models and generates content with them every night.
+
+A first night:
+
+`nightshift up`
+
+`nightshift inputs put copy_examples texts.parquet`
+
+`nightshift inputs put catalog products.parquet`
+
+`nightshift nightly`
+
+`nightshift show`
+
+Exit status of all commands: 0 done, or nothing to do; 1 failed; 2 wrong usage, input or setting;
+3 held back by a quality gate; 130 interrupted.
+"""
 
 app = typer.Typer(
     name="nightshift",
-    help="Trains generative models and mass-generates content every night.\n\n"
-    "A first night: `nightshift up`, `nightshift inputs put copy_examples texts.parquet`, "
-    "`nightshift inputs put catalog products.parquet`, `nightshift nightly`, `nightshift show`.\n\n"
-    "Exit status: 0 published, or nothing to do; 1 failed; 2 bad usage, input or setting; 3 held back by a gate.",
+    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -27,5 +42,5 @@ app.command()(runs.backfill)
 app.command()(show.show)
 app.command()(look.models)
 app.command()(look.export)
-app.command()(look.reports)
+app.command()(pages.reports)
 app.command()(demo.demo)

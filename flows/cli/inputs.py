@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.terminal import JsonOption, console, print_json, print_table
+from flows.cli.terminal import JsonOption, console, print_json, print_table, print_text
 from infra.settings import load_settings
 from workers.inputs.tables import INPUT_TABLES
 
@@ -26,13 +26,15 @@ def put(
     replace: Annotated[
         bool,
         typer.Option(
-            help="Let these files be the whole table: what was loaded before is removed afterwards."
+            help="Make these files the whole table: files loaded before are removed afterwards."
         ),
     ] = False,
 ) -> None:
     """Checks every row of FILES against the table's schema, then uploads them as Parquet.
 
-    Nothing is uploaded if anything is wrong; a file that was loaded before is not loaded twice.
+    One bad row, and nothing is uploaded. A file that is already loaded is not loaded twice.
+
+    Exit status: 0 loaded; 2 a row, a column or a file is wrong.
 
     Example: `nightshift inputs put catalog products.csv`
     """
@@ -52,38 +54,35 @@ def put(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task("checking", total=None)
-        summary = put_table(
-            storage,
-            table,
-            files,
-            replace=replace,
-            on_progress=lambda name, rows: bar.update(
-                task, description=f"checking {name}", completed=rows
-            ),
-        )
-    console.print(
+
+        def show_progress(name: str, num_rows: int) -> None:
+            bar.update(task, description=f"checking {name}", completed=num_rows)
+
+        summary = put_table(storage, table, files, replace=replace, on_progress=show_progress)
+    print_text(
         f"{table}: {summary.num_rows:,} rows checked, {summary.num_uploaded} files uploaded, "
-        f"{summary.num_present} were there already, {summary.num_removed} removed",
-        markup=False,
+        f"{summary.num_present} already there, {summary.num_removed} removed"
     )
 
 
 @app.command()
 def sample(
     folder: Annotated[
-        Path, typer.Argument(help="Where the files go: one Parquet file for each table.")
+        Path, typer.Argument(help="The folder for the files: one Parquet file for each table.")
     ],
     products: Annotated[int, typer.Option(min=0, help="Rows of the catalogue.")] = 300,
-    examples: Annotated[int, typer.Option(min=0, help="Texts to learn from.")] = 3000,
-    requests: Annotated[int, typer.Option(min=0, help="Texts asked for.")] = 200,
+    examples: Annotated[int, typer.Option(min=0, help="Texts to train on.")] = 3000,
+    requests: Annotated[int, typer.Option(min=0, help="Requests for texts.")] = 200,
     images: Annotated[int, typer.Option(min=0, help="Drawn pictures.")] = 0,
     interactions: Annotated[int, typer.Option(min=0, help="Simulated purchases.")] = 0,
     until: Annotated[
-        str, typer.Option(help="YYYY-MM-DD, the last of the sixty days with purchases.")
+        str, typer.Option(help="YYYY-MM-DD, the last of sixty days of purchases.")
     ] = "2026-10-30",
-    seed: Annotated[int, typer.Option(help="Another seed makes another shop.")] = 0,
+    seed: Annotated[int, typer.Option(help="Other seeds give other shops.")] = 0,
 ) -> None:
-    """Makes up a shop: catalogue, texts, pictures, purchases. The same seed gives the same files.
+    """Writes the tables of a sample shop: catalogue, texts, pictures, purchases.
+
+    The same options give the same files. Load them with `nightshift inputs put`.
 
     Example: `nightshift inputs sample shop --products 1000000 --examples 0`
     """
@@ -101,12 +100,15 @@ def sample(
         last_day=parse_date(until),
     )
     for path in files.values():
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        print_text(f"wrote {path}")
 
 
 @app.command(name="list")
 def list_tables(json: JsonOption = False) -> None:
-    """Lists what is loaded: files, rows and bytes of each table."""
+    """Lists the input tables: the files, rows and bytes of each.
+
+    Example: `nightshift inputs list`
+    """
     from infra.storage import open_storage
 
     storage = open_storage(load_settings())
@@ -122,7 +124,7 @@ def list_tables(json: JsonOption = False) -> None:
 
 
 def describe(storage: "Storage", table: str) -> dict[str, Any]:
-    """Files, rows and bytes of a table; raises InputError where a file does not fit it."""
+    """Files, rows and bytes of a table; raises InputError where a file does not fit its schema."""
     from workers.inputs.store import check_inputs, list_input_files
 
     files = check_inputs(storage, table) if list_input_files(storage, table) else []

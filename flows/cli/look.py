@@ -1,5 +1,4 @@
-"""The commands that read what nights have left: models, export, reports. They need storage, neither
-Ray nor Prefect."""
+"""The commands that read what nights have left: models and export. They need storage only."""
 
 import contextlib
 import subprocess
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.terminal import JsonOption, console, print_json, print_table
+from flows.cli.terminal import JsonOption, print_json, print_table, print_text
 from infra.errors import InputError
 from infra.settings import load_settings
 
@@ -22,21 +21,25 @@ if TYPE_CHECKING:
 
 
 def models(
-    job: Annotated[str, typer.Argument(help="A job; without it the models of all jobs.")] = "",
+    job: Annotated[str, typer.Argument(help="A job or a model. Default: all models.")] = "",
     promote_: Annotated[
         str, typer.Option("--promote", help="Make this version the champion.")
     ] = "",
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
+        bool, typer.Option("--rollback", help="Make the previous champion the champion again.")
     ] = False,
     tensorboard: Annotated[
-        str, typer.Option(help="Opens TensorBoard on the training of this version; Ctrl-C ends it.")
+        str, typer.Option(help="Open TensorBoard for this version; Ctrl-C stops it.")
     ] = "",
     json: JsonOption = False,
 ) -> None:
-    """Lists model versions with their held-out metrics; the champion is the one that nights use.
+    """Lists model versions with their held-out metrics. Nights use the champion.
+
+    A version's name starts with the last day of its training data.
 
     Examples:
+
+    `nightshift models`
 
     `nightshift models copywriter --promote 2026-11-22-gpt-1a2b3c4d`
 
@@ -45,67 +48,82 @@ def models(
     from infra.storage import open_storage
     from workers.jobs import models_of
     from workers.models import MODELS
-    from workers.registry.versions import list_versions, promote, read_champion, roll_back
 
     storage = open_storage(load_settings())
     names = models_of(job) if job else tuple(MODELS)
     if tensorboard:
         open_tensorboard(storage, find_any(storage, names, tensorboard))
-        return
-    if promote_ or rollback:
-        if len(names) > 1 or (promote_ and rollback):
-            raise InputError(
-                f"name one model ({', '.join(names)}), and either --promote VERSION or --rollback"
-            )
-        (name,) = names
-        champion = (
-            promote(storage, name, promote_, "promoted by hand")
-            if promote_
-            else roll_back(storage, name)
+    elif promote_ or rollback:
+        change_champion(storage, names, promote_, rollback=rollback)
+    elif json:
+        print_json({name: versions_as_json(storage, name) for name in names})
+    else:
+        for name in names:
+            print_versions(storage, name)
+
+
+def change_champion(
+    storage: "Storage", names: Sequence[str], version: str, *, rollback: bool
+) -> None:
+    """Promotes `version`, or rolls back; raises InputError unless exactly one of both is asked."""
+    from workers.registry.versions import promote, roll_back
+
+    if len(names) > 1 or (version and rollback):
+        raise InputError(
+            f"name one model ({', '.join(names)}), and either --promote VERSION or --rollback"
         )
-        console.print(
-            f"{champion.version} is the champion of {name} now (before: {champion.previous})",
-            markup=False,
+    (name,) = names
+    if rollback:
+        champion = roll_back(storage, name)
+    else:
+        champion = promote(storage, name, version, "promoted by hand")
+    print_text(f"{champion.version} is now the champion of {name} (before: {champion.previous})")
+
+
+def versions_as_json(storage: "Storage", name: str) -> dict[str, object]:
+    from workers.registry.versions import list_versions, read_champion
+
+    champion = read_champion(storage, name)
+    return {
+        "versions": [asdict(version) for version in list_versions(storage, name)],
+        "champion": champion and asdict(champion[0]),
+    }
+
+
+def print_versions(storage: "Storage", name: str) -> None:
+    from workers.models import MODELS
+    from workers.registry.versions import list_versions, read_champion
+
+    holder = read_champion(storage, name)
+    champion = holder[0].version if holder else ""
+    figures = {**MODELS[name].figures, "CPU s": "cpu_seconds"}
+    rows = [
+        (
+            version.version,
+            *metric_cells(version, figures.values()),
+            "champion" if version.version == champion else "",
         )
-        return
-    found = {name: (list_versions(storage, name), read_champion(storage, name)) for name in names}
-    if json:
-        print_json(
-            {
-                n: {"versions": [asdict(v) for v in vs], "champion": c and asdict(c[0])}
-                for n, (vs, c) in found.items()
-            }
-        )
-        return
-    for name, (versions, holder) in found.items():
-        current = holder[0].version if holder else ""
-        figures = {**MODELS[name].figures, "CPU s": "cpu_seconds"}
-        rows = [
-            (
-                "champion" if v.version == current else "",
-                v.version,
-                v.through,
-                *metric_cells(v, figures.values()),
-            )
-            for v in versions
-        ]
-        print_table(f"Model {name}", ["", "version", "data through", *figures], rows)
+        for version in list_versions(storage, name)
+    ]
+    print_table(f"Model {name}", ["version", *figures, "state"], rows)
 
 
 def find_any(storage: "Storage", names: Sequence[str], version: str) -> "ModelVersion":
-    """The version of that name of one of several models; raises InputError that lists those of the
-    last one."""
+    """The version with that name, of any of the models.
+
+    Raises InputError that lists the versions of the last model.
+    """
     from workers.registry.versions import find_version, list_versions
 
-    found = (
-        each for name in names for each in list_versions(storage, name) if each.version == version
-    )
-    return next(found, None) or find_version(storage, names[-1], version)
+    for name in names:
+        for found in list_versions(storage, name):
+            if found.version == version:
+                return found
+    return find_version(storage, names[-1], version)
 
 
 def open_tensorboard(storage: "Storage", version: "ModelVersion") -> None:
-    """Downloads the event files of a version and serves them on this machine until it is
-    interrupted."""
+    """Downloads a version's event files and serves them on this machine until Ctrl-C."""
     with tempfile.TemporaryDirectory() as folder:
         if not storage.download(f"{version.prefix}tensorboard/", Path(folder)):
             raise InputError(f"{version.version} has no event files")
@@ -121,11 +139,13 @@ def metric_cells(version: "ModelVersion", names: Iterable[str]) -> list[str]:
 def export(
     job: Annotated[str, typer.Argument(help="A job.")],
     to: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder; the rows go to JOB/dt=DATE/ below it.")
+        Path, typer.Option(file_okay=False, help="A folder; the rows go to JOB/dt=DATE/ in it.")
     ],
-    date: Annotated[str, typer.Option(help="YYYY-MM-DD; without it yesterday (UTC).")] = "",
+    date: Annotated[str, typer.Option(help="YYYY-MM-DD. Default: yesterday (UTC).")] = "",
 ) -> None:
-    """Downloads the published rows of a date as Parquet.
+    """Downloads the published rows of a date as Parquet files.
+
+    Exit status: 0 downloaded, 2 nothing is published for that date.
 
     Example: `nightshift export product_descriptions --date 2026-11-22 --to ./rows`
     """
@@ -136,30 +156,4 @@ def export(
 
     storage = open_storage(load_settings())
     folder = export_partition(storage, find_job(job).name, parse_date(date).isoformat(), to)
-    console.print(f"exported to {folder}", markup=False)
-
-
-def reports(
-    to: Annotated[
-        Path,
-        typer.Option(file_okay=False, help="An empty folder; open its index.html with a browser."),
-    ],
-) -> None:
-    """Downloads the pages of all nights: a calendar of what was published, held back or failed, and
-    a page of each.
-
-    Example: `nightshift reports --to ./reports`
-    """
-    from infra.storage import open_storage
-
-    if to.exists() and any(to.iterdir()):
-        raise InputError(f"{to} is not empty; choose another folder or remove it first")
-    storage = open_storage(load_settings())
-    num_files = storage.download("reports/", to)
-    if not num_files:
-        raise InputError("there are no reports yet; `nightshift nightly` makes the first")
-    console.print(
-        f"{num_files} pages are in {to}; begin with {to / 'index.html'}",
-        markup=False,
-        soft_wrap=True,
-    )
+    print_text(f"exported to {folder}")

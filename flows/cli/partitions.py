@@ -1,4 +1,4 @@
-"""Partitions on the terminal: a calendar, sums, trends, lists, one in full."""
+"""Partitions on the terminal: a calendar, totals, trends, a list, one in full."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.text import Text
 
-from flows.cli.terminal import console, print_table, readable_count, sparkline
+from flows.cli.pages import print_page
+from flows.cli.terminal import console, print_table, print_text, readable_count, sparkline
 from flows.run_page.summary import describe_row, figures, how_to_publish
 from infra.settings import load_settings
 from infra.storage import Storage
-from workers.partitions.manifest import snapshots
+from workers.partitions.manifest import Manifest, snapshots
 from workers.partitions.outputs import sample_rows
 from workers.partitions.states import PartitionState
 from workers.report import (
@@ -36,7 +37,6 @@ STYLES = {
 }
 NEVER_RUN = "·"
 SAMPLES = 10
-LINK_EXPIRES_S = 24 * 3600
 
 
 def show_calendar(states: dict[str, list[PartitionState]]) -> None:
@@ -45,9 +45,8 @@ def show_calendar(states: dict[str, list[PartitionState]]) -> None:
     weeks = [days[start : start + 7] for start in range(0, len(days), 7)]
     console.print("Six weeks, from Monday to Sunday", style="italic")
     width = max(map(len, states))
-    console.print(
-        " " * width, *(f"{date.fromisoformat(week[0]):%d %b} " for week in weeks), sep="  "
-    )
+    mondays = [f"{date.fromisoformat(week[0]):%d %b} " for week in weeks]
+    console.print(" " * width, *mondays, sep="  ")
     for job, found in states.items():
         by_day = defaultdict(list)
         for state in found:
@@ -58,46 +57,42 @@ def show_calendar(states: dict[str, list[PartitionState]]) -> None:
 
 
 def sign_of(day: str, states: Sequence[PartitionState]) -> tuple[str, str]:
+    """The sign of a day and its style."""
     found = make_day(day, states)
     return found.sign or NEVER_RUN, STYLES.get(found.state, "dim")
 
 
-def show_sums(states: dict[str, list[PartitionState]]) -> None:
+def show_totals(states: dict[str, list[PartitionState]]) -> None:
     price = load_settings().price_per_hour
-    days = set(calendar_days(today()))
-    rows = [
-        (
-            job,
-            *sum_up(
-                [state.manifest for state in found if state.manifest and state.date in days], price
-            ),
-        )
-        for job, found in states.items()
-    ]
+    rows = [(job, *sum_up(recent_manifests(found), price)) for job, found in states.items()]
     print_table("Their published nights", ["job", *SUMS, *(["cost"] if price else [])], rows)
 
 
 def show_trend(states: Sequence[PartitionState]) -> None:
-    """How figures moved over the nights of the calendar; nothing before the second one."""
-    days = set(calendar_days(today()))
-    manifests = [
-        state.manifest for state in reversed(states) if state.manifest and state.date in days
+    """How figures moved over the nights of the calendar; prints nothing for a single night."""
+    manifests = recent_manifests(list(reversed(states)))
+    if len(manifests) < 2:
+        return
+    rows = [
+        (name, sparkline(values), *span_cells(values))
+        for name, values in trend_figures(manifests).items()
     ]
-    if len(manifests) > 1:
-        rows = [
-            (name, sparkline(values), *span_cells(values))
-            for name, values in trend_figures(manifests).items()
-        ]
-        print_table(
-            "How figures moved", ["figure", "night by night", "last", "least", "most"], rows
-        )
+    print_table("How figures moved", ["figure", "night by night", "last", "range"], rows)
 
 
-def span_cells(values: Sequence[float]) -> list[str]:
-    """The last value, the least and the most; empty where none is known."""
+def recent_manifests(states: Sequence[PartitionState]) -> list[Manifest]:
+    """The manifests of the partitions that the calendar shows, in the order given."""
+    days = set(calendar_days(today()))
+    return [state.manifest for state in states if state.manifest and state.date in days]
+
+
+def span_cells(values: Sequence[float]) -> tuple[str, str]:
+    """The last value and the range of all; empty where they are unknown."""
     known = [value for value in values if not isnan(value)]
-    shown = [values[-1], min(known), max(known)] if known else []
-    return ["" if isnan(value) else f"{value:,.4g}" for value in shown] or [""] * 3
+    if not known:
+        return "", ""
+    last = "" if isnan(values[-1]) else f"{values[-1]:,.4g}"
+    return last, f"{min(known):,.4g} to {max(known):,.4g}"
 
 
 def today() -> date:
@@ -105,68 +100,64 @@ def today() -> date:
 
 
 def list_states(title: str, states: Sequence[PartitionState]) -> None:
-    rows = [
-        (
-            state.job,
-            state.date,
-            state.state,
-            readable_count(state.rows),
-            f"{state.shards_done}/{state.shards}",
-            state.model,
-            state.at,
-            "; ".join(state.reasons),
-        )
-        for state in states
-    ]
-    print_table(title, ["job", "date", "state", "rows", "shards", "model", "at", "why"], rows)
+    """A line for each partition; the model's version only where all are of one job."""
+    jobs = {state.job for state in states}
+    if len(jobs) == 1:
+        columns = ["date", "state", "rows", "shards", "model", "at (UTC)"]
+        rows = [
+            (state.date, *state_cells(state), state.model, readable_minute(state.at))
+            for state in states
+        ]
+        print_table(f"{title} of {jobs.pop()}", columns, rows)
+    else:
+        columns = ["job", "date", "state", "rows", "shards", "at (UTC)"]
+        rows = [
+            (state.job, state.date, *state_cells(state), readable_minute(state.at))
+            for state in states
+        ]
+        print_table(title, columns, rows)
+    for state in states:
+        if state.reasons:
+            why = "; ".join(state.reasons)
+            print_text(f"{state.job} {state.date} is {state.state}: {why}")
+
+
+def state_cells(state: PartitionState) -> tuple[str, str, str]:
+    shards = "" if state.shards is None else f"{state.shards_done}/{state.shards}"
+    return state.state, readable_count(state.rows), shards
+
+
+def readable_minute(iso_time: str) -> str:
+    """Month, day, hour and minute of an ISO time."""
+    return iso_time[5:16].replace("T", " ")
 
 
 def in_full(storage: Storage, state: PartitionState) -> dict[str, Any]:
-    """For scripts: also what was set aside and the key of the page."""
-    manifest = state.manifest
-    more = (
-        {
-            "set_aside": dict(reasons_set_aside(storage, manifest)),
-            "report": report_of(storage, state),
-        }
-        if manifest
-        else {}
-    )
-    return asdict(state) | more
-
-
-def report_of(storage: Storage, state: PartitionState) -> str | None:
+    """All that is known of a partition, for scripts: also why rows were set aside, and its page."""
+    if state.manifest is None:
+        return asdict(state)
     key = report_key(state.job, state.date)
-    return key if storage.head(key) else None
+    return asdict(state) | {
+        "set_aside": dict(reasons_set_aside(storage, state.manifest)),
+        "report": key if storage.head(key) else None,
+    }
 
 
 def show_in_full(storage: Storage, state: PartitionState) -> None:
     if state.manifest is None:
         if state.state == "held":
-            console.print(
-                how_to_publish(state.job, state.date, state.fingerprint),
-                markup=False,
-                soft_wrap=True,
-            )
+            print_text(how_to_publish(state.job, state.date, state.fingerprint))
         return
     rows = [(row["figure"], row["value"]) for row in figures(state.manifest)]
-    rows += [
-        (f"set aside: {reason}", f"{number:,}")
-        for reason, number in reasons_set_aside(storage, state.manifest)
-    ]
-    rows += [
-        (f"input {item.key}", item.etag)
-        for each in snapshots(state.manifest)
-        for item in each.objects
-    ]
+    for reason, number in reasons_set_aside(storage, state.manifest):
+        rows.append((f"set aside: {reason}", f"{number:,}"))
+    for snapshot in snapshots(state.manifest):
+        for item in snapshot.objects:
+            rows.append((f"input {item.key}", f"{item.num_rows:,} rows"))
     rows += [(f"setting {name}", value) for name, value in state.manifest.settings.items()]
     print_table(f"{state.job} · {state.date}", ["figure", "value"], rows)
     console.print("Samples", style="italic")
     for row in sample_rows(storage, state.manifest, SAMPLES):
         console.print(f"  {next(iter(row.values()))}", style="bold", markup=False)
-        console.print(f"    {describe_row(row)}", markup=False, soft_wrap=True)
-    report = report_of(storage, state)
-    if report:
-        console.print(
-            f"Report: {storage.presign(report, LINK_EXPIRES_S)}", markup=False, soft_wrap=True
-        )
+        print_text(f"    {describe_row(row)}")
+    print_page(storage, state.job, state.date)

@@ -1,5 +1,5 @@
-"""How commands that run flows begin and end: the server is there, results and outcomes are told,
-statuses given."""
+"""How commands that run flows start and end: they need a server, print outcomes, set the exit
+status."""
 
 import logging
 import sys
@@ -8,19 +8,23 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.terminal import console, print_json
+from flows.cli.terminal import console, print_json, print_text
 from infra.errors import GenerationError, NightshiftError, ServiceError
 from infra.settings import load_settings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
+    from workers.partitions.states import PartitionState
+
 STATUSES = {"published": 0, "unchanged": 0, "skipped": 0, "failed": 1, "held": 3}
 
 
 def require_server() -> None:
-    """Also sets up Prefect's log on this terminal, where an error is told once, in words, without
-    its traceback."""
+    """Raises ServiceError without a Prefect server; sets up Prefect's log for this terminal.
+
+    The log has no tracebacks: `main` prints an error once, in words.
+    """
     from prefect.logging.configuration import setup_logging
 
     from flows.server.health import require_server as require
@@ -32,11 +36,9 @@ def require_server() -> None:
 
 
 def is_for_people(record: logging.LogRecord) -> bool:
-    """Not tracebacks, nor whole events that Prefect could not send while its server was away: we
-    say that in words."""
-    return not record.exc_info and not record.name.startswith(
-        ("prefect.events", "prefect._internal")
-    )
+    """False for tracebacks, and for the events that Prefect logs when it cannot send them."""
+    is_internal = record.name.startswith(("prefect.events", "prefect._internal"))
+    return not record.exc_info and not is_internal
 
 
 def result_of(state: "State[Any]") -> Any:
@@ -44,16 +46,15 @@ def result_of(state: "State[Any]") -> Any:
     result = state.result(raise_on_failure=False)
     if state.is_completed():
         return result
-    tell_page(state)
+    print_run_page(state)
     if isinstance(result, NightshiftError):
         raise result
-    raise GenerationError(state.message or f"the run ended as {state.name}") from (
-        result if isinstance(result, BaseException) else None
-    )
+    cause = result if isinstance(result, BaseException) else None
+    raise GenerationError(state.message or f"the run ended as {state.name}") from cause
 
 
-def end_with(state: "State[Any]", *, as_json: bool = False) -> None:
-    """Prints what became of each partition; ends the process with the worst of their statuses."""
+def exit_with_outcomes(state: "State[Any]", *, as_json: bool = False) -> None:
+    """Prints the outcome of each partition; exits with the lowest status above 0 among them."""
     outcomes: Any = state.result(raise_on_failure=False)
     if not isinstance(outcomes, list):
         result_of(state)
@@ -61,22 +62,20 @@ def end_with(state: "State[Any]", *, as_json: bool = False) -> None:
         print_json([asdict(item) for item in outcomes])
     else:
         for item in outcomes:
-            console.print(
-                f"{item.date} {item.job}: {item.outcome}", style="bold", markup=False, end=""
-            )
+            heading = f"{item.date} {item.job}: {item.outcome}"
+            console.print(heading, style="bold", markup=False, end="")
             console.print(f"  {item.message}", markup=False)
-        tell_page(state)
-    statuses = {STATUSES[item.outcome] for item in outcomes}
-    if statuses - {0}:
-        sys.exit(min(statuses - {0}))
+        print_run_page(state)
+    bad_statuses = {STATUSES[item.outcome] for item in outcomes} - {0}
+    if bad_statuses:
+        sys.exit(min(bad_statuses))
 
 
 @contextmanager
-def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
-    """Around a flow: if the server never comes back the run is lost from the UI, and storage tells
-    what it did.
+def reporting_lost_server(job: str = "", day: str = "") -> Iterator[None]:
+    """Around a flow: where its server does not come back, prints from storage what the run did.
 
-    Ends the process with status 0 if the one partition that was asked for is published.
+    Status 0 if the partition that was asked for is published; otherwise raises ServiceError.
     """
     import httpx
 
@@ -86,25 +85,25 @@ def server_may_stay_away(job: str = "", day: str = "") -> Iterator[None]:
     try:
         yield
     except httpx.HTTPError as exc:
-        what = f"the Prefect server went away and stayed away, so how this run ended is not recorded there ({exc})"
+        loss = (
+            f"the Prefect server did not come back, so it has no record of this run's end ({exc})"
+        )
         states = list_partitions(open_storage(load_settings()), job, day) if job else []
-        for item in states:
-            rows = f", {item.rows:,} rows" if item.rows is not None else ""
-            console.print(
-                f"{item.job} {item.date} is {item.state}{rows}", style="bold", markup=False
-            )
-        if {item.state for item in states} != {"published"}:
-            raise ServiceError(
-                f"{what}. The same command goes on from there; see `nightshift show`"
-            ) from exc
-        console.print(what, markup=False)
+        for state in states:
+            _print_state(state)
+        if {state.state for state in states} != {"published"}:
+            advice = "The same command resumes the run; `nightshift show` lists what is published"
+            raise ServiceError(f"{loss}. {advice}") from exc
+        console.print(loss, markup=False)
 
 
-def tell_page(state: "State[Any]") -> None:
+def _print_state(state: "PartitionState") -> None:
+    rows = "" if state.rows is None else f", {state.rows:,} rows"
+    text = f"{state.job} {state.date} is {state.state}{rows}"
+    console.print(text, style="bold", markup=False)
+
+
+def print_run_page(state: "State[Any]") -> None:
     from flows.server.health import run_page
 
-    console.print(
-        f"Prefect run: {run_page(str(state.state_details.flow_run_id))}",
-        markup=False,
-        soft_wrap=True,
-    )
+    print_text(f"Prefect run: {run_page(str(state.state_details.flow_run_id))}")

@@ -1,7 +1,6 @@
 """The commands that run flows: train, run, nightly, backfill. Each is one run in the Prefect UI.
 
-Flows are imported by the command that runs them: the other commands need not wait for Prefect and
-Ray.
+Each command imports its flow itself, so that no other command waits for Prefect and Ray.
 """
 
 from collections.abc import Sequence
@@ -10,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from flows.cli.results import end_with, require_server, result_of, server_may_stay_away, tell_page
+from flows.cli.results import (
+    exit_with_outcomes,
+    print_run_page,
+    reporting_lost_server,
+    require_server,
+    result_of,
+)
 from flows.cli.terminal import JsonOption, console, print_json, print_table, readable_seconds
 from infra.errors import InputError
 from infra.settings import load_settings
@@ -19,20 +24,18 @@ if TYPE_CHECKING:
     from flows.dates import DateStatus
 
 JobArgument = Annotated[str, typer.Argument(help="A job, such as product_descriptions.")]
-DateOption = Annotated[
-    str, typer.Option("--date", help="YYYY-MM-DD; without it yesterday (UTC), the last whole day.")
-]
+DateOption = Annotated[str, typer.Option("--date", help="YYYY-MM-DD. Default: yesterday (UTC).")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting: key=value. May be repeated.")
+    list[str] | None, typer.Option("--set", help="Change a setting: key=value. Repeatable.")
 ]
 ActorsOption = Annotated[
-    int, typer.Option(min=0, help="Actors at once. 0: as many as there is room for.")
+    int, typer.Option(min=0, help="Actors at once. 0: as many as fit into the cluster.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 PolicyOption = Annotated[
     str,
     typer.Option(
-        help="champion, as-of (newest model trained on data up to the date) or a version."
+        help="champion, as-of (the newest model trained on data up to the date), or a version."
     ),
 ]
 
@@ -41,14 +44,15 @@ def train(
     what: Annotated[
         str,
         typer.Argument(
-            help="A model, such as recommender, or a job that needs just one.", metavar="MODEL|JOB"
+            help="A model, such as recommender, or a job that needs only one.", metavar="MODEL|JOB"
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="Family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; gpt, gru or bert for "
-            "recommenders; several with commas compete."
+            help="Family: gpt, lstm, gru or rnn for texts; flow, gan or vae for pictures; "
+            "gpt, gru or bert for recommenders. Several, separated by commas, compete. "
+            "Default: the model's own."
         ),
     ] = "",
     date: DateOption = "",
@@ -56,13 +60,16 @@ def train(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Small, and half a minute: for a first look at plain, regular examples."
+            "--quick", help="A small model in half a minute: a first look at regular examples."
         ),
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Trains a version of a model and makes it champion if it beats the present one on held-out
-    data.
+    """Trains a model version; it becomes champion if it beats the current one on held-out data.
+
+    A version that was already trained on the same data and settings is not trained again.
+
+    Exit status: 0 trained, whether or not it is champion; 1 failed; 2 wrong usage or input.
 
     Examples:
 
@@ -83,12 +90,12 @@ def train(
         )
     declaration = MODELS[names[0]]
     require_server()
-    with server_may_stay_away():
+    with reporting_lost_server():
         state = train_flow(
             model=ModelName(names[0]),
             date=parse_date(date).isoformat(),
             family=model,
-            settings=joined(set_),
+            settings=join_assignments(set_),
             quick=quick,
             force=force,
             return_state=True,
@@ -99,7 +106,7 @@ def train(
     )
     spent = readable_seconds(version.metrics["cpu_seconds"])
     console.print(f"{version.version}: {figures}; {spent} of CPU time", markup=False)
-    tell_page(state)
+    print_run_page(state)
 
 
 def run(
@@ -112,7 +119,7 @@ def run(
         bool,
         typer.Option(
             "--retry-quarantined",
-            help="Try rows that were rejected or raised once more; keep all others.",
+            help="Retry the rows that were set aside, with new seeds; keep all others.",
         ),
     ] = False,
     ignore_gates: Annotated[
@@ -123,12 +130,15 @@ def run(
 ) -> None:
     """Makes and publishes one partition: one job, one date.
 
-    A partition that is published and would come out the same is left alone; one whose run was
-    interrupted goes on where it stopped; one whose inputs, model or settings changed is made anew
-    and swapped in when it is complete. Rows that were set aside stay so until `--retry-quarantined`
-    tries them again, with new seeds.
+    An up-to-date partition is left alone. An interrupted one is resumed. If inputs, model or
+    settings changed, all rows are generated again, and replace the published ones when they are
+    complete.
+
+    Exit status: 0 published or unchanged; 1 failed; 2 wrong usage or input; 3 held back by a gate.
 
     Examples:
+
+    `nightshift run product_descriptions`
 
     `nightshift run product_descriptions --date 2026-11-22 --set num_facts=4`
 
@@ -142,11 +152,13 @@ def run(
     find_job(job)
     if force and retry_quarantined:
         raise InputError(
-            "--force makes all rows anew, --retry-quarantined only those set aside: leave one of them out"
+            "--force generates all rows again, --retry-quarantined only those that were set aside: "
+            "leave one of them out"
         )
-    settings, day = joined(set_), parse_date(date).isoformat()
+    settings = join_assignments(set_)
+    day = parse_date(date).isoformat()
     require_server()
-    with server_may_stay_away(job, day):
+    with reporting_lost_server(job, day):
         state = generate_flow(
             job=JobName(job),
             date=day,
@@ -159,16 +171,19 @@ def run(
             return_state=True,
         )
         result = result_of(state)
-        spent = readable_seconds(result.manifest.seconds)
-        console.print(
-            f"{result.message}" + (f" in {spent}" if result.state == "published" else ""),
-            markup=False,
-        )
-        tell_page(state)
+        text = result.message
+        if result.state == "published":
+            text += f" in {readable_seconds(result.manifest.seconds)}"
+        console.print(text, markup=False)
+        print_run_page(state)
 
 
 def nightly(date: DateOption = "") -> None:
     """Runs every job whose inputs are loaded; trains first where a model is missing or too old.
+
+    A job that fails does not stop the others. The scheduled deployment `nightly` does the same.
+
+    Exit status: 0 all published, unchanged or skipped; 1 one failed; 3 one held back by a gate.
 
     Example: `nightshift nightly --date 2026-11-22`
     """
@@ -176,8 +191,8 @@ def nightly(date: DateOption = "") -> None:
     from workers.pins import parse_date
 
     require_server()
-    with server_may_stay_away():
-        end_with(nightly_flow(date=parse_date(date).isoformat(), return_state=True))
+    with reporting_lost_server():
+        exit_with_outcomes(nightly_flow(date=parse_date(date).isoformat(), return_state=True))
 
 
 def backfill(
@@ -188,18 +203,19 @@ def backfill(
     mode: Annotated[
         str,
         typer.Option(
-            help="missing: without a whole published partition. failed: failed, held, unfinished or damaged. "
-            "stale: published, but inputs, model or settings are others today. all."
+            help="missing: no complete published partition. "
+            "failed: failed, held, unfinished or damaged. "
+            "stale: published, but inputs, model or settings have changed since. all: every date."
         ),
     ] = "missing",
-    order: Annotated[str, typer.Option(help="Which date first: oldest or newest.")] = "oldest",
+    order: Annotated[str, typer.Option(help="Which date is first: oldest or newest.")] = "oldest",
     max_parallel: Annotated[
         int, typer.Option(min=1, help="Dates at once; they share the actors.")
     ] = 1,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only tell what would be done. Needs neither Prefect nor Ray."
+            "--dry-run", help="Only show what would be done. Needs neither Prefect nor Ray."
         ),
     ] = False,
     model_policy: PolicyOption = "champion",
@@ -207,12 +223,14 @@ def backfill(
     num_actors: ActorsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Makes the partitions of a range of dates, each its own run; one bad date does not stop the
-    others.
+    """Makes the partitions of a range of dates; a date that fails does not stop the others.
 
-    Its actors step aside while a night runs. Stopped half way, the same command goes on where it
-    was. Look first with `--dry-run`: what is there, what would be done and why, and about how long
-    it takes.
+    Nightly runs go first: a backfill's actors yield to them. After an interruption the same command
+    resumes. `--dry-run` shows what is there, what would be done and why, and an estimate of the
+    time.
+
+    Exit status: 0 all published, unchanged or skipped; 1 one failed; 2 wrong usage or input;
+    3 one held back by a gate.
 
     Examples:
 
@@ -231,17 +249,19 @@ def backfill(
     from workers.jobs import find_job
 
     declared = find_job(job)
-    chosen_mode, chosen_order = one_of(mode, get_args(Mode)), one_of(order, get_args(Order))
-    settings, days = joined(set_), parse_range(start, end, chosen_order)
+    chosen_mode = check_choice(mode, get_args(Mode))
+    chosen_order = check_choice(order, get_args(Order))
+    settings = join_assignments(set_)
+    days = parse_range(start, end, chosen_order)
     if dry_run:
         parsed = job_settings(declared, settings)
         found = examine_dates(
             open_storage(load_settings()), declared, days, chosen_mode, model_policy, parsed
         )
-        tell_dry_run(job, found, as_json=json)
+        print_dry_run(job, found, as_json=json)
         return
     require_server()
-    with server_may_stay_away():
+    with reporting_lost_server():
         state = backfill_flow(
             job=JobName(job),
             start=start,
@@ -254,16 +274,17 @@ def backfill(
             num_actors=num_actors,
             return_state=True,
         )
-        end_with(state, as_json=json)
+        exit_with_outcomes(state, as_json=json)
 
 
-def one_of(value: str, known: Sequence[str]) -> Any:
+def check_choice(value: str, known: Sequence[str]) -> Any:
+    """The value itself; raises BadParameter unless it is one of `known`."""
     if value not in known:
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}")
     return value
 
 
-def tell_dry_run(job: str, found: "Sequence[DateStatus]", *, as_json: bool) -> None:
+def print_dry_run(job: str, found: "Sequence[DateStatus]", *, as_json: bool) -> None:
     from flows.dates import table_rows, totals
 
     if as_json:
@@ -274,9 +295,9 @@ def tell_dry_run(job: str, found: "Sequence[DateStatus]", *, as_json: bool) -> N
     console.print(totals(found), markup=False)
 
 
-def joined(assignments: Sequence[str] | None) -> str:
-    """The assignments of `--set` as the one text that flows take; raises InputError for a bad
-    one."""
+def join_assignments(assignments: Sequence[str] | None) -> str:
+    """The assignments of `--set` as flows take them: one text. Raises InputError for a bad one."""
     from workers.overrides import parse_assignments
 
-    return " ".join(f"{key}={value}" for key, value in parse_assignments(assignments or []).items())
+    values = parse_assignments(assignments or [])
+    return " ".join(f"{key}={value}" for key, value in values.items())

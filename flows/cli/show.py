@@ -1,29 +1,32 @@
-"""`nightshift show`: what the report pages tell, in the terminal. Needs storage, neither Ray nor
-Prefect."""
+"""`nightshift show`: the report pages' figures in the terminal. Needs storage only."""
 
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from flows.cli.terminal import JsonOption, console, print_json
+from flows.cli.terminal import JsonOption, print_json, print_text
 from infra.settings import load_settings
 
 
 def show(
-    job: Annotated[str, typer.Argument(help="A job; without it all of them.")] = "",
+    job: Annotated[str, typer.Argument(help="A job. Default: all of them.")] = "",
     date: Annotated[
-        str, typer.Option(help="One date in full: figures, what was set aside, lineage, samples.")
+        str,
+        typer.Option(help="YYYY-MM-DD: figures, rows set aside, lineage and samples of that date."),
     ] = "",
     last: Annotated[
-        int, typer.Option(min=1, help="How many partitions are listed, the newest first.")
+        int, typer.Option(min=1, help="How many partitions to list, newest first.")
     ] = 20,
     json: JsonOption = False,
 ) -> None:
-    """Shows partitions: six weeks at a glance, their states, rows, quality and lineage, from
-    storage alone.
+    """Shows partitions: a calendar of six weeks, then their states and rows.
+
+    Reads storage only, so it works while Prefect and Ray are down.
 
     Examples:
+
+    `nightshift show`
 
     `nightshift show product_descriptions --date 2026-11-22`
 
@@ -50,11 +53,11 @@ def show(
         )
         return
     if not found:
-        console.print("nothing yet; `nightshift nightly` makes the first partitions")
+        print_text("nothing yet; `nightshift nightly` makes the first partitions")
         return
     if not day:
         partitions.show_calendar(states)
-        partitions.show_sums(states)
+        partitions.show_totals(states)
         if job:
             partitions.show_trend(states[jobs[0]])
     partitions.list_states("Partitions", found[: None if day else last])
@@ -62,4 +65,4 @@ def show(
         for state in found:
             partitions.show_in_full(storage, state)
     elif len(found) > last:
-        console.print(f"and {len(found) - last:,} earlier ones: --last {len(found)}")
+        print_text(f"and {len(found) - last:,} earlier ones: --last {len(found)}")

@@ -1,4 +1,4 @@
-"""What is at work, late and scheduled, as the Prefect server tells it."""
+"""Runs that are at work, late or scheduled, from the Prefect server."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from infra.errors import ServiceError
 
 FLOWS = ("nightly", "generate", "train", "backfill", "promote", "rollback")
 AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
-MOST = 50
+MAX_RUNS = 50
 TIMEOUT_S = 10.0
 
 
@@ -35,9 +35,9 @@ class RunAtWork:
     state: str
     since: datetime | None
     progress: float | None
-    """Percent of the stage that it is in; None where it has told none yet."""
+    """Percent of the current stage; None before the run's first report."""
     doing: str
-    """With rate and time left."""
+    """The current stage, with rate and time left."""
     page: str
 
 
@@ -51,13 +51,13 @@ class NextRun:
 class AtWork:
     runs: list[RunAtWork]
     late: dict[str, int]
-    """Runs that should have started, by their flow."""
+    """The number of late runs of each flow."""
     scheduled: list[NextRun]
-    """The next one of each flow."""
+    """The next run of each flow."""
 
 
 def look_at_work() -> AtWork:
-    """Raises ServiceError, with what to do, if the server does not answer."""
+    """All three, from the server; raises ServiceError, with what to do, if it does not answer."""
     require_server()
     try:
         with get_client(sync_client=True, httpx_settings={"timeout": TIMEOUT_S}) as client:
@@ -65,24 +65,22 @@ def look_at_work() -> AtWork:
             waiting = _read(
                 client, (StateType.SCHEDULED,), FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
             )
-            flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=_ours())}
+            flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=_our_flows())}
             runs = [_at_work(client, run) for run in running]
     except (httpx.HTTPError, PrefectException) as exc:
-        raise ServiceError(f"the Prefect server did not tell what is at work: {exc}") from exc
-    late = [run for run in waiting if run.state_name == "Late"]
+        raise ServiceError(f"cannot list the runs of the Prefect server: {exc}") from exc
+    late: Counter[str] = Counter()
     scheduled: dict[str, NextRun] = {}
     for run in waiting:
-        if run.state_name != "Late":
-            name = flows.get(run.flow_id, run.name)
+        name = flows.get(run.flow_id, run.name)
+        if run.state_name == "Late":
+            late[name] += 1
+        else:  # sorted by start: the first run of a flow is its next one
             scheduled.setdefault(name, NextRun(name=name, at=run.next_scheduled_start_time))
-    return AtWork(
-        runs=runs,
-        late=dict(Counter(flows.get(run.flow_id, run.name) for run in late)),
-        scheduled=list(scheduled.values()),
-    )
+    return AtWork(runs=runs, late=dict(late), scheduled=list(scheduled.values()))
 
 
-def _ours() -> FlowFilter:
+def _our_flows() -> FlowFilter:
     return FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
 
 
@@ -91,13 +89,16 @@ def _read(
 ) -> list[FlowRun]:
     types = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
     return client.read_flow_runs(
-        flow_filter=_ours(), flow_run_filter=FlowRunFilter(state=types), sort=sort, limit=MOST
+        flow_filter=_our_flows(),
+        flow_run_filter=FlowRunFilter(state=types),
+        sort=sort,
+        limit=MAX_RUNS,
     )
 
 
 def _at_work(client: SyncPrefectClient, run: FlowRun) -> RunAtWork:
-    """With the newest of its progress artifacts."""
-    told = client.read_artifacts(
+    """A run with its newest progress artifact."""
+    found = client.read_artifacts(
         artifact_filter=ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
             type=ArtifactFilterType(any_=["progress"]),
@@ -105,11 +106,12 @@ def _at_work(client: SyncPrefectClient, run: FlowRun) -> RunAtWork:
         sort=ArtifactSort.CREATED_DESC,
         limit=1,
     )
+    artifact = found[0] if found else None
     return RunAtWork(
         name=run.name,
         state=run.state_name or "",
         since=run.start_time,
-        progress=float(str(told[0].data)) if told else None,
-        doing=told[0].description or "" if told else "",
+        progress=float(str(artifact.data)) if artifact else None,
+        doing=(artifact.description or "") if artifact else "",
         page=run_page(str(run.id)),
     )

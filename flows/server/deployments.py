@@ -1,5 +1,5 @@
-"""Registers the deployments of `prefect.yaml` on the local stack's Prefect server, and the queues
-they wait in."""
+"""Registers the deployments of `prefect.yaml` and their queues on the local stack's Prefect
+server."""
 
 import hashlib
 import subprocess
@@ -12,38 +12,29 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
 from infra.errors import ServiceError
-from infra.local import StackStatus
 from infra.local.prefect_worker import WORK_POOL
+from infra.local.stack import StackStatus
 from infra.settings import Settings, child_environment
 
 PREFECT_YAML = Path(__file__).resolve().parents[2] / "prefect.yaml"
 WORK_QUEUES = ("nightly", "default", "backfill")
-"""Whose runs a worker without room for all takes first. `default` is Prefect's own: what people ask
-for."""
+"""The order in which a busy worker takes runs. `default` is Prefect's own, for runs on demand."""
 TIMEOUT_S = 120
 
 
 def register(settings: Settings, state: StackStatus, *, on_event: Callable[[str], None]) -> None:
-    """Registers what `prefect.yaml` declares, unless just that was registered on this stack before.
+    """Registers what `prefect.yaml` declares, unless this stack already has exactly that.
 
-    Raises ServiceError with what Prefect said if it refuses.
+    Raises ServiceError with Prefect's output if that fails.
     """
     marker = settings.stack_dir / "deployments"
     digest = hashlib.sha256(PREFECT_YAML.read_bytes() + repr(WORK_QUEUES).encode()).hexdigest()
     if marker.exists() and marker.read_text() == digest:
         return
     api_url = f"{state.ui_url}/api"
+    command = ("--no-prompt", "deploy", "--all", "--prefect-file", PREFECT_YAML.name)
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "prefect",
-            "--no-prompt",
-            "deploy",
-            "--all",
-            "--prefect-file",
-            PREFECT_YAML.name,
-        ],
+        [sys.executable, "-m", "prefect", *command],
         cwd=PREFECT_YAML.parent,
         env=child_environment(PREFECT_API_URL=api_url),
         capture_output=True,
@@ -52,18 +43,17 @@ def register(settings: Settings, state: StackStatus, *, on_event: Callable[[str]
         check=False,
     )
     if done.returncode:
-        raise ServiceError(
-            f"the deployments could not be registered:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
+        output = done.stdout[-2000:] + done.stderr[-2000:]
+        raise ServiceError(f"cannot register the deployments:\n{output}")
     rank_queues(api_url)
     marker.write_text(digest)
     on_event("the deployments of prefect.yaml are registered")
 
 
 def rank_queues(api_url: str) -> None:
-    """Gives the queues, which deploying has created, their priorities; raises ServiceError.
+    """Sets the priorities of the queues, which `deploy` has created; raises ServiceError.
 
-    Prefect's client asks again while a new server's database is locked (503).
+    Prefect's client retries while a new server's database is locked (503).
     """
     try:
         with SyncPrefectClient(api_url) as client:
@@ -71,6 +61,4 @@ def rank_queues(api_url: str) -> None:
                 queue = client.read_work_queue_by_name(name, work_pool_name=WORK_POOL)
                 client.update_work_queue(queue.id, priority=priority)
     except (httpx.HTTPError, PrefectException) as exc:
-        raise ServiceError(
-            f"the work queues of {WORK_POOL} could not be given their priorities: {exc}"
-        ) from exc
+        raise ServiceError(f"cannot rank the work queues of {WORK_POOL}: {exc}") from exc

@@ -1,7 +1,6 @@
-"""One publisher at a time, for stores that ignore conditional writes: a lease that the Prefect
-server gives.
+"""A lease from the Prefect server: one publisher at a time, for stores without conditional writes.
 
-Where the store keeps its word nobody needs this: the manifest's compare-and-swap decides.
+Other stores do not need it: there the manifest's compare-and-swap resolves the race.
 """
 
 import asyncio
@@ -23,44 +22,46 @@ from flows.server.health import wait_for_server
 from infra.errors import ServiceError
 
 LEASE_S = 60.0
-"""So long a publisher that was killed keeps others waiting, and some seconds until the server
-notices."""
+"""How long a killed publisher blocks others, until the server notices some seconds later."""
 PATIENCE_S = 900.0
+"""How long to wait for another publisher."""
 
 
 @contextmanager
 def publishing_alone(job: str, day: str) -> Iterator[None]:
     """Within it, no other process publishes a partition of the job.
 
-    Raises ServiceError when the server cannot be asked, or another publisher does not come to an
-    end.
+    Raises ServiceError when the server does not answer, or another publisher does not finish.
     """
     name = f"publish-{job}"
     wait_for_server()
     _ensure_limit(name)
-    is_over = False
+    is_published = False
     try:
         with concurrency(name, lease_duration=LEASE_S, timeout_seconds=PATIENCE_S, strict=True):
             yield
-            is_over = True
+            is_published = True
     except AcquireConcurrencySlotTimeoutError as exc:
         raise ServiceError(
-            f"{job} {day} is generated but not published: another run has published {job} for {PATIENCE_S / 60:.0f} "
-            f"minutes. If there is none, `prefect gcl update {name} --active-slots 0` and run it again"
+            f"{job} {day} is generated but not published: another run has been publishing {job} "
+            f"for {PATIENCE_S / 60:.0f} minutes. If there is no such run, call "
+            f"`prefect gcl update {name} --active-slots 0` and run this date again"
         ) from exc
-    except (
-        asyncio.CancelledError
-    ) as exc:  # what Prefect throws into the thread whose lease it could not renew
+    except asyncio.CancelledError as exc:
+        # Prefect raises it in this thread when it could not renew the lease.
         raise ServiceError(
-            f"{job} {day}: the lease for publishing was lost half way; run it again"
+            f"{job} {day}: the lease was lost while publishing; run this date again"
         ) from exc
     except httpx.HTTPError as exc:
-        if not is_over:
+        if not is_published:
             raise
-        get_run_logger().warning(f"the next publisher of {job} waits up to {LEASE_S:.0f} s: {exc}")
+        get_run_logger().warning(
+            f"the lease was not released, so the next publisher of {job} waits up to "
+            f"{LEASE_S:.0f} s: {exc}"
+        )
     except ConcurrencySlotAcquisitionError as exc:
         raise ServiceError(
-            f"{job} {day} is generated but not published, run it again: {exc}"
+            f"{job} {day} is generated but not published; run this date again: {exc}"
         ) from exc
 
 
@@ -71,4 +72,4 @@ def _ensure_limit(name: str) -> None:
         except ObjectAlreadyExists:
             return
         except httpx.HTTPError as exc:
-            raise ServiceError(f"the concurrency limit {name} could not be made: {exc}") from exc
+            raise ServiceError(f"cannot create the concurrency limit {name}: {exc}") from exc

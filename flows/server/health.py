@@ -1,9 +1,8 @@
-"""The Prefect server: whether it is there, where its pages are, and what a run does while it is
-away.
+"""The Prefect server: whether it answers, where its pages are, what a run does while it is away.
 
-Prefect's client repeats a call for about a minute, but not the first one of a connection. Work
-needs no server: it goes on without one, and `wait_for_server` stands wherever a run cannot (before
-a subflow run, before a run's final state).
+Prefect's client retries a call for about a minute, but not the first one of a connection. Work
+needs no server and continues without one. `wait_for_server` stands wherever a run needs it: before
+a subflow run, before a run's final state.
 """
 
 import os
@@ -27,17 +26,19 @@ from infra.errors import ServiceError
 from infra.settings import load_settings
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-"""In seconds: a server that is there may be busy."""
+"""In seconds. Reading may take long: the server may be busy."""
 ASK_EVERY_S = 2.0
 
 
 @dataclass(slots=True)
 class Outage:
-    """Of this process' server. It lasts until the server answers: a wait that was in vain is not
-    begun again."""
+    """An outage of the server, as this process sees it.
+
+    It lasts until the server answers, so that the waits of one process share one time limit.
+    """
 
     since: float | None = None
-    """Monotonic seconds; None while the server is there."""
+    """Monotonic seconds; None while the server answers."""
 
 
 _outage = Outage()
@@ -52,13 +53,13 @@ def require_server() -> None:
         httpx.get(f"{address}/health", timeout=TIMEOUT).raise_for_status()
     except httpx.HTTPError as exc:
         raise ServiceError(
-            f"the Prefect server at {address} does not answer ({exc}): run `nightshift up`, or look at PREFECT_API_URL"
+            f"the Prefect server at {address} does not answer ({exc}): "
+            "run `nightshift up`, or check PREFECT_API_URL"
         ) from exc
 
 
 def wait_for_server() -> None:
-    """Returns once the server answers; raises ServiceError when it was away for `server_wait_s`
-    altogether."""
+    """Returns once the server answers; raises ServiceError after `server_wait_s` of an outage."""
     while True:
         check_interruption()
         try:
@@ -77,48 +78,48 @@ def wait_for_server() -> None:
 
 @contextmanager
 def ending_with_server() -> Iterator[None]:
-    """Around a flow's body: lets the run end only when the server can be told how it ended, or
-    stays away."""
+    """Around a flow's body: waits for the server before the run ends, so that it gets the state."""
     try:
         yield
     except Exception:
-        _wait_at_the_end()
+        _wait_before_end()
         raise
-    _wait_at_the_end()
+    _wait_before_end()
 
 
-def _wait_at_the_end() -> None:
-    with _told_if_away("how this run ended cannot be recorded"):
+def _wait_before_end() -> None:
+    with _warn_on_failure("this run's final state cannot be recorded"):
         wait_for_server()
 
 
 def show_in_ui(create: Callable[[], object]) -> None:
-    """Creates an artifact. Artifacts are for looking at: without a server there is none, and the
-    run goes on."""
-    with _told_if_away("an artifact of this run is missing"):
+    """Creates an artifact; without a server it logs a warning, because artifacts are optional."""
+    with _warn_on_failure("an artifact of this run is missing"):
         wait_for_server()
         create()
 
 
 def tag_run(*names: str) -> None:
-    """Adds tags to the current run, by which people find it in the UI, and those of its kind."""
-    with _told_if_away("the tags of this run are missing"), get_client(sync_client=True) as client:
-        client.update_flow_run(
-            UUID(flow_run.id), tags=sorted({*flow_run.tags, "nightshift", *names})
-        )
+    """Adds tags to the current run, by which people find runs in the UI."""
+    tags = sorted({*flow_run.tags, "nightshift", *names})
+    loss = "the tags of this run are missing"
+    with _warn_on_failure(loss), get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.id), tags=tags)
 
 
 @contextmanager
-def _told_if_away(loss: str) -> Iterator[None]:
+def _warn_on_failure(loss: str) -> Iterator[None]:
     try:
         yield
     except (ServiceError, httpx.HTTPError, PrefectException) as exc:
         get_run_logger().warning(f"{loss}: {exc}")
 
 
-def leave_if_away(status: int) -> None:
-    """Ends the process without more ado if the server is away: what Prefect still has for it
-    (events, log lines), it would try to send for minutes, one after the other."""
+def exit_now_if_away(status: int) -> None:
+    """Exits without Prefect's cleanup if the server is away.
+
+    Prefect would try for minutes to send its remaining events and log lines, one after another.
+    """
     if _outage.since is not None:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -126,7 +127,7 @@ def leave_if_away(status: int) -> None:
 
 
 def ui_url() -> str:
-    """The address of the UI that belongs to the server."""
+    """The address of the server's UI."""
     return str(PREFECT_API_URL.value() or "").removesuffix("/api")
 
 

@@ -1,8 +1,8 @@
 """Cancelling and Ctrl-C for subflow runs in threads.
 
-Signals reach the main thread only. It leaves what they raised in an `Interruption`, and the
-threads, which inherit the context, raise it too: they look about once a second while they wait for
-actors. Leaving the pool then frees the actors.
+Signals reach the main thread only. It stores what they raised in an `Interruption`. The threads
+inherit the context, check it about once a second while they wait for actors, and raise the same
+exception. Leaving the pool then frees the actors.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 
 class Interruption:
-    """What ended the main thread's part of the work; None as long as it goes on."""
+    """What ended the main thread's work; `cause` is None while it continues."""
 
     def __init__(self) -> None:
         self.cause: BaseException | None = None
@@ -22,8 +22,8 @@ _current: ContextVar[Interruption | None] = ContextVar("interruption", default=N
 
 @contextmanager
 def interrupting_threads() -> Iterator[None]:
-    """Within it, threads that were given a copy of the context end as soon as this thread leaves it
-    by an exception."""
+    """Within it, an exception of this thread also ends the threads that have a copy of its
+    context."""
     interruption = Interruption()
     token = _current.set(interruption)
     try:
@@ -36,7 +36,7 @@ def interrupting_threads() -> Iterator[None]:
 
 
 def check_interruption() -> None:
-    """Raises what the main thread was interrupted by, if it was."""
+    """Raises the main thread's exception if it was interrupted."""
     interruption = _current.get()
     if interruption is not None and interruption.cause is not None:
         raise _likeness(interruption.cause)

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes the work pool and its queues and registers the deployments of prefect.yaml, which lies in the working directory.
-# Safe to run again, and to be run after every upgrade. PREFECT_API_URL says where, PREFECT_API_AUTH_STRING as whom.
+# Creates the work pool and its queues, and registers the deployments of ./prefect.yaml.
+# Run it after every upgrade; running it again is safe. PREFECT_API_URL is the server,
+# PREFECT_API_AUTH_STRING the login.
 set -eu
 
 prefect work-pool create nightshift --type process --overwrite
 
-# Who comes first when a worker has not room for all; `default`, which lies between the two, is Prefect's own.
+# The order in which a busy worker takes runs. Between the two is `default`, Prefect's own queue.
 make_queue() {
   prefect work-queue create "$1" --pool nightshift --priority "$2" || prefect work-queue inspect "$1" --pool nightshift
 }

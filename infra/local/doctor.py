@@ -1,5 +1,4 @@
-"""Looks at everything a run needs and says what is wrong and what to do. Changes nothing but a
-probe object."""
+"""Checks everything a run needs, and says what is wrong and what to do. Writes one probe object."""
 
 import json
 import re
@@ -19,7 +18,7 @@ from infra.settings import Settings, child_environment, prefect_api_url
 from infra.storage import open_storage
 
 NIGHTLY = "nightly"
-"""The deployment whose runs are asked about."""
+"""The deployment whose schedule is checked."""
 _UP = "start the local stack with `nightshift up`"
 _RAY_TIMEOUT_S = 45.0
 _GIB = 1 << 30
@@ -33,12 +32,11 @@ class Check:
     state: Literal["ok", "warning", "failed"]
     found: str
     remedy: str = ""
-    """What to do about it; empty when there is nothing to do."""
+    """What to do; empty if the check passed."""
 
 
 def diagnose(settings: Settings) -> list[Check]:
-    """Every check, in the order in which a run needs them; takes some seconds, most of them
-    Ray's."""
+    """All checks, in the order in which a run needs them. Takes seconds, most of them for Ray."""
     return [
         _check_settings(settings),
         _check_storage(settings),
@@ -63,7 +61,7 @@ def _check_settings(settings: Settings) -> Check:
         return Check(
             name="settings",
             state="warning",
-            found="AWS_ACCESS_KEY_ID of this shell takes the place of the local stack's",
+            found="AWS_ACCESS_KEY_ID of this shell overrides the local stack's",
             remedy="unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN",
         )
     return Check(name="settings", state="ok", found=f"storage {settings.storage_uri}")
@@ -77,17 +75,17 @@ def _check_storage(settings: Settings) -> Check:
             name="storage",
             state="failed",
             found=str(exc),
-            remedy="correct the setting it names, or " + _UP,
+            remedy=f"correct the setting that it names, or {_UP}",
         )
     if not abilities.conditional_put:
         return Check(
             name="storage",
             state="warning",
             found="the store ignores conditional writes",
-            remedy="never run one date of a job twice at once; a newer or other store removes the risk",
+            remedy="never run the same date of a job twice at once, or use a store that has them",
         )
     return Check(
-        name="storage", state="ok", found="reads, writes, and refuses a conditional write that lost"
+        name="storage", state="ok", found="reads, writes, and refuses stale conditional writes"
     )
 
 
@@ -122,16 +120,20 @@ def _check_ray(settings: Settings) -> Check:
 
 
 def _explain_ray(address: str, output: str) -> Check:
-    """Ray hides a refused token behind "failed to connect"."""
+    """Why the probe failed. Ray reports a refused token as a failed connection: no type, only its
+    output."""
     variables = child_environment()
     if variables.get("RAY_AUTH_MODE") != "token":
-        remedy = "set RAY_AUTH_MODE=token: the cluster most likely wants a token"
+        remedy = "set RAY_AUTH_MODE=token: the cluster probably requires a token"
     elif re.search(r"auth|token", output, re.IGNORECASE):
         place = variables.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
         where = "RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in variables else place
         remedy = f"the token was refused: {where} must hold the token of this cluster's head node"
     else:
-        remedy = "look at the log of the head node; restart the local stack with `nightshift down` and `nightshift up`"
+        remedy = (
+            "read the log of the head node; restart a local stack with `nightshift down` and "
+            "`nightshift up`"
+        )
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return Check(
         name="ray",
@@ -169,7 +171,7 @@ def _check_prefect() -> list[Check]:
     client = version("prefect")
     is_old = _release(server) < _release(client)
     remedy = (
-        f"bring the server to {client} or later: it must not be older than its clients"
+        f"upgrade the server to {client} or later: it must not be older than its clients"
         if is_old
         else ""
     )
@@ -190,26 +192,29 @@ def _check_worker(num_online: int) -> Check:
         return Check(
             name="prefect worker",
             state="warning",
-            found=f"no worker of the pool {WORK_POOL} is alive: scheduled runs will wait",
+            found=f"no worker of the pool {WORK_POOL} is online: scheduled runs will wait",
             remedy=f"{_UP}, or `prefect worker start --pool {WORK_POOL}`",
         )
     return Check(
-        name="prefect worker", state="ok", found=f"{num_online} alive in the pool {WORK_POOL}"
+        name="prefect worker", state="ok", found=f"{num_online} online in the pool {WORK_POOL}"
     )
 
 
 def _check_schedule(nights: list[str] | None) -> Check:
-    """A server whose scheduler fails answers every question and starts no night."""
+    """Detects a failed scheduler: such a server answers every request but starts no night."""
     if nights is None:
-        remedy = f"{_UP}, or `prefect deploy --all`; if it was switched off in the UI on purpose, leave it"
+        remedy = f"{_UP}, or `prefect deploy --all`; nothing, if you deactivated it in the UI"
         found = f"no deployment {NIGHTLY} has an active schedule"
         return Check(name="schedule", state="warning", found=found, remedy=remedy)
     if not nights:
         return Check(
             name="schedule",
             state="warning",
-            found=f"the Prefect server has planned no run of {NIGHTLY}",
-            remedy="ask again in a minute; then look for errors of schedule_deployments in the server's log",
+            found=f"the Prefect server has not scheduled a run of {NIGHTLY}",
+            remedy=(
+                "check again in a minute; then look for errors of schedule_deployments in the "
+                "server's log"
+            ),
         )
     return Check(
         name="schedule",
@@ -219,7 +224,7 @@ def _check_schedule(nights: list[str] | None) -> Check:
 
 
 def _release(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: `3.8.8rc1` gives 3, 8, 8."""
+    """The first three numbers of a version: `3.8.8rc1` gives 3, 8, 8."""
     return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
@@ -230,7 +235,7 @@ def _check_disk(settings: Settings) -> Check:
     state: Literal["ok", "warning", "failed"] = "ok"
     if free < _AMPLE_DISK_BYTES:
         state = "warning" if free >= _LEAST_DISK_BYTES else "failed"
-    remedy = "" if state == "ok" else f"make room on the file system of {place}"
+    remedy = "" if state == "ok" else f"free space on the file system of {place}"
     return Check(
         name="disk", state=state, found=f"{free / _GIB:.1f} GiB free at {place}", remedy=remedy
     )

@@ -1,5 +1,5 @@
-"""What a process must know to use the local stack: the stack's `env` file and the environment of
-its own children."""
+"""The variables with which a process uses the local stack: its `env` file, its children's
+environment."""
 
 import contextlib
 import os
@@ -16,20 +16,21 @@ from infra.local.seaweedfs import BUCKET, endpoint_url
 from infra.settings import Settings, around_proxies, child_environment
 
 STORAGE_URI = f"s3://{BUCKET}"
+_LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 _OTHER_PROGRAMS = ("PREFECT_", "RAY_", "AWS_")
 _STORAGE = ("NIGHTSHIFT_S3_", "NIGHTSHIFT_STORAGE_URI", "AWS_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackKeys:
-    """The S3 keys of one stack: random, the same for as long as its folder lives."""
+    """The random S3 keys of one stack; they stay the same while its folder exists."""
 
     access_key: str
     secret_key: str
 
 
 def load_or_make_keys(stack_dir: Path) -> StackKeys:
-    """The keys in the `env` file, or fresh ones."""
+    """The keys from the `env` file, or new ones."""
     recorded = recorded_variables(stack_dir)
     return StackKeys(
         access_key=recorded.get("AWS_ACCESS_KEY_ID") or secrets.token_hex(10),
@@ -40,7 +41,7 @@ def load_or_make_keys(stack_dir: Path) -> StackKeys:
 def stack_variables(
     stack_dir: Path, *, ports: Mapping[str, int], keys: StackKeys
 ) -> dict[str, str]:
-    """The variables with which any process finds this stack."""
+    """The variables by which any process finds this stack."""
     folder = stack_dir.resolve()
     return {
         "NIGHTSHIFT_STORAGE_URI": STORAGE_URI,
@@ -54,26 +55,25 @@ def stack_variables(
         "PREFECT_API_URL": api_url(ports["prefect"]),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Kept in memory, leases are forgotten when the server dies, and what they held stays taken for ever.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # In memory, leases would be lost when the server dies, and their slots never released.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASE_STORAGE,
         "DO_NOT_TRACK": "1",
     }
 
 
 def recorded_variables(stack_dir: Path) -> dict[str, str]:
-    """What the `env` file says; nothing if there is none."""
+    """The variables in the `env` file; empty if there is no such file."""
     path = env_path(stack_dir)
-    return (
-        {name: value or "" for name, value in dotenv_values(path).items()} if path.exists() else {}
-    )
+    if not path.exists():
+        return {}
+    return {name: value or "" for name, value in dotenv_values(path).items()}
 
 
 def children_environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the stack's processes: what this process has, without what would lead them
-    elsewhere.
+    """The environment of the stack's processes: this process's, with the stack's variables.
 
-    Inherited variables of Prefect, Ray and S3 belong to other servers and are dropped, with one
-    exception: storage that the user chose in place of the stack's stays chosen, with its keys.
+    Inherited variables of Prefect, Ray and S3 belong to other servers and are dropped. If the user
+    chose storage other than the stack's, its variables and keys are kept.
     """
     inherited = child_environment()
     has_own_storage = _has_own_storage(settings, inherited, variables)
@@ -98,8 +98,10 @@ def children_environment(settings: Settings, variables: Mapping[str, str]) -> di
 def _has_own_storage(
     settings: Settings, inherited: Mapping[str, str], variables: Mapping[str, str]
 ) -> bool:
-    """By its URI, or by endpoint and key: the stack's own may have been at another port, but not
-    with another key."""
+    """Whether the URI, or both endpoint and key, are not the stack's.
+
+    The endpoint alone proves nothing: the stack may have had another port before.
+    """
     if settings.storage_uri != STORAGE_URI:
         return bool(settings.storage_uri)
     is_elsewhere = settings.s3_endpoint_url not in (None, variables["NIGHTSHIFT_S3_ENDPOINT_URL"])
@@ -107,7 +109,7 @@ def _has_own_storage(
 
 
 def write_env_file(stack_dir: Path, variables: Mapping[str, str]) -> None:
-    """Writes the `env` file whole or not at all, readable by its owner only."""
+    """Writes the `env` file atomically, readable by its owner only."""
     path = env_path(stack_dir)
     draft = path.with_name("env.draft")
     with contextlib.suppress(FileNotFoundError):

@@ -1,5 +1,4 @@
-"""Which ports the stack listens on: the wished one where it is free, else another, remembered over
-restarts."""
+"""The stack's ports: the configured one if it is free, else another; the same after a restart."""
 
 import contextlib
 import json
@@ -9,13 +8,13 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000
-"""SeaweedFS also takes, for each port, the one this far above it."""
+"""For each of its ports SeaweedFS also listens on the port that is this much higher."""
 SOCKETS = Path("/tmp")
 _TRIES = 200
 
 
 class PortBook:
-    """The ports of one stack, kept in `ports.json`; one instance for one `up`."""
+    """The ports of one stack, stored in `ports.json`. Each `up` makes its own instance."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -25,28 +24,33 @@ class PortBook:
         self._taken: set[int] = set()
 
     def recorded(self, name: str) -> int | None:
-        """The port that `name` got last."""
+        """The last port of `name`."""
         return self._entries.get(name, {}).get("port")
 
     def keep(self, name: str) -> int:
-        """The recorded port of something that is running on it now."""
+        """The recorded port of a process that runs on it now."""
         port = self._entries[name]["port"]
         self._taken.add(port)
         return port
 
     def choose(self, name: str, *, wished: int, needs_grpc: bool = False) -> int:
-        """A free port: the recorded one if the wish is what it was, then the wished one, then any;
-        records it."""
+        """Finds and records a free port: the recorded one, the wished one, or any.
+
+        The recorded one comes first only if it was chosen for the same wish.
+        """
         for port in self._candidates(name, wished, needs_grpc=needs_grpc):
             ports = {port, port + GRPC_OFFSET} if needs_grpc else {port}
-            if not ports & self._taken and all(
-                is_free(each) and not has_socket(each) for each in ports
-            ):
+            if self._are_usable(ports):
                 self._taken |= ports
                 self._entries[name] = {"wished": wished, "port": port}
                 self._path.write_text(json.dumps(self._entries, indent=1))
                 return port
         raise OSError(f"no free port was found for {name}")
+
+    def _are_usable(self, ports: set[int]) -> bool:
+        if ports & self._taken:
+            return False
+        return all(is_free(port) and not has_socket(port) for port in ports)
 
     def _candidates(self, name: str, wished: int, *, needs_grpc: bool) -> Iterator[int]:
         entry = self._entries.get(name)
@@ -60,7 +64,7 @@ class PortBook:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on the port, on loopback or on every interface."""
+    """Whether nothing listens on the port, neither on loopback nor on all interfaces."""
     for host in (LOOPBACK, ""):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,12 +76,11 @@ def is_free(port: int) -> bool:
 
 
 def has_socket(port: int) -> bool:
-    """Whether a SeaweedFS that is alive, or another user's, has one of the Unix sockets that it
-    names after the port.
+    """Whether a running SeaweedFS, or one of another user, has a Unix socket for this port.
 
-    It replaces what is there, and the servers of two network namespaces that share /tmp would then
-    speak to each other; where it may not replace it, it does not start. One that was killed leaves
-    its sockets behind.
+    A new server would replace the socket, and servers of two network namespaces that share /tmp
+    would talk to each other. If it may not replace the socket, it does not start. A killed server
+    leaves its sockets behind: those do not count.
     """
     for path in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
         with socket.socket(socket.AF_UNIX) as probe:
@@ -92,7 +95,7 @@ def has_socket(port: int) -> bool:
 
 
 def is_open(port: int) -> bool:
-    """Whether something accepts connections on the loopback port."""
+    """Whether a process accepts connections on the loopback port."""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1.0):
         return True
     return False

@@ -1,4 +1,4 @@
-"""The Prefect server over SQLite, and the few questions the stack asks its API."""
+"""The Prefect server on SQLite, and the few API calls that the stack needs."""
 
 import base64
 import json
@@ -6,6 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
@@ -18,8 +19,7 @@ _TIMEOUT_S = 3.0
 
 
 def prefect_server_spec(*, port: int, env: Mapping[str, str]) -> ProcessSpec:
-    """The server; `env` holds PREFECT_HOME, where its database lies. The first start creates that
-    database."""
+    """The server. Its database is in PREFECT_HOME of `env`; the first start creates it."""
     command = ("server", "start", "--host", LOOPBACK, "--port", str(port))
     return ProcessSpec(
         name=NAME,
@@ -35,7 +35,7 @@ def api_url(port: int) -> str:
 
 
 def is_healthy(url: str) -> bool:
-    """Whether the API answers that it can work."""
+    """Whether the API reports that it is healthy."""
     try:
         return ask(f"{url}/health") is True
     except (OSError, ValueError):
@@ -48,20 +48,21 @@ def server_version(url: str) -> str:
 
 
 def online_workers(url: str, pool: str) -> list[dict[str, Any]]:
-    """The workers of the pool that are alive by the server's reckoning; none when there is no such
-    pool."""
+    """The pool's workers that the server considers online; empty if there is no such pool."""
     try:
         workers = ask(f"{url}/work_pools/{pool}/workers/filter", {})
     except urllib.error.HTTPError as exc:
-        if exc.code == 404:
+        if exc.code == HTTPStatus.NOT_FOUND:
             return []
         raise
     return [worker for worker in workers if worker["status"] == "ONLINE"]
 
 
 def scheduled_starts(url: str, deployment: str) -> list[str] | None:
-    """When the scheduled runs of a deployment of that name start (ISO times), the next one first;
-    None where no such deployment has an active schedule."""
+    """The start times (ISO) of a deployment's scheduled runs, the next one first.
+
+    None if no deployment of that name has an active schedule.
+    """
     found = ask(f"{url}/deployments/filter", {"deployments": {"name": {"any_": [deployment]}}})
     ids = [
         each["id"] for each in found if any(schedule["active"] for schedule in each["schedules"])
@@ -74,18 +75,19 @@ def scheduled_starts(url: str, deployment: str) -> list[str] | None:
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """GET, or POST when there is a body; the decoded JSON answer. Raises OSError, or ValueError for
-    other content."""
+    """The decoded JSON answer to a GET, or to a POST if there is a body.
+
+    Raises OSError, or ValueError if the answer is not JSON over HTTP.
+    """
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     if auth_string := prefect_auth_string():
         headers["Authorization"] = f"Basic {base64.b64encode(auth_string.encode()).decode()}"
     request = urllib.request.Request(url, data=data, headers=headers)
-    opener = urllib.request.build_opener(
-        *([urllib.request.ProxyHandler({})] if LOOPBACK in url else [])
-    )
+    without_proxy = [urllib.request.ProxyHandler({})] if LOOPBACK in url else []
+    opener = urllib.request.build_opener(*without_proxy)
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as answer:
             return json.load(answer)
     except HTTPException as exc:  # neither an OSError nor a ValueError
-        raise ValueError(f"the answer is not HTTP, or breaks off: {exc!r}") from exc
+        raise ValueError(f"the answer is not HTTP, or is incomplete: {exc!r}") from exc

@@ -1,5 +1,7 @@
-"""A Ray head node for this machine. Ray listens on every interface: its token authentication is
-always on."""
+"""A Ray head node on this machine.
+
+Ray listens on all interfaces, so its token authentication is always on.
+"""
 
 import hashlib
 import os
@@ -18,12 +20,12 @@ PORTS = ("ray", "ray_client", "ray_agent")
 _STARTED = "Ray runtime started"
 _OBJECT_STORE_BYTES = 512 << 20
 _LONGEST_SOCKET_FOLDER = 40
-"""Unix sockets allow about a hundred characters, of which Ray takes some sixty below its folder."""
+"""A Unix socket's path has at most about 100 characters; Ray needs about 60 below its folder."""
 
 
 def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> ProcessSpec:
-    """The head node; `env` holds RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH. What an earlier node left
-    is removed."""
+    """The head node; `env` has RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH. Removes an earlier node's
+    files."""
     temp_dir = ray_temp_dir(stack_dir)
     shutil.rmtree(temp_dir, ignore_errors=True)
     return ProcessSpec(
@@ -36,7 +38,8 @@ def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str
             f"--port={ports['ray']}",
             f"--ray-client-server-port={ports['ray_client']}",
             f"--dashboard-agent-listen-port={ports['ray_agent']}",
-            # Ray otherwise reserves 10002 to 19999 for workers and refuses to start with any port of its own in there.
+            # By default Ray reserves 10002 to 19999 for workers, and does not start if one of its
+            # own ports is in that range.
             "--min-worker-port=0",
             "--max-worker-port=0",
             f"--num-cpus={num_cpus()}",
@@ -45,9 +48,13 @@ def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str
             "--include-dashboard=false",
             "--disable-usage-stats",
         ],
-        # Processes that rename themselves keep their environment readable, and so can be found when orphaned. The only
-        # node has none that could take over what it would otherwise wait for when it is stopped.
-        env={**env, "SPT_NOENV": "1", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
+        env={
+            **env,
+            # Renamed processes keep their environment readable, so that orphans can be found.
+            "SPT_NOENV": "1",
+            # There is no second node to drain to: do not wait for it when stopping.
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        },
         is_ready=lambda: _STARTED in _read(log_path(stack_dir, NAME)) and is_open(ports["ray"]),
         ready_timeout_s=90.0,
         stop_timeout_s=20.0,
@@ -55,16 +62,15 @@ def ray_spec(*, stack_dir: Path, ports: Mapping[str, int], env: Mapping[str, str
 
 
 def num_cpus() -> int:
-    """One more than there are cores: actors that hold every core leave a share for what the driver
-    runs."""
-    usable = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return usable + 1
+    """One more than the usable cores: actors that hold all cores leave one for the driver's
+    tasks."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) + 1
+    return (os.cpu_count() or 1) + 1
 
 
 def ensure_token(path: Path) -> Path:
-    """The file with the cluster's token, readable by its owner only; made once."""
+    """The file with the cluster's token, readable by its owner only; created once."""
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -73,8 +79,7 @@ def ensure_token(path: Path) -> Path:
 
 
 def ray_temp_dir(stack_dir: Path) -> Path:
-    """Ray's own folder: inside the stack where the path is short enough for sockets, else in the
-    system's."""
+    """Ray's folder: in the stack if that path is short enough for sockets, else a temporary one."""
     inside = stack_dir.resolve() / "ray"
     if len(str(inside)) <= _LONGEST_SOCKET_FOLDER:
         return inside

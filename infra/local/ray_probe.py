@@ -1,7 +1,7 @@
 """Prints the resources of a Ray cluster as JSON: `python -m infra.local.ray_probe ADDRESS`.
 
-A process of its own because a driver that finds no cluster waits for minutes and cannot be
-interrupted from a thread.
+A separate process, because a driver without a cluster waits for minutes and a thread cannot
+interrupt it.
 """
 
 import json

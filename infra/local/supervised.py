@@ -1,8 +1,8 @@
-"""One long-running child process: start, recognise again later, stop with everything it started.
+"""One long-running process: start it, find it again later, stop it with all its descendants.
 
-Knows nothing about which programs the stack is made of. A process is recognised by its id together
-with its start time, so that a recycled id is never mistaken for it; what it started carries a mark
-in the environment, so that orphans of a killed process are found too.
+Knows nothing about the programs of the stack. A process is identified by its id and start time, so
+that a reused id is never mistaken for it. Its descendants carry a mark in their environment, so
+that the orphans of a killed process are found too.
 """
 
 import contextlib
@@ -24,47 +24,40 @@ MARK = "NIGHTSHIFT_STACK_PROCESS"
 _POLL_S = 0.1
 _SAME_START_S = 1.0
 _LOG_TAIL_LINES = 15
-# A shell ignores SIGINT in what it runs in the background, children inherit that, and Prefect's worker, which stops by
-# sending SIGINT to itself, would then never stop.
-_LAUNCHER = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+# Background commands of a shell ignore SIGINT, and children inherit that. Prefect's worker stops by
+# sending SIGINT to itself, and would never stop.
+_LAUNCHER = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """What to run, and how to see that it is ready."""
+    """What to run, and how to check that it is ready."""
 
     name: str
     argv: Sequence[str]
-    """The first item is a path: PATH is not searched."""
+    """The first item is a path; PATH is not searched."""
     env: Mapping[str, str]
     """The whole environment of the process; the mark is added."""
     is_ready: Callable[[], bool]
-    """Asked every tenth of a second; never raises."""
+    """Called every tenth of a second; never raises."""
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = 10.0
-    """How long SIGTERM may take before SIGKILL."""
+    """Seconds between SIGTERM and SIGKILL."""
 
 
 def start(spec: ProcessSpec, folder: Path) -> psutil.Process:
-    """Starts the process in a session of its own and waits until it is ready.
+    """Starts the process in a new session and waits until it is ready.
 
-    Output goes to `folder/logs/NAME.log`, the last run's is kept beside it as `NAME.log.1`. Raises
-    ServiceError with the last lines of the log when the process ends or is not ready in time; what
-    is left of it is then stopped.
+    Output goes to `folder/logs/NAME.log`; the previous log is kept as `NAME.log.1`. Raises
+    ServiceError with the last lines of the log if the process ends or is not ready in time, and
+    stops what is left of it.
     """
     log_file = log_path(folder, spec.name)
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    if log_file.exists():
-        log_file.replace(log_file.with_name(f"{log_file.name}.1"))
-    with log_file.open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, *spec.argv],
-            env={**spec.env, MARK: _mark(folder, spec.name)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    child = _launch(spec, folder, log_file)
     process = psutil.Process(child.pid)
     _write_record(folder, spec.name, process)
     deadline = time.monotonic() + spec.ready_timeout_s
@@ -72,21 +65,34 @@ def start(spec: ProcessSpec, folder: Path) -> psutil.Process:
         status = child.poll()
         if status is not None:
             stop(spec.name, folder, timeout_s=0)
-            raise ServiceError(
-                f"{spec.name} ended with status {status} while starting\n{_log_tail(log_file)}"
-            )
+            failure = f"ended with status {status} while starting"
+            raise ServiceError(f"{spec.name} {failure}\n{_log_tail(log_file)}")
         if spec.is_ready():
             return process
         if time.monotonic() > deadline:
             stop(spec.name, folder, timeout_s=spec.stop_timeout_s)
-            raise ServiceError(
-                f"{spec.name} was not ready after {spec.ready_timeout_s:.0f} s\n{_log_tail(log_file)}"
-            )
+            failure = f"was not ready after {spec.ready_timeout_s:.0f} s"
+            raise ServiceError(f"{spec.name} {failure}\n{_log_tail(log_file)}")
         time.sleep(_POLL_S)
 
 
+def _launch(spec: ProcessSpec, folder: Path, log_file: Path) -> "subprocess.Popen[bytes]":
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file.exists():
+        log_file.replace(log_file.with_name(f"{log_file.name}.1"))
+    with log_file.open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", _LAUNCHER, *spec.argv],
+            env={**spec.env, MARK: _mark(folder, spec.name)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def find(name: str, folder: Path) -> psutil.Process | None:
-    """The process that was started under `name`, if that very process is still alive."""
+    """The process that was started under `name`, if it is still alive."""
     try:
         record = json.loads(_record_path(folder, name).read_text())
         process = psutil.Process(record["pid"])
@@ -97,15 +103,17 @@ def find(name: str, folder: Path) -> psutil.Process | None:
 
 
 def has_leftovers(name: str, folder: Path) -> bool:
-    """Whether a process that is gone has left a record or processes behind."""
+    """Whether a process has ended and left its record or descendants behind."""
     if find(name, folder) is not None:
         return False
     return _record_path(folder, name).exists() or bool(_family(name, folder))
 
 
 def stop(name: str, folder: Path, *, timeout_s: float) -> bool:
-    """SIGTERM to the process, after `timeout_s` SIGKILL to it and all it started; True if anything
-    was running."""
+    """Sends SIGTERM to the process, and after `timeout_s` SIGKILL to it and its descendants.
+
+    Returns True if anything was running; raises ServiceError if something survives SIGKILL.
+    """
     leader = find(name, folder)
     family = _family(name, folder)
     if leader is not None:
@@ -120,17 +128,17 @@ def stop(name: str, folder: Path, *, timeout_s: float) -> bool:
             process.kill()
     still_alive = _wait(list(survivors.values()), 10.0)
     if still_alive:
-        raise ServiceError(
-            f"{name}: processes {[process.pid for process in still_alive]} survive SIGKILL"
-        )
+        pids = [process.pid for process in still_alive]
+        raise ServiceError(f"{name}: the processes {pids} survive SIGKILL")
     _record_path(folder, name).unlink(missing_ok=True)
     return leader is not None or bool(family)
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """False for a zombie too: it runs nothing any more, only its parent has not looked. While one
-    of its threads still runs or ends, the process holds its memory and its ports, although it looks
-    like a zombie already."""
+    """Whether the process still runs something; False for a zombie with a single thread.
+
+    A zombie with more threads is still ending: it holds its memory and its ports.
+    """
     try:
         return process.is_running() and (
             process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
@@ -140,12 +148,12 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def log_path(folder: Path, name: str) -> Path:
-    """Where the output of the process goes."""
+    """The file for the output of the process."""
     return folder / "logs" / f"{name}.log"
 
 
 def _family(name: str, folder: Path) -> list[psutil.Process]:
-    """The process, its descendants, and whatever carries its mark although its parents are gone."""
+    """The process, its descendants, and orphans with its mark."""
     leader = find(name, folder)
     members: dict[int, psutil.Process] = {}
     if leader is not None:
@@ -162,7 +170,7 @@ def _family(name: str, folder: Path) -> list[psutil.Process]:
 
 
 def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Waits until the processes are gone; returns those that are not."""
+    """Waits until the processes have ended; returns those that have not."""
     deadline = time.monotonic() + timeout_s
     alive = [process for process in processes if is_alive(process)]
     while alive and time.monotonic() < deadline:

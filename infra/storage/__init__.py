@@ -1,5 +1,4 @@
-"""Objects on S3 or in a folder behind one interface: `open_storage(settings)` gives the one that
-the settings name."""
+"""Objects on S3 or in a folder, behind one interface. `open_storage` opens the configured store."""
 
 from infra.settings import Settings
 from infra.storage.base import ObjectInfo, Storage, StoreAbilities
@@ -10,13 +9,13 @@ __all__ = ["ObjectInfo", "Storage", "StoreAbilities", "open_storage"]
 
 
 def open_storage(settings: Settings, *, is_in_use: bool = False) -> Storage:
-    """The store that `storage_uri` names, seen to answer.
+    """The store of `storage_uri`, after a first request has succeeded.
 
-    One that `is_in_use` by the same run already is only away if it does not answer: that is borne
-    for a while. Raises SettingsError where none is set and StorageError where it cannot be used:
-    endpoint, keys, bucket or folder.
+    If a run already uses the store (`is_in_use`), a failed first request means an outage and is
+    retried. Raises SettingsError if no store is set, and StorageError if endpoint, keys, bucket or
+    folder cannot be used.
     """
     uri = settings.require_storage()
-    return (
-        FileStorage(uri) if uri.startswith("file://") else S3Storage(settings, is_in_use=is_in_use)
-    )
+    if uri.startswith("file://"):
+        return FileStorage(uri)
+    return S3Storage(settings, is_in_use=is_in_use)

@@ -1,5 +1,7 @@
-"""What every store can do. Keys are relative to the storage URI, "/" separated; knows nothing about
-what is stored."""
+"""The interface of every store. Keys are relative to the storage URI, with "/" between parts.
+
+Knows nothing about what is stored.
+"""
 
 import uuid
 from abc import ABC, abstractmethod
@@ -12,13 +14,13 @@ from typing import Any
 from infra.errors import PreconditionFailed, StorageError
 
 PROBE_AGE = timedelta(hours=1)
-"""A probe's object that is older was left by a process that was killed."""
+"""An older probe object was left by a killed process."""
 OCTET_STREAM = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object; `metadata` is filled by `head` only, its keys are lower case."""
+    """One object. Only `head` fills `metadata`; its keys are lower case."""
 
     key: str
     size_bytes: int
@@ -29,19 +31,19 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAbilities:
-    """What a store was seen to do, not what it claims."""
+    """What a store did in a test, not what it claims."""
 
     conditional_put: bool
-    """If-None-Match and If-Match are enforced: of several writers exactly one wins."""
+    """Whether it enforces If-None-Match and If-Match: exactly one of several writers wins."""
 
 
 class Storage(ABC):
     """Objects below one URI. Safe to use from several threads.
 
-    Errors are StorageError, with ObjectNotFound, PreconditionFailed and StorageAway as its special
-    cases. A conditional write whose answer was lost is retried by the client and may then be
-    refused because of itself: a writer that is refused compares what is there with what it meant to
-    write.
+    Raises StorageError and its subclasses ObjectNotFound, PreconditionFailed and StorageAway. The
+    client retries a conditional write whose answer was lost, and the retry may fail because the
+    first attempt succeeded. After PreconditionFailed a writer must compare the stored object with
+    its own.
     """
 
     uri: str
@@ -57,10 +59,10 @@ class Storage(ABC):
         metadata: Mapping[str, str] | None = None,
         content_type: str = OCTET_STREAM,
     ) -> str:
-        """Writes an object whole or not at all and returns its etag.
+        """Writes an object atomically and returns its etag.
 
-        With `if_absent` only where none is yet, with `if_match` only over the object with that
-        etag; else PreconditionFailed. Metadata keys and values are ASCII.
+        Raises PreconditionFailed if `if_absent` and the key exists, or if the current object does
+        not have the etag `if_match`. Metadata keys and values are ASCII.
         """
 
     @abstractmethod
@@ -74,7 +76,7 @@ class Storage(ABC):
         metadata: Mapping[str, str] | None = None,
         content_type: str = OCTET_STREAM,
     ) -> str:
-        """Like `put`, from a file that need not fit into memory."""
+        """Like `put`, from a file of any size."""
 
     @abstractmethod
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
@@ -82,7 +84,7 @@ class Storage(ABC):
 
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:
-        """The object with its metadata, None where there is none."""
+        """The object with its metadata; None if it does not exist."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -90,33 +92,32 @@ class Storage(ABC):
 
     @abstractmethod
     def copy(self, source: str, target: str) -> None:
-        """Copies bytes and metadata without moving them through this machine; raises
-        ObjectNotFound."""
+        """Copies bytes and metadata inside the store; raises ObjectNotFound."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Removes objects; missing ones are fine."""
+        """Removes objects; ignores missing ones."""
 
     @abstractmethod
     def presign(self, key: str, expires_s: int) -> str:
-        """A URL that anyone may read the object with until it expires; does not look whether the
-        object is there."""
+        """A URL by which anyone can read the object until it expires; does not check that it
+        exists."""
 
     @abstractmethod
     def open(self, key: str) -> Any:
-        """The object as a file that pyarrow reads; to be closed. Raises ObjectNotFound."""
+        """The object as a file for pyarrow, which the caller closes; raises ObjectNotFound."""
 
     @abstractmethod
     def _fetch(self, key: str, path: Path) -> None:
-        """Writes the object to `path`, whole or not at all."""
+        """Writes the object to `path` atomically."""
 
     def get(self, key: str) -> bytes:
         """The object's bytes; raises ObjectNotFound."""
         return self.get_with_etag(key)[0]
 
     def download(self, prefix: str, folder: Path) -> int:
-        """Copies every object below the folder `prefix` into a local folder; returns how many there
-        were."""
+        """Copies all objects below the folder `prefix` into a local folder; returns their
+        number."""
         num_objects = 0
         for info in self.list(folder_prefix(prefix)):
             path = folder / checked_key(info.key.removeprefix(folder_prefix(prefix)))
@@ -129,20 +130,19 @@ class Storage(ABC):
         return num_objects
 
     def upload(self, folder: Path, prefix: str) -> int:
-        """Copies a local folder below `prefix`, hidden files left out; returns how many objects
-        were written."""
-        relative = [
-            path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()
-        ]
-        visible = [
-            path for path in relative if not any(part.startswith(".") for part in path.parts)
-        ]
-        for path in visible:
-            self.put_file(folder_prefix(prefix) + path.as_posix(), folder / path)
-        return len(visible)
+        """Copies a local folder, without hidden files, below `prefix`; returns the number of
+        objects."""
+        num_objects = 0
+        for path in sorted(folder.rglob("*")):
+            relative = path.relative_to(folder)
+            is_hidden = any(part.startswith(".") for part in relative.parts)
+            if path.is_file() and not is_hidden:
+                self.put_file(folder_prefix(prefix) + relative.as_posix(), path)
+                num_objects += 1
+        return num_objects
 
     def probe(self) -> StoreAbilities:
-        """Finds out with a throw-away object what this store really does."""
+        """Tests with a temporary object what this store does."""
         key = f"_probe/{uuid.uuid4().hex}"
         try:
             etag = self.put(key, b"first")
@@ -152,19 +152,16 @@ class Storage(ABC):
                 and not self._refuses(key, if_match=etag)
             )
         finally:
-            left = [
-                item.key
-                for item in self.list("_probe/")
-                if item.modified < datetime.now(UTC) - PROBE_AGE
-            ]
-            self.delete([key, *left])
+            oldest = datetime.now(UTC) - PROBE_AGE
+            stale = [item.key for item in self.list("_probe/") if item.modified < oldest]
+            self.delete([key, *stale])
 
     def _refuses(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
         try:
             self.put(key, b"second", if_absent=if_absent, if_match=if_match)
         except PreconditionFailed:
             return True
-        except StorageError:  # a store that does not know the condition may answer with any error
+        except StorageError:  # a store without conditional writes may raise any other error
             return False
         return False
 
@@ -175,16 +172,11 @@ def folder_prefix(prefix: str) -> str:
 
 
 def checked_key(key: str) -> str:
-    """The key itself; raises StorageError for one that is empty, hidden or leads out of the
-    store."""
-    parts = key.split("/")
-    if (
-        any(not part or part.startswith(".") for part in parts)
-        or "\\" in key
-        or not key.isprintable()
-    ):
+    """The key itself; raises StorageError if it is empty, hidden or leads out of the store."""
+    has_bad_part = any(not part or part.startswith(".") for part in key.split("/"))
+    if has_bad_part or "\\" in key or not key.isprintable():
         raise StorageError(
-            f"{key!r} is not a key: its parts between slashes must not be empty, start with a dot or hold "
-            "backslashes or control characters"
+            f"{key!r} is not a key: its parts between slashes must not be empty, start with a dot, "
+            "or contain backslashes or control characters"
         )
     return key

@@ -1,8 +1,7 @@
-"""A folder as a store, with the guarantees of S3: whole writes, conditional writes, metadata.
+"""A folder as a store, with S3's guarantees: atomic writes, conditional writes, metadata.
 
-Writers of one folder take turns by a lock on the folder itself, which the system frees when a
-process dies. Names that start with a dot are never objects: they are unfinished writes, which a
-crash may leave behind and nobody reads.
+Writers lock the folder that they write to; the system releases the lock of a dead process. Names
+that start with a dot are never objects: they are unfinished writes, which a crash may leave.
 """
 
 import errno
@@ -29,12 +28,12 @@ METADATA_FOLDER = ".metadata"
 
 
 class FileStorage(Storage):
-    """The store below a `file:///folder` URI; the folder is made if it is not there."""
+    """The store of a `file:///folder` URI; creates the folder if it does not exist."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._root = Path(unquote(urlsplit(uri).path))
-        with self._plain_errors():
+        with self._converting_errors():
             self._root.mkdir(parents=True, exist_ok=True)
 
     def put(
@@ -49,7 +48,7 @@ class FileStorage(Storage):
     ) -> str:
         del content_type  # a file has none
         path = self._path(key)
-        with self._plain_errors(), _new_file(path) as file:
+        with self._converting_errors(), _new_file(path) as file:
             file.write(data)
             return self._commit(file, path, key, if_absent, if_match, metadata or {})
 
@@ -64,16 +63,16 @@ class FileStorage(Storage):
         content_type: str = OCTET_STREAM,
     ) -> str:
         del content_type
-        with self._plain_errors(), path.open("rb") as source:
+        with self._converting_errors(), path.open("rb") as source:
             return self._put_stream(key, source, if_absent, if_match, metadata or {})
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
-        with self._plain_errors(key), self._path(key).open("rb") as file:
+        with self._converting_errors(key), self._path(key).open("rb") as file:
             return file.read(), _etag(os.fstat(file.fileno()))
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
-            with self._plain_errors(key):
+            with self._converting_errors(key):
                 status = self._path(key).stat()
                 metadata = self._read_metadata(key, _etag(status))
         except ObjectNotFound:
@@ -81,11 +80,11 @@ class FileStorage(Storage):
         return _info(key, status, metadata) if S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        with self._plain_errors():
+        with self._converting_errors():
             yield from sorted(self._walk(prefix), key=lambda info: info.key)
 
     def copy(self, source: str, target: str) -> None:
-        with self._plain_errors(source), self._path(source).open("rb") as stream:
+        with self._converting_errors(source), self._path(source).open("rb") as stream:
             metadata = self._read_metadata(source, _etag(os.fstat(stream.fileno())))
             self._put_stream(target, stream, if_absent=False, if_match=None, metadata=metadata)
 
@@ -93,7 +92,7 @@ class FileStorage(Storage):
         for key in keys:
             path = self._path(key)
             if path.parent.is_dir():
-                with self._plain_errors(), _locked(path.parent):
+                with self._converting_errors(), _locked(path.parent):
                     path.unlink(missing_ok=True)
                     self._metadata_path(key).unlink(missing_ok=True)
 
@@ -102,11 +101,11 @@ class FileStorage(Storage):
         return self._path(key).as_uri()
 
     def open(self, key: str) -> pa.NativeFile:
-        with self._plain_errors(key):
+        with self._converting_errors(key):
             return pa.OSFile(str(self._path(key)))
 
     def _fetch(self, key: str, path: Path) -> None:
-        with self._plain_errors(key):
+        with self._converting_errors(key):
             source = self._path(key).open("rb")
         with source, _new_file(path) as file:
             shutil.copyfileobj(source, file)
@@ -121,7 +120,7 @@ class FileStorage(Storage):
         metadata: Mapping[str, str],
     ) -> str:
         target = self._path(key)
-        with self._plain_errors(), _new_file(target) as file:
+        with self._converting_errors(), _new_file(target) as file:
             shutil.copyfileobj(source, file)
             return self._commit(file, target, key, if_absent, if_match, metadata)
 
@@ -157,7 +156,7 @@ class FileStorage(Storage):
             os.replace(file.name, path)
 
     def _read_metadata(self, key: str, etag: str) -> Mapping[str, str]:
-        """The metadata that were written with the object of this etag, and no other's."""
+        """The metadata of the object with this etag; empty if they belong to another one."""
         try:
             stored = json.loads(self._metadata_path(key).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -185,9 +184,8 @@ class FileStorage(Storage):
         return self._root / METADATA_FOLDER / f"{checked_key(key)}.json"
 
     @contextmanager
-    def _plain_errors(self, key: str | None = None) -> Iterator[None]:
-        """Says in plain words what the system refused; a missing file is ObjectNotFound where a key
-        was to be read."""
+    def _converting_errors(self, key: str | None = None) -> Iterator[None]:
+        """Converts OSError to StorageError; if `key` is given, a missing file is ObjectNotFound."""
         try:
             yield
         except OSError as exc:
@@ -204,7 +202,10 @@ class FileStorage(Storage):
                     f"the disk that holds {self._root} is full: {free_bytes / 1e6:,.1f} MB are free"
                 )
             case errno.EROFS | errno.EACCES | errno.EPERM:
-                return f"{folder} cannot be written or read ({exc.strerror}): check its owner and NIGHTSHIFT_STORAGE_URI"
+                return (
+                    f"{folder} cannot be written or read ({exc.strerror}): "
+                    "check its owner and NIGHTSHIFT_STORAGE_URI"
+                )
             case errno.ENAMETOOLONG:
                 return f"a key is too long for the file system of {self._root}: {folder}"
             case _:
@@ -218,7 +219,7 @@ def _raise_unless_gone(exc: OSError) -> None:
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A hidden file beside `target`, gone at the end unless it was moved away."""
+    """A hidden file beside `target`; removed at the end unless it was renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     hidden = target.parent / f".{uuid.uuid4().hex}.tmp"
     try:
@@ -229,8 +230,7 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
 
 
 def _finish(file: BinaryIO) -> str:
-    """Brings the bytes to the disk and stamps the file with a time of its own, so that each write
-    has its own etag."""
+    """Flushes the file to disk and sets its time, so that each write has its own etag."""
     file.flush()
     now_ns = time.time_ns()
     os.utime(file.fileno(), ns=(now_ns, now_ns))
@@ -240,8 +240,7 @@ def _finish(file: BinaryIO) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder against its other writers; what was moved in it is on the disk at the
-    end."""
+    """Locks the folder against other writers; flushes renames to disk at the end."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,5 +1,4 @@
-"""Parquet files on a store or on this machine's disk: footers, row groups, bounded batches,
-reproducible bytes.
+"""Parquet files on a store or a local disk: footers, row groups, bounded batches, same bytes.
 
 Knows nothing about what the tables mean.
 """
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import InputError, StorageError
-from infra.storage import Storage
+from infra.storage.base import Storage
 
 ARROW_SCHEMA_KEY = "ARROW:schema"
 READ_OPTIONS = {"page_checksum_verification": True, "buffer_size": 2**20}
@@ -27,7 +26,7 @@ MAX_BATCH_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """`size_bytes` is what the group takes in memory, uncompressed and encoded."""
+    """`size_bytes` is the encoded, uncompressed size in memory."""
 
     num_rows: int
     size_bytes: int
@@ -35,23 +34,27 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says about itself; `metadata` are the writer's own key-value pairs."""
+    """A file's description of itself; `metadata` are the writer's own key-value pairs."""
 
     num_rows: int
     row_groups: tuple[RowGroup, ...]
     schema: pa.Schema
     metadata: Mapping[str, str]
     earliest: Mapping[str, datetime]
-    """The smallest value (UTC) of each timestamp column whose statistics are complete and which has
-    no nulls. One that is no datetime is left out, as is a name that several columns have."""
+    """The smallest value (UTC) of each timestamp column with complete statistics and no nulls.
+
+    Without values that are not a datetime, and without names that several columns share.
+    """
 
 
 @contextmanager
 def open_parquet(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
-    """A file of the store, its footer read; raises ObjectNotFound, InputError if it is not Parquet
-    or damaged."""
+    """A file of the store with its footer read.
+
+    Raises ObjectNotFound, or InputError if the file is damaged or not Parquet.
+    """
     with (
-        _plain_errors(key),
+        _converting_errors(key),
         closing(storage.open(key)) as source,
         pq.ParquetFile(source, **READ_OPTIONS) as file,
     ):
@@ -60,27 +63,26 @@ def open_parquet(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def open_local_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """A file on this machine; raises InputError if it is missing, not Parquet or damaged."""
+    """A local file; raises InputError if it is missing, damaged or not Parquet."""
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    with _plain_errors(str(path)), pq.ParquetFile(path, **READ_OPTIONS) as file:
+    with _converting_errors(str(path)), pq.ParquetFile(path, **READ_OPTIONS) as file:
         yield file
 
 
 def footer_of(file: pq.ParquetFile) -> Footer:
-    """The footer of an open file; reads nothing more."""
-    stored = file.metadata.metadata or {}
-    pairs = {
+    """The footer of an open file; reads nothing else."""
+    metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
-        for key, value in stored.items()
+        for key, value in (file.metadata.metadata or {}).items()
     }
+    metadata.pop(ARROW_SCHEMA_KEY, None)
+    groups = (RowGroup(group.num_rows, group.total_byte_size) for group in _row_groups_of(file))
     return Footer(
         num_rows=file.metadata.num_rows,
-        row_groups=tuple(
-            RowGroup(group.num_rows, group.total_byte_size) for group in _row_groups_of(file)
-        ),
+        row_groups=tuple(groups),
         schema=file.schema_arrow,
-        metadata={key: value for key, value in pairs.items() if key != ARROW_SCHEMA_KEY},
+        metadata=metadata,
         earliest=_earliest(file),
     )
 
@@ -98,18 +100,16 @@ def _earliest(file: pq.ParquetFile) -> dict[str, datetime]:
 
 
 def _lowest(statistics: Sequence[pq.Statistics | None]) -> datetime | None:
-    if not statistics or not all(
-        one and one.has_min_max and one.null_count == 0 for one in statistics
-    ):
+    for group in statistics:
+        if group is None or not group.has_min_max or group.null_count != 0:
+            return None
+    if not statistics:
         return None
     try:
-        lowest = min(one.min for one in statistics if one)
+        lowest = min(group.min for group in statistics if group)
         return lowest.astimezone(UTC) if lowest.tzinfo else lowest.replace(tzinfo=UTC)
-    # no datetime: after the year 9999, or nanoseconds where pandas is missing
-    except (
-        OverflowError,
-        ValueError,
-    ):
+    except (OverflowError, ValueError):
+        # Not a datetime: after the year 9999, or nanoseconds without pandas.
         return None
 
 
@@ -118,13 +118,13 @@ def _row_groups_of(file: pq.ParquetFile) -> Iterator[pq.RowGroupMetaData]:
 
 
 def read_footer(storage: Storage, key: str) -> Footer:
-    """The footer of a file on the store; the rows stay there."""
+    """The footer of a file on the store; reads no rows."""
     with open_parquet(storage, key) as file:
         return footer_of(file)
 
 
 def read_metadata(storage: Storage, key: str) -> Mapping[str, str]:
-    """The key-value pairs that `encode` or another writer put into the footer."""
+    """The key-value pairs that the writer, such as `encode`, put into the footer."""
     return read_footer(storage, key).metadata
 
 
@@ -135,7 +135,7 @@ def read_rows(
     columns: Sequence[str] | None = None,
     row_groups: Sequence[int] | None = None,
 ) -> pa.Table:
-    """The given columns of the given row groups, in the file's order; all of them where None."""
+    """The given columns and row groups, in the file's order; None means all."""
     with open_parquet(storage, key) as file:
         groups = range(file.metadata.num_row_groups) if row_groups is None else row_groups
         return file.read_row_groups(list(groups), columns=columns, use_threads=False)
@@ -144,11 +144,9 @@ def read_rows(
 def iter_batches(
     file: pq.ParquetFile, *, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of an open file a batch at a time, bounded in rows and in bytes, whatever its row
-    groups are.
+    """The rows of an open file in batches, bounded in rows and bytes for any size of row groups.
 
-    The bytes are those of a group's average row as it is encoded: a long value that is in a
-    dictionary counts once.
+    The bytes of a row are its group's encoded average: a long value in a dictionary counts once.
     """
     for index, group in enumerate(_row_groups_of(file)):
         row_bytes = group.total_byte_size / max(1, group.num_rows)
@@ -159,17 +157,13 @@ def iter_batches(
 
 
 def encode(table: pa.Table, schema: pa.Schema, metadata: Mapping[str, str]) -> bytes:
-    """The table as a Parquet file with exactly `schema`; the same rows and metadata give the same
-    bytes.
+    """The table as a Parquet file with exactly `schema`.
 
-    However the table is chunked or sliced. Raises InputError where the table does not fit the
-    schema.
+    The same rows and metadata give the same bytes, however the table is chunked or sliced. Raises
+    InputError if the table does not fit the schema.
     """
-    fitted = (
-        fit(table, schema)
-        .combine_chunks()
-        .replace_schema_metadata(_footer_metadata(schema, metadata))
-    )
+    footer = _footer_metadata(schema, metadata)
+    fitted = fit(table, schema).combine_chunks().replace_schema_metadata(footer)
     sink = pa.BufferOutputStream()
     try:
         pq.write_table(fitted, sink, **WRITE_OPTIONS, row_group_size=MAX_GROUP_ROWS)
@@ -184,10 +178,9 @@ def write_file(
     schema: pa.Schema,
     metadata: Callable[[], Mapping[str, str]] = dict,
 ) -> int:
-    """Writes a stream of batches with row groups bounded in rows and bytes; returns the number of
-    rows.
+    """Writes batches in row groups bounded in rows and bytes; returns the number of rows.
 
-    `metadata` are asked for after the last batch and go into the footer. Raises StorageError where
+    `metadata` is called after the last batch; its pairs go into the footer. Raises StorageError if
     the disk is full or the folder cannot be written.
     """
     num_rows = 0
@@ -206,17 +199,16 @@ def write_file(
 
 
 def fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table's columns in the order and with the types of `schema`; raises InputError naming the
+    """The table with the columns, order and types of `schema`; raises InputError that names the
     column."""
-    missing, foreign = (
-        set(schema.names) - set(table.column_names),
-        set(table.column_names) - set(schema.names),
-    )
-    if missing or foreign:
+    names = table.column_names
+    missing = sorted(set(schema.names) - set(names))
+    unexpected = sorted(set(names) - set(schema.names))
+    if missing or unexpected:
         raise InputError(
-            f"columns do not fit the schema: missing {sorted(missing)}, not expected {sorted(foreign)}"
+            f"columns do not fit the schema: missing {missing}, not expected {unexpected}"
         )
-    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"columns do not fit the schema: several are named {' or '.join(twice)}")
     columns = []
     for field in schema:
@@ -228,7 +220,7 @@ def fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
                 f"column {field.name}: found {found.type}, expected {field.type} ({exc})"
             ) from exc
         if not field.nullable and found.null_count:
-            raise InputError(f"column {field.name}: {found.null_count} nulls where none may be")
+            raise InputError(f"column {field.name}: found {found.null_count} nulls, expected none")
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -236,10 +228,9 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     num_rows = size_bytes = 0
     for batch in batches:
-        if waiting and (
-            num_rows + batch.num_rows > MAX_GROUP_ROWS
-            or size_bytes + batch.nbytes > MAX_GROUP_BYTES
-        ):
+        has_too_many_rows = num_rows + batch.num_rows > MAX_GROUP_ROWS
+        is_too_large = size_bytes + batch.nbytes > MAX_GROUP_BYTES
+        if waiting and (has_too_many_rows or is_too_large):
             yield pa.Table.from_batches(waiting)
             waiting, num_rows, size_bytes = [], 0, 0
         waiting.append(batch)
@@ -255,7 +246,7 @@ def _footer_metadata(schema: pa.Schema, metadata: Mapping[str, str]) -> dict[byt
 
 
 @contextmanager
-def _plain_errors(name: str) -> Iterator[None]:
+def _converting_errors(name: str) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as exc:

@@ -1,4 +1,4 @@
-"""S3 and what speaks its language, through boto3."""
+"""S3 and compatible stores, through boto3."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -14,24 +14,23 @@ from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadErro
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageError
 from infra.settings import Settings
 from infra.storage.base import OCTET_STREAM, ObjectInfo, Storage, checked_key
-from infra.storage.s3_errors import plain_errors
+from infra.storage.s3_errors import converting_errors
 from infra.storage.s3_file import S3File
-from infra.storage.s3_outages import bear_outages
+from infra.storage.s3_outages import retry_outages
 
 MAX_SINGLE_REQUEST_BYTES = 5 * 2**30
-"""S3 takes no larger object in one PUT or one copy."""
+"""The largest object of one PUT or one copy on S3."""
 MULTIPART_THRESHOLD_BYTES = 64 * 2**20
 MAX_KEYS_PER_DELETE = 1000
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 3
-"""Of a first request, which may have a wrong endpoint or bucket; later ones bear an outage."""
+"""botocore's own attempts: a first request with a wrong endpoint or bucket must fail soon."""
 MAX_CONNECTIONS = 32
 
 
 class S3Storage(Storage):
-    """The store below an `s3://bucket/prefix` URI; credentials are found by boto3's ordinary
-    chain."""
+    """The store of an `s3://bucket/prefix` URI; boto3's default chain finds the credentials."""
 
     def __init__(self, settings: Settings, *, is_in_use: bool = False) -> None:
         self.uri = settings.require_storage()
@@ -42,7 +41,7 @@ class S3Storage(Storage):
         self._transfer = TransferConfig(
             multipart_threshold=MULTIPART_THRESHOLD_BYTES, max_concurrency=8
         )
-        with self._plain_errors():
+        with self._converting_errors():
             self._client = boto3.session.Session().client(
                 "s3",
                 endpoint_url=settings.s3_endpoint_url,
@@ -50,10 +49,10 @@ class S3Storage(Storage):
                 config=_client_config(settings),
             )
             if is_in_use:
-                bear_outages(self._client)
+                retry_outages(self._client)
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         if not is_in_use:
-            bear_outages(self._client)
+            retry_outages(self._client)
 
     def put(
         self,
@@ -77,8 +76,7 @@ class S3Storage(Storage):
         metadata: Mapping[str, str] | None = None,
         content_type: str = OCTET_STREAM,
     ) -> str:
-        """In several parts above a threshold; with a condition in one request, which holds at most
-        5 GB."""
+        """Uploads large files in parts; conditional writes in one request, of at most 5 GB."""
         try:
             size_bytes = path.stat().st_size
         except OSError as exc:
@@ -99,7 +97,7 @@ class S3Storage(Storage):
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
-            with self._plain_errors(key):
+            with self._converting_errors(key):
                 answer = self._client.head_object(**self._address(key))
         except ObjectNotFound:
             return None
@@ -112,11 +110,11 @@ class S3Storage(Storage):
         )
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        # Sorted here: not every store lists "a-b" before "a/b".
+        # Not every store lists "a-b" before "a/b".
         yield from sorted(self._list_pages(prefix), key=lambda info: info.key)
 
     def copy(self, source: str, target: str) -> None:
-        with self._plain_errors(source):
+        with self._converting_errors(source):
             head = self.head(source)
             if head is None:
                 raise ObjectNotFound(f"{source} is not in {self.uri}")
@@ -134,17 +132,16 @@ class S3Storage(Storage):
         names = [{"Key": self._address(key)["Key"]} for key in keys]
         for start in range(0, len(names), MAX_KEYS_PER_DELETE):
             batch = names[start : start + MAX_KEYS_PER_DELETE]
-            with self._plain_errors():
+            with self._converting_errors():
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
                 )
             for failure in answer.get("Errors", []):
-                raise StorageError(
-                    f"{failure['Key']} could not be deleted: {failure.get('Message', failure['Code'])}"
-                )
+                reason = failure.get("Message", failure["Code"])
+                raise StorageError(f"{failure['Key']} could not be deleted: {reason}")
 
     def presign(self, key: str, expires_s: int) -> str:
-        with self._plain_errors():
+        with self._converting_errors():
             return self._client.generate_presigned_url(
                 "get_object", Params=self._address(key), ExpiresIn=expires_s
             )
@@ -153,7 +150,7 @@ class S3Storage(Storage):
         return S3File(lambda span: self._get_range(key, span))
 
     def _fetch(self, key: str, path: Path) -> None:
-        with self._plain_errors(key):
+        with self._converting_errors(key):
             self._client.download_file(
                 **self._address(key), Filename=str(path), Config=self._transfer
             )
@@ -161,17 +158,13 @@ class S3Storage(Storage):
     def _get_range(self, key: str, span: str) -> tuple[bytes, int]:
         data, answer = self._get(key, Range=span)
         _, _, size = answer.get("ContentRange", "").partition("/")
-        return data, int(size or len(data))  # without one it is the whole object
+        return data, int(size or len(data))  # without Content-Range it is the whole object
 
     def _get(self, key: str, **options: str) -> tuple[bytes, dict[str, Any]]:
-        with self._plain_errors(key):
+        with self._converting_errors(key):
             try:
                 return self._answer(key, options)
-            # the store went away in the middle of the body
-            except (
-                HTTPClientError,
-                IncompleteReadError,
-            ):
+            except (HTTPClientError, IncompleteReadError):  # the connection broke in the body
                 return self._answer(key, options)
 
     def _answer(self, key: str, options: Mapping[str, str]) -> tuple[bytes, dict[str, Any]]:
@@ -179,11 +172,11 @@ class S3Storage(Storage):
             answer = self._client.get_object(**self._address(key), **options)
         except ClientError as exc:
             status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not options[
-                "Range"
-            ].startswith("bytes=-"):
+            if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-            # So many last bytes has no empty object, and on some servers (rclone) no object that is smaller.
+            if not options["Range"].startswith("bytes=-"):
+                raise
+            # A range of last bytes fails for an empty object; on rclone, for any smaller object.
             answer = self._client.get_object(**self._address(key))
         return answer["Body"].read(), answer
 
@@ -196,7 +189,7 @@ class S3Storage(Storage):
         content_type: str,
     ) -> str:
         try:
-            with self._plain_errors(key):
+            with self._converting_errors(key):
                 answer = self._client.put_object(
                     **self._address(key),
                     Body=body,
@@ -204,7 +197,7 @@ class S3Storage(Storage):
                     ContentType=content_type,
                     **conditions,
                 )
-        except ObjectNotFound as exc:  # If-Match on an object that is gone
+        except ObjectNotFound as exc:  # If-Match on a deleted object
             raise PreconditionFailed(f"{key} in {self.uri} was removed by another writer") from exc
         return _bare(answer["ETag"])
 
@@ -212,18 +205,18 @@ class S3Storage(Storage):
         self, key: str, path: Path, metadata: Mapping[str, str] | None, content_type: str
     ) -> str:
         extra = {"Metadata": dict(metadata or {}), "ContentType": content_type}
-        with self._plain_errors(key):
+        with self._converting_errors(key):
             self._client.upload_file(
                 str(path), **self._address(key), ExtraArgs=extra, Config=self._transfer
             )
             return _bare(self._client.head_object(**self._address(key))["ETag"])
 
     def _list_pages(self, prefix: str) -> Iterator[ObjectInfo]:
-        with self._plain_errors():
+        with self._converting_errors():
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for entry in page.get("Contents", []):
-                    if entry["Key"].endswith("/"):  # a folder that some client made
+                    if entry["Key"].endswith("/"):  # a folder marker of some client
                         continue
                     yield ObjectInfo(
                         key=entry["Key"].removeprefix(self._prefix),
@@ -235,8 +228,8 @@ class S3Storage(Storage):
     def _address(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
 
-    def _plain_errors(self, key: str | None = None) -> Any:
-        return plain_errors(
+    def _converting_errors(self, key: str | None = None) -> Any:
+        return converting_errors(
             uri=self.uri, bucket=self._bucket, endpoint=self._settings.s3_endpoint_url, key=key
         )
 

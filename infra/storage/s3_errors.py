@@ -1,4 +1,4 @@
-"""What boto3 raises, said in plain words: what is wrong and which setting to look at."""
+"""Converts the errors of boto3 to ours, with messages that name the setting to check."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,30 +23,31 @@ from infra.errors import (
     StorageAway,
     StorageError,
 )
-from infra.storage.s3_outages import PASSING_STATUSES
+from infra.storage.s3_outages import TRANSIENT_STATUSES
 
-REFUSED_CONDITION = {"409", "412", "PreconditionFailed", "ConditionalRequestConflict"}
+FAILED_CONDITION = {"409", "412", "PreconditionFailed", "ConditionalRequestConflict"}
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 CHECK_KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile in AWS_PROFILE)"
-MISSING_BUCKET = "bucket {bucket!r} is not at {place}: create it, or check NIGHTSHIFT_STORAGE_URI"
+MISSING_BUCKET = (
+    "bucket {bucket!r} does not exist at {place}: create it, or check NIGHTSHIFT_STORAGE_URI"
+)
 UNKNOWN_KEY = "{place} does not know the access key: " + CHECK_KEYS
 REFUSED_ACCESS = (
     "{place} refused access to {uri} ({said}): " + CHECK_KEYS + " and the bucket's policy"
 )
 OTHER_REGION = "bucket {bucket!r} is in another region: check NIGHTSHIFT_S3_REGION ({said})"
-NO_CONDITIONS = (
-    "{place} does not understand a request ({said}); conditional writes may be what it lacks"
-)
+NO_CONDITIONS = "{place} does not support a request ({said}); it may not support conditional writes"
 OTHER_CHECKSUM = (
-    "does not fit the checksum that came with it. Where the store sends the checksum of the whole object with a part "
-    "of it, as rclone's does, set NIGHTSHIFT_S3_CHECKSUMS=when_required and put the object again"
+    "does not match its checksum. If the store sends the checksum of the whole object with a part "
+    "of it, as rclone does, set NIGHTSHIFT_S3_CHECKSUMS=when_required and write the object again"
 )
+OTHER_ANSWER = "{place} answered {code} for {uri}: {said}"
 MESSAGES = {
     "NoSuchBucket": MISSING_BUCKET,
     "InvalidAccessKeyId": UNKNOWN_KEY,
     "InvalidToken": UNKNOWN_KEY,
     "ExpiredToken": "the S3 credentials have expired: renew them",
-    "SignatureDoesNotMatch": "{place} refused the signature, the secret key is wrong: "
+    "SignatureDoesNotMatch": "{place} refused the signature; the secret key is wrong: "
     + CHECK_KEYS,
     "403": REFUSED_ACCESS,
     "AccessDenied": REFUSED_ACCESS,
@@ -59,9 +60,10 @@ MESSAGES = {
 
 
 @contextmanager
-def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None) -> Iterator[None]:
-    """Converts every error of boto3 met inside; `key` is the object that was asked for, if it was
-    one."""
+def converting_errors(
+    *, uri: str, bucket: str, endpoint: str | None, key: str | None
+) -> Iterator[None]:
+    """Converts all errors of boto3; `key` is the requested object, if there is one."""
     try:
         yield
     except NightshiftError:
@@ -80,7 +82,8 @@ def plain_errors(*, uri: str, bucket: str, endpoint: str | None, key: str | None
         raise StorageError(f"{key} in {uri} {OTHER_CHECKSUM}") from exc
     except (ConnectionError, HTTPClientError) as exc:
         raise StorageAway(
-            f"no answer from {_place(endpoint)} for {uri}: check that it runs, and NIGHTSHIFT_S3_ENDPOINT_URL ({exc})"
+            f"no answer from {_place(endpoint)} for {uri}: check that it runs, and "
+            f"NIGHTSHIFT_S3_ENDPOINT_URL ({exc})"
         ) from exc
     except (Boto3Error, BotoCoreError, ValueError) as exc:
         raise StorageError(f"{uri}: {exc}") from exc
@@ -91,20 +94,14 @@ def _from_answer(
 ) -> StorageError:
     code = str(exc.response["Error"].get("Code", "unknown"))
     said = exc.response["Error"].get("Message", code)
-    if code in REFUSED_CONDITION:
+    if code in FAILED_CONDITION:
         return PreconditionFailed(f"{key} in {uri} was written by another writer first")
     if code in NOT_FOUND and key is not None:
         return ObjectNotFound(f"{key} is not in {uri}")
-    message = (
-        MISSING_BUCKET
-        if code in NOT_FOUND
-        else MESSAGES.get(code, "{place} answered {code} for {uri}: {said}")
-    )
-    is_away = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in PASSING_STATUSES
-    kind = StorageAway if is_away else StorageError
-    return kind(
-        message.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said)
-    )
+    template = MISSING_BUCKET if code in NOT_FOUND else MESSAGES.get(code, OTHER_ANSWER)
+    message = template.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said)
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return StorageAway(message) if status in TRANSIENT_STATUSES else StorageError(message)
 
 
 def _place(endpoint: str | None) -> str:

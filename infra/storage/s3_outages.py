@@ -1,8 +1,6 @@
-"""How long a client bears a store that does not answer: until a deadline, with growing, jittered
-waits.
+"""Retries S3 requests through an outage: until a deadline, with growing waits and jitter.
 
-botocore's own retries count attempts, which together last seconds, and its threads share one small
-quota of them.
+botocore's own retries are not enough: they last seconds, and all threads share a small quota.
 """
 
 import random
@@ -12,19 +10,18 @@ from typing import Any
 
 from botocore.exceptions import ConnectionError, HTTPClientError, SSLError
 
-BORNE_S = 45.0
-"""For so long, counted for each request from its first failure, a store may be away."""
-LONGEST_WAIT_S = 3.0
-PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
-PASSING_CODES = frozenset({"ConditionalRequestConflict", "OperationAborted"})
-"""Of 409: another request for the same object is under way, and S3 asks for this one to be
-repeated."""
+MAX_OUTAGE_S = 45.0
+"""How long each request is retried, from its first failure."""
+MAX_WAIT_S = 3.0
+TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
+TRANSIENT_CODES = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+"""Codes of status 409: another request for the same object is in progress, and S3 asks for a
+retry."""
 _BEGAN = "nightshift_outage_began"
 
 
-def bear_outages(client: Any) -> None:
-    """From now on requests of this boto3 client are repeated until the store answers or the
-    deadline has passed."""
+def retry_outages(client: Any) -> None:
+    """Makes this boto3 client retry its requests until the store answers or a deadline passes."""
     client.meta.events.register_last("needs-retry.s3", _wait_before_retry)
 
 
@@ -36,25 +33,24 @@ def _wait_before_retry(
     request_dict: Mapping[str, Any],
     **_: Any,
 ) -> float | None:
-    """Answers botocore's question after an attempt: the seconds to wait before the next one, None
-    for no further one.
+    """The seconds to wait before another attempt; None for no further attempt.
 
-    Asked after botocore's own retries, whose answer counts while they have any left.
+    botocore calls it after each attempt. botocore's own retries take precedence while any are left.
     """
-    if not _is_passing(response, caught_exception):
+    if not _is_transient(response, caught_exception):
         return None
     now = time.monotonic()
     began = request_dict["context"].setdefault(_BEGAN, now)
-    if now - began > BORNE_S:
+    if now - began > MAX_OUTAGE_S:
         return None
     return _wait_s(attempts)
 
 
 def _wait_s(attempts: int) -> float:
-    return random.uniform(0, min(LONGEST_WAIT_S, 0.1 * 2**attempts))
+    return random.uniform(0, min(MAX_WAIT_S, 0.1 * 2**attempts))
 
 
-def _is_passing(response: Any, caught_exception: Any) -> bool:
+def _is_transient(response: Any, caught_exception: Any) -> bool:
     if caught_exception is not None:
         is_network = isinstance(caught_exception, ConnectionError | HTTPClientError)
         return is_network and not isinstance(caught_exception, SSLError)
@@ -62,6 +58,6 @@ def _is_passing(response: Any, caught_exception: Any) -> bool:
         return False
     answer, parsed = response
     return (
-        answer.status_code in PASSING_STATUSES
-        or parsed.get("Error", {}).get("Code") in PASSING_CODES
+        answer.status_code in TRANSIENT_STATUSES
+        or parsed.get("Error", {}).get("Code") in TRANSIENT_CODES
     )

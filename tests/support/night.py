@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from dotenv import dotenv_values
 
-from infra.local import down, status
+from infra.local.stack import down, status
 from infra.settings import Settings, child_environment
 from infra.storage import Storage, open_storage
 from tests.support import ports

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from infra.local import status, supervised
+from infra.local import supervised
+from infra.local.stack import status
 from tests.support.night import Night, find_actor, wait_until
 from tests.support.processes import descendants, raylet_below
 

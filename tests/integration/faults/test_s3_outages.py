@@ -76,7 +76,7 @@ def test_work_survives_restarts_of_the_server(
 def test_the_error_of_a_server_that_stays_away_names_its_address(
     mortal_server: MortalServer, act: Callable[[Storage], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_outages, "BORNE_S", 2.0)
+    monkeypatch.setattr(s3_outages, "MAX_OUTAGE_S", 2.0)
     storage = open_storage(mortal_server.s3.settings("away"))
     storage.put("key", b"data")
     mortal_server.kill()

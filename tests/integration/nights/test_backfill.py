@@ -49,7 +49,7 @@ def test_a_dry_run_needs_no_server_and_writes_nothing(night: Night) -> None:
         ("08", "missing", 2),
     ]
     assert {item.key: item.etag for item in night.storage.list("")} == before
-    assert "is none of oldest, newest" in backfill(
+    assert "is not one of oldest, newest" in backfill(
         alone, "2026-10-08", "2026-10-10", "--order", "random", status=2
     )
 

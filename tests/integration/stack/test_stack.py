@@ -12,10 +12,9 @@ import pytest
 from dotenv import dotenv_values
 
 from infra.errors import ServiceError
-from infra.local import StackStatus, down, status, up
 from infra.local.prefect_worker import has_worker
 from infra.local.seaweedfs import has_bucket
-from infra.local.stack import NAMES
+from infra.local.stack import NAMES, StackStatus, down, status, up
 from infra.settings import Settings, child_environment
 from tests.support import ports
 from tests.support.night import wait_until
@@ -90,7 +89,7 @@ def test_settings_that_the_worker_does_not_know_yet_are_told(
     events: list[str] = []
     assert up(settings, on_event=events.append).is_running
     assert len(events) == 2
-    assert events[1].startswith("NIGHTSHIFT_PRICE_PER_HOUR: not what the worker was started with")
+    assert events[1].startswith("NIGHTSHIFT_PRICE_PER_HOUR: changed since the worker's start")
 
 
 @pytest.mark.timeout(300)
@@ -163,5 +162,5 @@ def test_down_does_not_wait_for_actors_at_work(settings: Settings) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ServiceError, match="cannot be made"):
+    with pytest.raises(ServiceError, match="cannot create the folder"):
         up(make_settings(tmp_path / "file" / "stack"))

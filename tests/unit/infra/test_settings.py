@@ -101,7 +101,7 @@ def test_where_actors_may_be_is_given_as_json(stack: Path, monkeypatch: pytest.M
         (
             "ACTOR_RESOURCES",
             '{"GPU": 1}',
-            "NIGHTSHIFT_ACTOR_RESOURCES: .*GPU is what the settings threads",
+            "NIGHTSHIFT_ACTOR_RESOURCES: .*GPU is not a custom resource",
         ),
         (
             "ACTOR_RESOURCES",
@@ -128,11 +128,11 @@ def test_what_is_wrong_in_json_is_named_by_its_place(
     ("uri", "expected"),
     [
         ("http://bucket", "neither s3:// nor file:///"),
-        ("s3://", "names no bucket"),
-        ("s3:///prefix", "names no bucket"),
-        ("file:///", "names no folder"),
-        ("s3://bucket/a?b", "holds [?] or #"),
-        ("file:///data/#1", "holds [?] or #"),
+        ("s3://", "has no bucket"),
+        ("s3:///prefix", "has no bucket"),
+        ("file:///", "has no folder"),
+        ("s3://bucket/a?b", "contains [?] or #"),
+        ("file:///data/#1", "contains [?] or #"),
     ],
 )
 def test_a_storage_uri_that_would_lead_elsewhere_is_refused(

@@ -20,8 +20,8 @@ def test_force_and_retry_quarantined_exclude_each_other() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--mode", "some"), "'some' is none of missing, failed, stale, all"),
-        (("--order", "random"), "'random' is none of oldest, newest"),
+        (("--mode", "some"), "'some' is not one of missing, failed, stale, all"),
+        (("--order", "random"), "'random' is not one of oldest, newest"),
         (("--max-parallel", "0"), "should be greater than or equal to 1"),
         (("--num-actors", "-1"), "should be greater than or equal to 0"),
     ],

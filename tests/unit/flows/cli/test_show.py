@@ -56,7 +56,7 @@ def test_six_weeks_are_seen_at_a_glance(storage: Storage) -> None:
 
 
 def test_one_job_shows_how_its_figures_moved(storage: Storage) -> None:
-    assert "rows published ▁▁ 2 2 2" in shown(JOB)
+    assert "rows published ▁▁ 2 2 to 2" in shown(JOB)
     assert "night by night" not in shown()
 
 

@@ -166,7 +166,8 @@ def test_the_last_log_is_kept_beside_the_present_one(folder: Path) -> None:
 def test_an_ignored_sigint_is_not_inherited(folder: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        code = f"import signal\nprint(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n{SLEEPER}"
+        is_default = "signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+        code = f"import signal\nprint({is_default})\n{SLEEPER}"
         supervised.start(spec(folder, code), folder)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -163,7 +163,11 @@ def test_readers_never_see_half_an_object(storage: FileStorage) -> None:
 
 
 def test_a_writer_that_was_killed_holds_nobody_up(storage: FileStorage, root: Path) -> None:
-    die_locked = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    die_locked = (
+        "import fcntl, os, sys; "
+        "fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); "
+        "os.kill(os.getpid(), 9)"
+    )
     killed = subprocess.run([sys.executable, "-c", die_locked, str(root)], check=False)
     assert killed.returncode == -signal.SIGKILL
     storage.put("key", b"2")

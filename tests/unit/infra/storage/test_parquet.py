@@ -75,7 +75,7 @@ def test_columns_and_row_groups_are_read_alone(storage: Storage) -> None:
         (pa.table({"id": [1], "text": ["a"], "more": [1]}), "not expected.*more"),
         (pa.table({"id": ["one"], "text": ["a"]}), "column id: found string, expected int64"),
         (pa.table([[1], ["a"], ["b"]], ["id", "text", "text"]), "several are named text"),
-        (pa.table({"id": pa.array([None], pa.int64()), "text": ["a"]}), "column id: 1 nulls"),
+        (pa.table({"id": pa.array([None], pa.int64()), "text": ["a"]}), "column id: found 1 nulls"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_by_column(table: pa.Table, named: str) -> None:

@@ -7,13 +7,13 @@ from botocore.exceptions import (
 )
 
 from infra.errors import ObjectNotFound, PreconditionFailed, StorageAway, StorageError
-from infra.storage.s3_errors import plain_errors
+from infra.storage.s3_errors import converting_errors
 
 
 def converted(error: Exception, key: str | None = "the/key") -> StorageError:
     with (
         pytest.raises(StorageError) as caught,
-        plain_errors(uri="s3://bucket/p", bucket="bucket", endpoint="http://host:1", key=key),
+        converting_errors(uri="s3://bucket/p", bucket="bucket", endpoint="http://host:1", key=key),
     ):
         raise error
     assert caught.value.__cause__ is error

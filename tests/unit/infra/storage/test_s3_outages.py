@@ -7,14 +7,13 @@ from botocore.exceptions import EndpointConnectionError, SSLError
 from botocore.hooks import HierarchicalEmitter
 
 from infra.storage import s3_outages
-from infra.storage.s3_outages import LONGEST_WAIT_S, bear_outages
+from infra.storage.s3_outages import MAX_WAIT_S, retry_outages
 
 
 def wait_after(status: int = 0, code: str = "", error: Exception | None = None) -> float | None:
-    """How long a client that bears outages would wait after an attempt that ended so; None: it
-    gives up."""
+    """How long a client waits after an attempt that ended like this; None if it gives up."""
     events = HierarchicalEmitter()
-    bear_outages(SimpleNamespace(meta=SimpleNamespace(events=events)))
+    retry_outages(SimpleNamespace(meta=SimpleNamespace(events=events)))
     answer: Any = (
         AWSResponse("http://host", status, {}, None),
         {"Error": {"Code": code}} if code else {},
@@ -36,8 +35,8 @@ def wait_after(status: int = 0, code: str = "", error: Exception | None = None) 
 def test_what_passes_is_waited_for(status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = wait_after(status, code)
     assert waited is not None
-    assert 0 <= waited <= LONGEST_WAIT_S
-    monkeypatch.setattr(s3_outages, "BORNE_S", -1.0)
+    assert 0 <= waited <= MAX_WAIT_S
+    monkeypatch.setattr(s3_outages, "MAX_OUTAGE_S", -1.0)
     assert wait_after(status, code) is None
 
 
