@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from aigc_models.text.composition import Composition, compose, grouped, plan_sentences
+from aigc_models.text.composition import Composition, compose, group_evenly, plan_sentences
 from aigc_models.text.language.acts import TextRequest
 from aigc_models.text.language.schema import IntentUse, KeyUse, Schema
 from aigc_models.text.model import Sampling, TextModel
@@ -84,15 +84,15 @@ def test_facts_of_several_products_stay_together() -> None:
 
 
 def test_groups_are_of_about_equal_size() -> None:
-    assert [len(group) for group in grouped(FACTS[:7], 3, 3)] == [3, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:4], 3, 3)] == [2, 2]
-    assert grouped([], 3, 3) == [()]
+    assert [len(group) for group in group_evenly(FACTS[:7], 3, 3)] == [3, 2, 2]
+    assert [len(group) for group in group_evenly(FACTS[:4], 3, 3)] == [2, 2]
+    assert group_evenly([], 3, 3) == [()]
 
 
 def test_later_sentences_state_no_more_than_training_texts_do() -> None:
-    assert [len(group) for group in grouped(FACTS[:6], 3, 2)] == [2, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:8], 4, 2)] == [4, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:6], 3, 1)] == [3, 1, 1, 1]
+    assert [len(group) for group in group_evenly(FACTS[:6], 3, 2)] == [2, 2, 2]
+    assert [len(group) for group in group_evenly(FACTS[:8], 4, 2)] == [4, 2, 2]
+    assert [len(group) for group in group_evenly(FACTS[:6], 3, 1)] == [3, 1, 1, 1]
 
 
 def test_descriptions_state_their_facts(kettle_model: TextModel) -> None:

@@ -141,7 +141,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     folder = shutil.copytree(kettle_folder, tmp_path / "model")
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
     write_json(folder / CONFIG, {name: value for name, value in config.items() if value is not ...})
-    with pytest.raises(CheckpointError, match="model: this is no checkpoint of a text model"):
+    with pytest.raises(CheckpointError, match="model: not a text-model checkpoint"):
         TextModel.load(folder)
 
 
