@@ -52,16 +52,14 @@ def compose(
     """One description per product. Facts whose key or value training never saw are left out."""
     if len(products) != len(row_seeds):
         raise ValueError(f"{len(products)} products but {len(row_seeds)} row seeds")
-    plans = [
-        plan_sentences(model.schema, product, seed, composition)
-        for product, seed in zip(products, row_seeds, strict=True)
-    ]
-    requests = [request for plan in plans for request in plan]
-    seeds = [
-        derive_seed(seed, i)
-        for seed, plan in zip(row_seeds, plans, strict=True)
-        for i in range(len(plan))
-    ]
+    plans: list[list[TextRequest]] = []
+    requests: list[TextRequest] = []
+    seeds: list[int] = []
+    for product, row_seed in zip(products, row_seeds, strict=True):
+        plan = plan_sentences(model.schema, product, row_seed, composition)
+        plans.append(plan)
+        requests += plan
+        seeds += [derive_seed(row_seed, i) for i in range(len(plan))]
     sentences = iter(model.generate(requests, seeds, sampling))
     return [join_sentences([next(sentences) for _ in plan]) for plan in plans]
 

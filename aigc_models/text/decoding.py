@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aigc_models.noise import derive_seeds, uniforms
 from aigc_models.rounding import ceil_div
-from aigc_models.text.families import Generator
+from aigc_models.text.families import AutoregressiveNetwork
 from aigc_models.text.sampling import GREEDY, Sampling
 
 BLOCK = 32
@@ -39,7 +39,7 @@ class Candidate:
 
 @torch.inference_mode()
 def decode(
-    network: Generator,
+    network: AutoregressiveNetwork,
     prefix_BP: Tensor,
     allowed_BV: Tensor,
     row_seeds: Sequence[int],
@@ -49,7 +49,7 @@ def decode(
     """Candidates of each row. Tokens are drawn by inverting the cumulative distribution at
     `uniforms(seed, step)`."""
     num_candidates = len(sampling.candidates)
-    prefix_AP, allowed_AV, prefix_of_B = distinct(prefix_BP, allowed_BV)
+    prefix_AP, allowed_AV, prefix_of_B = unique_prefixes(prefix_BP, allowed_BV)
     drafts = Drafts.empty(row_seeds, sampling, end_id, prefix_BP.device)
     unfinished_N = torch.arange(len(drafts), device=prefix_BP.device)
     branch_of_N = prefix_of_B.repeat_interleave(num_candidates)
@@ -122,7 +122,7 @@ class Drafts:
         return [found[i : i + num_candidates] for i in range(0, len(found), num_candidates)]
 
 
-def distinct(prefix_BP: Tensor, allowed_BV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def unique_prefixes(prefix_BP: Tensor, allowed_BV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The different pairs of a prefix and its allowed tokens, and which pair each row has. Many
     rows have the same one, since values have become slots."""
     pairs_BQ = torch.cat([prefix_BP, allowed_BV], dim=1)

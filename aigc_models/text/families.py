@@ -19,7 +19,7 @@ class State(Protocol):
         """Replaces the branches by those at the given indices, which may repeat."""
 
 
-class Generator(Protocol):
+class AutoregressiveNetwork(Protocol):
     """What decoding needs of a network. A prefixes, P positions padded on the left, M branches,
     V vocabulary."""
 

@@ -100,7 +100,7 @@ class TextModel:
         if len(requests) != len(row_seeds):
             raise ValueError(f"{len(requests)} requests but {len(row_seeds)} row seeds")
         acts = [self.schema.act(request) for request in requests]
-        # Acts of one length need no padding, and equal ones share a pass.
+        # Similar lengths need little padding, and equal acts of a batch share a pass.
         order = sorted(range(len(acts)), key=lambda i: (len(acts[i].symbols), acts[i].symbols, i))
         batch_size = max(1, BATCH_SEQUENCES // len(sampling.candidates))
         texts: dict[int, GeneratedText] = {}

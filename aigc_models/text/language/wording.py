@@ -39,9 +39,9 @@ class Wording:
         before_word: set[tuple[str, ...]] = set()
         for text in texts:
             words = words_of(text)
-            pairs.update(pairs_of(words))
-            for run in threes_of(words):
-                if is_slot(run[2]):
+            pairs.update(pairwise(words))
+            for run in triples_of(words):
+                if is_slot_word(run[2]):
                     into_slot.add(run)
                 else:
                     before_word.add(run[:2])
@@ -52,29 +52,25 @@ class Wording:
     def unseen(self, text: Segments) -> list[str]:
         """The runs that training never had; the ends of a text count as words."""
         words = words_of(text)
-        pairs = [pair for pair in pairs_of(words) if hashed(pair) not in self.known]
-        threes = [run for run in threes_of(words) if self.is_broken(run)]
-        return [" ".join(run) for run in (*pairs, *threes)]
+        pairs = [pair for pair in pairwise(words) if hashed(pair) not in self.known]
+        triples = [run for run in triples_of(words) if self.is_broken(run)]
+        return [" ".join(run) for run in (*pairs, *triples)]
 
     def is_broken(self, run: tuple[str, ...]) -> bool:
         """Whether a run of three ends in a slot that training never has there, or lacks a slot that
         training always has there."""
-        if is_slot(run[2]):
+        if is_slot_word(run[2]):
             return hashed(run) not in self.known
         is_announced = hashed((*run[:2], ANNOUNCED)) in self.known
         # An unknown pair is reported already.
         return is_announced and hashed(run[1:]) in self.known
 
 
-def pairs_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    yield from pairwise(words)
-
-
-def threes_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def triples_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     yield from zip(words, words[1:], words[2:], strict=False)
 
 
-def is_slot(word: str) -> bool:
+def is_slot_word(word: str) -> bool:
     return word.startswith("⟦") and word != END
 
 

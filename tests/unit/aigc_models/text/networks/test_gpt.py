@@ -79,13 +79,13 @@ def test_cached_steps_give_the_logits_of_a_whole_pass(network: GPT) -> None:
 
 
 @torch.no_grad()
-def test_padding_on_the_left_changes_no_logits(network: GPT) -> None:
+def test_padding_on_the_left_does_not_change_logits(network: GPT) -> None:
     padded = torch.cat([torch.zeros(2, 3, dtype=torch.int64), PREFIX], dim=1)
     torch.testing.assert_close(network(padded, TEXT), network(PREFIX, TEXT), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_later_tokens_change_no_earlier_logits(network: GPT) -> None:
+def test_later_tokens_do_not_change_earlier_logits(network: GPT) -> None:
     changed = TEXT.clone()
     changed[:, 3:] = 20
     torch.testing.assert_close(network(PREFIX, changed)[:, :4], network(PREFIX, TEXT)[:, :4])

@@ -18,7 +18,7 @@ def network(request: pytest.FixtureRequest) -> RNN:
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
-def test_cells_compute_what_torch_computes(name: str) -> None:
+def test_cells_agree_with_torch(name: str) -> None:
     torch.manual_seed(0)
     cell, theirs = CELLS[name](5, 7), TORCH_CELLS[name](5, 7, batch_first=True)
     theirs.load_state_dict(
@@ -41,7 +41,7 @@ def test_cells_compute_what_torch_computes(name: str) -> None:
     torch.testing.assert_close(last, expected_last)
 
 
-def test_invisible_positions_leave_the_state_alone() -> None:
+def test_invisible_positions_do_not_change_the_state() -> None:
     torch.manual_seed(0)
     cell, x = CELLS["gru"](5, 7), torch.randn(1, 4, 5)
     visible = torch.tensor([[False, False, True, True]])
@@ -61,7 +61,7 @@ def test_single_steps_give_the_logits_of_a_whole_pass(network: RNN) -> None:
 
 
 @torch.no_grad()
-def test_padding_on_the_left_changes_no_logits(network: RNN) -> None:
+def test_padding_on_the_left_does_not_change_logits(network: RNN) -> None:
     padded = torch.cat([torch.zeros(2, 3, dtype=torch.int64), PREFIX], dim=1)
     torch.testing.assert_close(network(padded, TEXT), network(PREFIX, TEXT))
 

@@ -5,7 +5,7 @@ from aigc_models.text.networks.row_attention import attention_scores, weighted_v
 QUERIES, HEADS, SEEN, WIDTH, ROWS = 5, 2, 7, 6, 40
 
 
-def test_sparse_operations_give_what_gathered_rows_give() -> None:
+def test_sparse_operations_agree_with_gathered_rows() -> None:
     torch.manual_seed(0)
     query, table = torch.randn(QUERIES, HEADS, WIDTH), torch.randn(ROWS, WIDTH)
     rows = torch.randint(ROWS, (QUERIES, HEADS, SEEN))
