@@ -75,8 +75,8 @@ class Attention(nn.Module):
     def rotated_weights(self, rotary: Rotary) -> Tensor:
         """Weights [3E, E] that project inputs at one position to Q/√D, K and V.
 
-        A rotation is linear, R(Wx) = (RW)x. When many inputs stand at the same position it is
-        cheaper to rotate the weights once than every query and key.
+        A rotation is linear, R(Wx) = (RW)x. When many inputs share a position it is cheaper to
+        rotate the weights once than to rotate every query and key.
         """
         weights_E3HD = self.qkv.weight.t().unflatten(1, (3, self.num_heads, -1))
         rotated_E2HD = rotate(weights_E3HD[:, :2], rotary)

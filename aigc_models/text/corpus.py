@@ -67,7 +67,7 @@ class Corpus:
 def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Corpus:
     """Learns from the examples what their texts can state, and splits them by `act_share`.
 
-    Equal acts stay on one side of the split, whatever the other examples are.
+    The side of an act depends on the act alone, not on the other examples.
     """
     tokenised = is_tokenised([example.reference for example in examples])
     schema = learn_schema(examples)

@@ -124,7 +124,7 @@ class Drafts:
 
 def unique_prefixes(prefix_BP: Tensor, allowed_BV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The different pairs of a prefix and its allowed tokens, and which pair each row has. Many
-    rows have the same one, since values have become slots."""
+    rows share a pair, since values are slots here."""
     pairs_BQ = torch.cat([prefix_BP, allowed_BV], dim=1)
     pairs_AQ, pair_of_B = pairs_BQ.unique(dim=0, return_inverse=True)
     num_prefix = prefix_BP.shape[1]

@@ -1,5 +1,5 @@
-"""A trained text model: takes requests and row seeds, returns checked texts. The only class that
-jobs use, whatever the network's family."""
+"""A trained text model: takes requests and row seeds, returns checked texts. All that jobs
+need to know of a text model, of any family."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from aigc_models.text.language.words import word_forms
 
 BEGIN, END = "⟦begin⟧", "⟦end⟧"
 ANNOUNCED = "⟦⟧"
-"""Third word of the runs that stand for an announcing pair."""
+"""Third word of the runs that encode an announcing pair."""
 
 
 class Wording:

@@ -1,4 +1,5 @@
-"""A small catalogue in natural English, and a model trained on it once for all tests that need it."""
+"""A small catalogue in natural English, and a model trained on it once for all tests that need
+it."""
 
 import random
 from pathlib import Path

@@ -1,11 +1,8 @@
 import pytest
 import torch
-from torch import nn
 
-from aigc_models.layers.recurrent import run
 from aigc_models.text.networks.rnn import CELLS, RNN, RNNConfig
 
-TORCH_CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 PREFIX = torch.tensor([[3, 4, 5, 1], [0, 0, 6, 1]])
 TEXT = torch.tensor([[7, 8, 9, 10, 11], [12, 13, 14, 15, 16]])
 
@@ -15,39 +12,6 @@ def network(request: pytest.FixtureRequest) -> RNN:
     torch.manual_seed(0)
     config = RNNConfig(vocab_size=30, cell=request.param, width=12, num_layers=2, dropout=0.0)
     return RNN(config).eval()
-
-
-@pytest.mark.parametrize("name", sorted(CELLS))
-def test_cells_agree_with_torch(name: str) -> None:
-    torch.manual_seed(0)
-    cell, theirs = CELLS[name](5, 7), TORCH_CELLS[name](5, 7, batch_first=True)
-    theirs.load_state_dict(
-        {
-            "weight_ih_l0": cell.of_input.weight,
-            "bias_ih_l0": cell.of_input.bias,
-            "weight_hh_l0": cell.of_state.weight,
-            "bias_hh_l0": cell.of_state.bias,
-        }
-    )
-    x = torch.randn(3, 6, 5)
-    outputs, last = run(cell, x, torch.zeros(3, cell.num_states, 7))
-    expected, states = theirs(x)
-    torch.testing.assert_close(outputs, expected)
-    if name == "lstm":
-        h, c = states
-        expected_last = torch.stack([h[0], c[0]], dim=1)
-    else:
-        expected_last = states.transpose(0, 1)
-    torch.testing.assert_close(last, expected_last)
-
-
-def test_invisible_positions_do_not_change_the_state() -> None:
-    torch.manual_seed(0)
-    cell, x = CELLS["gru"](5, 7), torch.randn(1, 4, 5)
-    visible = torch.tensor([[False, False, True, True]])
-    _, padded = run(cell, x, torch.zeros(1, 1, 7), visible)
-    _, short = run(cell, x[:, 2:], torch.zeros(1, 1, 7))
-    torch.testing.assert_close(padded, short)
 
 
 @torch.no_grad()
