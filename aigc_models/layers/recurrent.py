@@ -1,6 +1,6 @@
 """Recurrent cells, and a layer of one over a sequence.
 
-B batch, T positions, E width, G gates x width, N states of a cell.
+B batch, T positions, E width, G number of gates x width, N states of a cell.
 """
 
 from abc import abstractmethod
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 
 class Cell(nn.Module):
-    """Common parts: the input's share of the gates is computed for all steps at once, the state's
-    step by step."""
+    """Splits the gates into the input's share, computed for all steps at once, and the state's,
+    computed step by step."""
 
     num_gates: int
     num_states: int = 1
@@ -25,7 +25,7 @@ class Cell(nn.Module):
 
     @abstractmethod
     def advance(self, input_BG: Tensor, state_BNE: Tensor) -> Tensor:
-        """The next state [B, N, E], of which the first is the output."""
+        """The next state [B, N, E]; the first of the N is the output."""
 
 
 class ElmanCell(Cell):
@@ -52,8 +52,8 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """r, z = σ(gates); n = tanh(W x + r (U h)); h' = (1 - z) n + z h (Cho et al. 2014, the variant
-    of cuDNN)."""
+    """r, z = σ(gates); n = tanh(W x + r (U h)); h' = (1 - z) n + z h (Cho et al. 2014, in cuDNN's
+    variant)."""
 
     num_gates = 3
 
@@ -69,16 +69,14 @@ class GRUCell(Cell):
 def run(
     cell: Cell, x_BTE: Tensor, state_BNE: Tensor, visible_BT: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Outputs [B, T, E] and the last state; where a position is not visible the state stays as it
-    was."""
+    """Outputs [B, T, E] and the last state [B, N, E]; invisible positions do not change the
+    state."""
     gates_BTG = cell.of_input(x_BTE)
     outputs = []
     for t in range(x_BTE.shape[1]):
-        after = cell.advance(gates_BTG[:, t], state_BNE)
-        state_BNE = (
-            after
-            if visible_BT is None
-            else torch.where(visible_BT[:, t, None, None], after, state_BNE)
-        )
+        next_BNE = cell.advance(gates_BTG[:, t], state_BNE)
+        if visible_BT is not None:
+            next_BNE = torch.where(visible_BT[:, t, None, None], next_BNE, state_BNE)
+        state_BNE = next_BNE
         outputs.append(state_BNE[:, 0])
     return torch.stack(outputs, dim=1), state_BNE

@@ -43,7 +43,7 @@ class BERT(Transformer):
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """States [B, T, E]; each position sees all that are not padding."""
-        states_BTE, _ = self.trunk(
+        states_BTE = self.trunk(
             self.embedding(tokens_BT), tokens_BT != self.config.pad_id, is_causal=False
         )
         return states_BTE

@@ -37,7 +37,7 @@ class ItemGPT(Transformer):
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """States [B, T, E], each of the items up to its own."""
-        states_BTE, _ = self.trunk(self.embedding(tokens_BT), tokens_BT != PAD, is_causal=True)
+        states_BTE = self.trunk(self.embedding(tokens_BT), tokens_BT != PAD, is_causal=True)
         return states_BTE
 
 

@@ -1,8 +1,9 @@
 """Descriptions of products that have more facts than one sentence can hold.
 
-Facts are chosen and grouped from the row seed; each group becomes one act. The first sentence names
-the product, later ones go on about it where the training texts do such a thing. All sentences of
-all products are generated together. Needs no torch: jobs have a `Composition` among their settings.
+The row seed chooses and groups the facts; each group becomes one act. The first sentence names the
+product; later ones refer to it without a name if training texts do so. All sentences of all
+products are generated together. Does not import torch: jobs have a `Composition` among their
+settings.
 """
 
 import random
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from aigc_models.rounding import ceil_div
 from aigc_models.seeds import derive_seed
 from aigc_models.text.language.acts import Attributes, TextRequest
 from aigc_models.text.language.schema import Schema
@@ -19,17 +21,17 @@ if TYPE_CHECKING:
     from aigc_models.text.model import GeneratedText, TextModel
 
 MIN_CONTINUED = 50
-"""Training sentences from which on the model can be trusted to go on about a subject without naming
-it."""
+"""Training sentences that a model needs to learn how a sentence continues without naming its
+subject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
     num_facts: int = 6
-    """Facts that a description states beside name and kind; 0: all that the model can state."""
+    """Facts of a description beside name and kind; 0: all that the model can state."""
     facts_per_sentence: int = 3
     keep_order: bool = False
-    """Take the first facts in the order given instead of a choice of the row seed."""
+    """Take the first facts in the given order, instead of a random choice by the row seed."""
 
     def __post_init__(self) -> None:
         if self.num_facts < 0:
@@ -47,29 +49,25 @@ def compose(
     sampling: Sampling,
     composition: Composition,
 ) -> "list[GeneratedText]":
-    """One description per product. Facts of keys or values that training never saw are left out,
-    never demanded."""
+    """One description per product. Facts whose key or value training never saw are left out."""
     if len(products) != len(row_seeds):
         raise ValueError(f"{len(products)} products but {len(row_seeds)} row seeds")
-    plans = [
-        plan_sentences(model.schema, product, seed, composition)
-        for product, seed in zip(products, row_seeds, strict=True)
-    ]
-    requests = [request for plan in plans for request in plan]
-    seeds = [
-        derive_seed(seed, i)
-        for seed, plan in zip(row_seeds, plans, strict=True)
-        for i in range(len(plan))
-    ]
+    plans: list[list[TextRequest]] = []
+    requests: list[TextRequest] = []
+    seeds: list[int] = []
+    for product, row_seed in zip(products, row_seeds, strict=True):
+        plan = plan_sentences(model.schema, product, row_seed, composition)
+        plans.append(plan)
+        requests += plan
+        seeds += [derive_seed(row_seed, i) for i in range(len(plan))]
     sentences = iter(model.generate(requests, seeds, sampling))
-    return [joined([next(sentences) for _ in plan]) for plan in plans]
+    return [join_sentences([next(sentences) for _ in plan]) for plan in plans]
 
 
 def plan_sentences(
     schema: Schema, product: TextRequest, row_seed: int, composition: Composition
 ) -> list[TextRequest]:
-    """The acts of a product's description, at least one; attributes that speak of several products
-    stay together."""
+    """The acts of a product's description, at least one."""
     use = schema.intents.get(product.intent)
     head_keys = use.head_keys if use else ()
     stateable = [
@@ -78,6 +76,7 @@ def plan_sentences(
         if schema.can_state(product.intent, key, value)
     ]
     if len({key for key, _ in stateable}) < len(stateable):
+        # A repeated key means several products, whose attributes must stay together.
         return [TextRequest(product.intent, tuple(stateable))]
     head = tuple(pair for pair in stateable if pair[0] in head_keys)
     facts = [pair for pair in stateable if pair[0] not in head_keys]
@@ -85,10 +84,10 @@ def plan_sentences(
     if not composition.keep_order:
         facts = random.Random(row_seed).sample(facts, num_facts)
     can_continue = use is not None and use.num_continued >= MIN_CONTINUED and bool(head)
-    most_later = composition.facts_per_sentence
+    max_first = max_later = composition.facts_per_sentence
     if use is not None and can_continue:
-        most_later = max(1, min(most_later, use.continued_facts))
-    groups = grouped(facts[:num_facts], composition.facts_per_sentence, most_later)
+        max_later = max(1, min(max_later, use.continued_facts))
+    groups = group_evenly(facts[:num_facts], max_first, max_later)
     first = TextRequest(product.intent, head + groups[0])
     later = [
         TextRequest(product.intent, group if can_continue else head + group, continued=can_continue)
@@ -97,28 +96,33 @@ def plan_sentences(
     return [first, *later]
 
 
-def grouped(
-    facts: Sequence[tuple[str, str | None]], most_first: int, most_later: int
+def group_evenly(
+    facts: Sequence[tuple[str, str | None]], max_first: int, max_later: int
 ) -> list[Attributes]:
-    """As few groups as the limits allow, of about equal size, so that no sentence is left with a
-    lone fact."""
-    num_later = -(-max(0, len(facts) - most_first) // most_later)
-    first = max(-(-len(facts) // (num_later + 1)), len(facts) - most_later * num_later)
-    rest = len(facts) - first
-    sizes = [first, *(rest // num_later + (i < rest % num_later) for i in range(num_later))]
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [tuple(facts[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
+    """As few groups as the limits allow, and of about equal size, so that the last sentence is not
+    left with a single fact."""
+    num_later = ceil_div(max(0, len(facts) - max_first), max_later)
+    even_size = ceil_div(len(facts), num_later + 1)
+    # The first group may have to be larger, since later ones hold fewer.
+    least_size = len(facts) - num_later * max_later
+    first_size = max(even_size, least_size)
+    groups = [tuple(facts[:first_size])]
+    rest = facts[first_size:]
+    for num_left in range(num_later, 0, -1):
+        size = ceil_div(len(rest), num_left)
+        groups.append(tuple(rest[:size]))
+        rest = rest[size:]
+    return groups
 
 
-def joined(sentences: "Sequence[GeneratedText]") -> "GeneratedText":
-    problems = tuple(
-        dict.fromkeys(problem for sentence in sentences for problem in sentence.problems)
-    )
+def join_sentences(sentences: "Sequence[GeneratedText]") -> "GeneratedText":
+    """One text with the problems of all its sentences."""
+    problems = [problem for sentence in sentences for problem in sentence.problems]
     return replace(
         sentences[0],
         text=" ".join(sentence.text for sentence in sentences),
         log_probability=sum(sentence.log_probability for sentence in sentences),
-        problems=problems,
+        problems=tuple(dict.fromkeys(problems)),
         num_candidates=min(sentence.num_candidates for sentence in sentences),
         num_faithful=min(sentence.num_faithful for sentence in sentences),
     )

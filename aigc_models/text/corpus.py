@@ -1,9 +1,9 @@
-"""From examples to what a text model learns from: delexicalised texts beside their acts, split for
-validation.
+"""Turns examples into the training material of a text model: delexicalised texts with their acts,
+split into training and validation.
 
-What a reference leaves unsaid is left out of its act, so that the model learns to say all it is
-given. References with numbers that their act does not give are left out, or the model would learn
-to invent them.
+Attributes that a reference does not state are removed from its act, so that the model learns to
+state all it is given. References with numbers that their act lacks are dropped, so that the model
+does not learn to invent numbers.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ from aigc_models.text.language.words import NUMBER
 from aigc_models.text.language.written_form import is_tokenised
 
 MIN_OPENING_SHARE = 0.04
-"""Share of later sentences that must begin with a word for it to be a usual opening."""
+"""A word is a usual opening if at least this share of later sentences begin with it."""
 SENTENCE_END = re.compile(r"\s*[.!?]+\s+")
 
 
 class NoExamplesError(ValueError):
-    """Nothing is left to train on."""
+    """There is nothing to train or to validate on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,14 @@ class Corpus:
     training: tuple[TrainingText, ...]
     validation: tuple[TrainingText, ...]
     num_dropped: int
-    """Examples whose reference has a number that its act does not give, or no text."""
+    """Examples whose reference is empty or has a number that its act lacks."""
 
 
 def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Corpus:
-    """Examples of equal acts stay together; which acts validate depends on the act alone, not on
-    the other examples."""
+    """Learns from the examples what their texts can state, and splits them by `act_share`.
+
+    The side of an act depends on the act alone, not on the other examples.
+    """
     tokenised = is_tokenised([example.reference for example in examples])
     schema = learn_schema(examples)
     texts = [training_text(example, schema, tokenised) for example in examples]
@@ -74,46 +76,52 @@ def build_corpus(examples: Sequence[TextExample], validation_share: float) -> Co
     training, validation = split_for_validation(usable, validation_share)
     if not training or not validation:
         raise NoExamplesError(
-            f"{len(examples)} examples give {len(training)} to train on and {len(validation)} to validate on; "
-            "both are needed (examples whose text has numbers that the attributes lack are left out)"
+            f"{len(examples)} examples give {len(training)} to train on and {len(validation)} "
+            "to validate on; both are needed (examples whose text has numbers that the attributes "
+            "lack are left out)"
         )
+    # The order matters from here on: the detector finds the continuations, continuations are part
+    # of the wording, and intent uses compare acts with texts, so acts keep what their text does
+    # not state until the end.
     detector = fit_detector(
         [text.text for text in training],
         [[value_label(token) for token in text.act.tokens] for text in training],
     )
-    further = continuations(training, detector)
+    continued = continuations(training, detector)
     checker = FactChecker(
         detector,
-        Wording.learn([text.text for text in (*training, *further)]),
+        Wording.learn([text.text for text in (*training, *continued)]),
         learn_known_values(examples, [text.text for text in texts], schema),
         learn_repeatable_keys([text.text for text in training]),
     )
+    intents = intent_uses(training, continued)
     return Corpus(
-        Schema(schema.keys, intent_uses(training, further)),
-        checker,
-        tokenised,
-        (*map(without_unstated, training), *further),
-        tuple(validation),
-        len(texts) - len(usable),
+        schema=Schema(schema.keys, intents),
+        checker=checker,
+        is_tokenised=tokenised,
+        training=(*map(without_unstated, training), *continued),
+        validation=tuple(validation),
+        num_dropped=len(texts) - len(usable),
     )
 
 
 def split_for_validation(
     texts: Sequence[TrainingText], share: float
 ) -> tuple[list[TrainingText], list[TrainingText]]:
-    """Whole acts are held out, but no intent altogether: of one that has a single act, all texts
-    are trained on."""
+    """Training and validation texts. Holds out whole acts, but never all acts of an intent."""
     trained_intents = {text.request.intent for text in texts if act_share(text.request) >= share}
-
-    def is_held_out(text: TrainingText) -> bool:
-        return act_share(text.request) < share and text.request.intent in trained_intents
-
-    return [text for text in texts if not is_held_out(text)], [
-        text for text in texts if is_held_out(text)
-    ]
+    training, validation = [], []
+    for text in texts:
+        is_held_out = act_share(text.request) < share and text.request.intent in trained_intents
+        if is_held_out:
+            validation.append(text)
+        else:
+            training.append(text)
+    return training, validation
 
 
 def training_text(example: TextExample, schema: Schema, tokenised: bool) -> TrainingText:
+    """An example with the values of its act replaced by slots."""
     reference = " ".join(example.reference.split())
     if tokenised:
         reference = reference.removesuffix(" .")
@@ -122,27 +130,28 @@ def training_text(example: TextExample, schema: Schema, tokenised: bool) -> Trai
 
 
 def unsupported_numbers(text: TrainingText) -> bool:
+    """Whether the text has a number that no value of its act has."""
     given = {number for _, value in text.act.slots for number in NUMBER.findall(value)}
     return not given.issuperset(literal_numbers(text.text))
 
 
 def act_share(request: TextRequest) -> float:
-    """A number in [0, 1) that is the same for equal acts."""
+    """A hash in [0, 1) of the act: validation takes the acts below its share."""
     digest = hashlib.sha256(repr((request.intent, request.attributes)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def without_unstated(text: TrainingText) -> TrainingText:
+    """The same text with an act of only the slots that it states."""
     found = set(stated(text.text))
-    return replace(
-        text, act=text.act.without([slot for slot, _ in text.act.slots if slot not in found])
-    )
+    unstated = [slot for slot, _ in text.act.slots if slot not in found]
+    return replace(text, act=text.act.without(unstated))
 
 
 def continuations(
     texts: Sequence[TrainingText], detector: ExpressionDetector
 ) -> list[TrainingText]:
-    """Later sentences that speak of the subject without naming it, as examples of their own."""
+    """Later sentences that describe the subject without naming it, as separate examples."""
     subject_keys = learn_subject_keys(texts)
     candidates = []
     for text in texts:
@@ -154,15 +163,15 @@ def continuations(
     expressed = detector.probabilities([sentence for _, sentence in candidates])
     for (text, sentence), probabilities in zip(candidates, expressed, strict=True):
         labels = {label for label, probability in probabilities.items() if probability >= EXPRESSED}
-        if (labels or stated(sentence)) and labels <= {
-            value_label(token) for token in text.act.tokens
-        }:
+        given = {value_label(token) for token in text.act.tokens}
+        states_a_fact = bool(labels or stated(sentence))
+        if states_a_fact and labels <= given:
             found.append(continuation(text, sentence, labels))
     return with_usual_openings(found)
 
 
 def with_usual_openings(texts: Sequence[TrainingText]) -> list[TrainingText]:
-    """Those that begin as many others do ("It has ..."); the rest are often no sentences ("with 4
+    """Those that begin with a frequent word ("It has ..."); others are often not sentences ("with 4
     gb")."""
     openings = [str(text.text[0]).split()[0] for text in texts]
     counts = Counter(openings)
@@ -174,34 +183,33 @@ def with_usual_openings(texts: Sequence[TrainingText]) -> list[TrainingText]:
 
 
 def learn_subject_keys(texts: Sequence[TrainingText]) -> dict[str, set[str]]:
-    """For each intent the keys that the first sentence states in most of its texts: those that name
-    the subject."""
+    """For each intent the keys that name the subject: most of its texts state them in their first
+    sentence."""
     num_texts = Counter(text.request.intent for text in texts)
     num_first: dict[str, Counter[str]] = defaultdict(Counter)
     for text in texts:
-        num_first[text.request.intent].update(
-            {slot.key for slot in stated(sentences(text.text)[0])}
-        )
-    return {
-        intent: {
-            key
-            for key, count in num_first[intent].items()
-            if count >= HEAD_SHARE * num_texts[intent]
-        }
-        for intent in num_texts
-    }
+        first = sentences(text.text)[0]
+        num_first[text.request.intent].update({slot.key for slot in stated(first)})
+    subject_keys = {}
+    for intent, total in num_texts.items():
+        counts = num_first[intent]
+        subject_keys[intent] = {key for key, n in counts.items() if n >= HEAD_SHARE * total}
+    return subject_keys
 
 
 def may_continue(sentence: Segments, subject_keys: Collection[str]) -> bool:
-    """Whether it can follow any sentence that names the subject: it begins with a word and states
-    facts once."""
+    """Whether the sentence can follow one that names the subject: it begins with a word, does not
+    name the subject and states each fact once."""
     slots = stated(sentence)
-    is_plain = len(set(slots)) == len(slots) and all(slot.number == 1 for slot in slots)
-    is_unnamed = not any(slot.key in subject_keys for slot in slots)
-    return is_plain and is_unnamed and isinstance(sentence[0], str) and sentence[0][:1].isalpha()
+    states_once = len(set(slots)) == len(slots) and all(slot.number == 1 for slot in slots)
+    names_subject = any(slot.key in subject_keys for slot in slots)
+    first = sentence[0]
+    begins_with_word = isinstance(first, str) and first[:1].isalpha()
+    return states_once and not names_subject and begins_with_word
 
 
 def continuation(text: TrainingText, sentence: Segments, labels: Collection[str]) -> TrainingText:
+    """A later sentence with an act of what it states: its slots, and the values with `labels`."""
     act = text.act.without(
         [slot for slot, _ in text.act.slots if slot not in stated(sentence)],
         [token for token in text.act.tokens if value_label(token) not in labels],
@@ -212,8 +220,8 @@ def continuation(text: TrainingText, sentence: Segments, labels: Collection[str]
 
 
 def sentences(text: Segments) -> list[Segments]:
-    """The text cut after full stops, question and exclamation marks that a space follows; the marks
-    stay."""
+    """The text split after each full stop, question or exclamation mark that a space follows; the
+    marks are kept."""
     found: list[list[str | Slot]] = [[]]
     for segment in text:
         if isinstance(segment, Slot):
@@ -230,28 +238,30 @@ def sentences(text: Segments) -> list[Segments]:
 
 
 def intent_uses(
-    texts: Sequence[TrainingText], further: Sequence[TrainingText]
+    texts: Sequence[TrainingText], continued: Sequence[TrainingText]
 ) -> dict[str, IntentUse]:
+    """What the texts of each intent state; acts must still have the slots that texts leave out."""
     keys: dict[str, list[list[str]]] = defaultdict(list)
     values: dict[str, set[str]] = defaultdict(set)
     for text in texts:
         keys[text.request.intent].append(stated_keys(text))
         values[text.request.intent] |= {value_label(token) for token in text.act.tokens}
-    continued: dict[str, list[int]] = defaultdict(list)
-    for text in further:
-        continued[text.request.intent].append(len(text.act.slots) + len(text.act.tokens))
+    num_facts: dict[str, list[int]] = defaultdict(list)
+    for text in continued:
+        num_facts[text.request.intent].append(len(text.act.slots) + len(text.act.tokens))
     return {
         intent: replace(
             intent_use(rows),
             values=frozenset(values[intent]),
-            num_continued=len(continued[intent]),
-            continued_facts=percentile(continued[intent], 0.9) if continued[intent] else 1,
+            num_continued=len(num_facts[intent]),
+            continued_facts=percentile(num_facts[intent], 0.9) if num_facts[intent] else 1,
         )
         for intent, rows in keys.items()
     }
 
 
 def stated_keys(text: TrainingText) -> list[str]:
+    """The keys of the request, without those of slots that the text leaves out."""
     found = set(stated(text.text))
     unstated = {slot.key for slot, _ in text.act.slots if slot not in found}
     return [key for key, _ in text.request.attributes if key not in unstated]

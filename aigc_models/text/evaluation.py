@@ -1,5 +1,5 @@
-"""How a trained model does on the held-out texts of other examples: to compare it with a model
-trained on those."""
+"""Scores a trained model on the held-out texts of other examples, so that it can be compared with a
+model trained on those."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from aigc_models.text.training import TrainingSettings, generate_scored
 def evaluate_text_model(
     model: TextModel, examples: Sequence[TextExample], settings: TrainingSettings
 ) -> dict[str, float]:
-    """Metrics on just the acts that a training with `settings` on `examples` holds out and scores.
+    """Metrics on the acts that a training with `settings` on `examples` would hold out and score.
 
-    Problems are those that the model's own checks find. Raises `NoExamplesError`.
+    Counts the problems that the model's own checks find. Raises `NoExamplesError`.
     """
     corpus = build_corpus(examples, settings.validation_share)
     scored = corpus.validation[: settings.num_scored]

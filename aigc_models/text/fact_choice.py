@@ -1,8 +1,8 @@
-"""Which facts a text states on a night: other ones on each of many nights in a row, so that no
-sentence comes again.
+"""Chooses different facts of an item each night, so that its sentence does not repeat for many
+nights.
 
-A text that states exactly its facts is another text where the facts are others; so nights need not
-know of each other, and may be made in any order.
+Texts with different facts differ, since each states exactly its own. So the choice depends only on
+the night's number, and nights can be generated in any order.
 """
 
 import random
@@ -13,9 +13,9 @@ from aigc_models.text.language.acts import Attributes
 from aigc_models.text.language.schema import Schema
 
 MAX_FACTS = 12
-"""Of an item, that are chosen from: enough for 220 nights with three facts each."""
+"""Facts of an item to choose from: enough for 220 nights with three facts each."""
 MIN_NIGHTS = 7
-"""So many nights without a sentence that comes again are worth more than a fact in common."""
+"""Shared facts are preferred only if that leaves this many nights without a repeated sentence."""
 
 
 def choose_facts(
@@ -30,9 +30,9 @@ def choose_facts(
     """The head (a name, a kind) and at most `num_facts` facts that the model can state, for one
     night.
 
-    `shared` are keys of facts that the reader knows from items of theirs: one is stated where that
-    leaves choices for a week. An item has as many nights with different facts as there are sets of
-    them; one without facts has one.
+    `shared` are keys of facts that the item has in common with items that the reader knows: one
+    of them is stated if that still leaves `MIN_NIGHTS` choices. The choices repeat after as many
+    nights as there are sets of facts.
     """
     use = schema.intents.get(intent)
     head_keys = use.head_keys if use else ()
@@ -45,11 +45,10 @@ def choose_facts(
     offered = (rng.sample(known, len(known)) + rng.sample(others, len(others)))[:MAX_FACTS]
     sets = list(combinations(offered, min(num_facts, len(offered))))
     if len(sets) == 1:
-        sets = list(
-            chain.from_iterable(
-                combinations(offered, size) for size in range(bool(offered[1:]), len(offered) + 1)
-            )
-        )
+        # Too few facts to vary them: vary their number. A single fact may also be left out.
+        least = 1 if len(offered) > 1 else 0
+        sizes = range(least, len(offered) + 1)
+        sets = list(chain.from_iterable(combinations(offered, size) for size in sizes))
     familiar = [chosen for chosen in sets if any(key in shared for key, _ in chosen)]
     sets = familiar if len(familiar) >= MIN_NIGHTS else sets
     rng.shuffle(sets)

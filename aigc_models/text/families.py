@@ -1,4 +1,4 @@
-"""The text model families by name: which network and configuration a checkpoint holds."""
+"""The text model families by name, and what decoding needs of their networks."""
 
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -13,16 +13,21 @@ TextNetwork = GPT | RNN
 
 
 class State(Protocol):
-    def select(self, rows: Tensor) -> Any: ...
+    """What a network keeps of the branches that are decoded."""
+
+    def reorder(self, branches: Tensor, /) -> None:
+        """Replaces the branches by those at the given indices, which may repeat."""
 
 
-class Generator(Protocol):
-    """What decoding asks of a network; B rows, P prefix positions padded on the left, V
-    vocabulary."""
+class AutoregressiveNetwork(Protocol):
+    """What decoding needs of a network. A prefixes, P positions padded on the left, M branches,
+    V vocabulary."""
 
-    def start(self, prefix_BP: Tensor) -> tuple[Tensor, Any]: ...
+    def start(self, prefix_AP: Tensor, /) -> tuple[Tensor, State]:
+        """Logits [A, V] of the first text token, and the state to decode from."""
 
-    def step(self, tokens_B: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+    def step(self, tokens_M: Tensor, state: Any, /) -> Tensor:
+        """Logits [M, V] of what follows these tokens, one per branch; appends them to `state`."""
 
 
 def build_network(family: str, options: dict[str, Any]) -> TextNetwork:
@@ -35,7 +40,7 @@ def build_network(family: str, options: dict[str, Any]) -> TextNetwork:
 
 
 def network_options(network: TextNetwork) -> dict[str, Any]:
-    """The options that `build_network` makes this network from."""
+    """The options from which `build_network` builds this network."""
     options = asdict(network.config)
     options.pop("cell", None)
     return options

@@ -1,21 +1,21 @@
-"""How many candidates of a text are drawn, and how. Needs no torch: jobs have it among their
-settings."""
+"""How many candidates of a text are drawn, and how. Does not import torch: jobs have `Sampling`
+among their settings."""
 
 from dataclasses import dataclass
 
 GREEDY = -1
-"""Number of the candidate that always takes the likeliest token."""
+"""Number of the candidate that always takes the most likely token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How candidates are drawn; the best faithful one is kept."""
+    """How candidates are drawn; the best one is kept."""
 
     num_candidates: int = 10
-    """Sampled candidates a row."""
+    """Sampled candidates of each row."""
     temperature: float = 0.5
     greedy: bool = True
-    """One further candidate that takes the likeliest token at each step."""
+    """Adds a candidate that takes the most likely token at each step."""
     max_tokens: int = 80
 
     def __post_init__(self) -> None:
@@ -30,4 +30,6 @@ class Sampling:
 
     @property
     def candidates(self) -> list[int]:
-        return [GREEDY] * self.greedy + list(range(self.num_candidates))
+        """The numbers of the candidates, from which their seeds are derived."""
+        sampled = list(range(self.num_candidates))
+        return [GREEDY, *sampled] if self.greedy else sampled

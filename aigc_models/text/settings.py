@@ -1,4 +1,4 @@
-"""How text models are trained, and what suits each family. Needs no torch."""
+"""Training settings of text models, with defaults for each family. Does not import torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +16,18 @@ class TrainingSettings(LoopSettings):
     width: int = 96
     num_layers: int = 3
     num_heads: int = 4
-    """Of the GPT; recurrent families have none."""
+    """Only of the GPT: recurrent families have no heads."""
     dropout: float = 0.1
     label_smoothing: float = 0.0
     vocab_size: int = 2000
-    """Literal tokens; symbols of acts come on top."""
+    """Number of literal tokens; symbols of acts are added to them."""
     batch_tokens: int = 512
-    """Positions of a batch, padding included."""
+    """Positions in a batch, padding included."""
     max_repeats: int = 3
-    """Texts of rare intents come up to this many times an epoch."""
+    """Texts of rare intents appear up to this many times per epoch."""
     validation_share: float = 0.05
     num_scored: int = 300
-    """Validation acts that a text is generated for, for the metrics."""
+    """Number of validation acts for which a text is generated and scored."""
 
     def __post_init__(self) -> None:
         LoopSettings.__post_init__(self)
@@ -35,7 +35,8 @@ class TrainingSettings(LoopSettings):
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.torch_compile and self.family != GPT_FAMILY:
             raise ValueError(
-                f"torch_compile is for the family {GPT_FAMILY}, not for recurrent ones like {self.family}"
+                f"torch_compile is for the family {GPT_FAMILY}, "
+                f"not for recurrent ones like {self.family}"
             )
         if self.max_repeats < 1:
             raise ValueError(f"max_repeats must be at least 1, not {self.max_repeats}")
@@ -45,6 +46,7 @@ class TrainingSettings(LoopSettings):
             )
 
     def network_options(self) -> dict[str, Any]:
+        """Fields of the network's configuration that do not depend on the corpus."""
         options = {"width": self.width, "num_layers": self.num_layers, "dropout": self.dropout}
         if self.family == GPT_FAMILY:
             options |= {"num_heads": self.num_heads, "mlp_width": 8 * self.width // 3}
@@ -53,7 +55,7 @@ class TrainingSettings(LoopSettings):
 
 RECURRENT = {"width": 192, "num_layers": 1, "dropout": 0.3, "batch_tokens": 1024}
 FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
-    "gpt": {},
+    GPT_FAMILY: {},
     **dict.fromkeys(RNN_FAMILIES, RECURRENT),
 }
 
@@ -68,12 +70,12 @@ QUICK: dict[str, Any] = {
     "max_repeats": 1,
     "cpu_budget_s": 30.0,
 }
-"""Changes that make a GPT learn a few thousand texts of plain, regular language in well under a
-minute of CPU time."""
+"""Changes with which a GPT learns a few thousand regular texts in well under a minute of CPU
+time."""
 
 
 def default_settings(family: str, **changes: Any) -> TrainingSettings:
-    """Settings that suit a family on a few thousand examples, with changes."""
+    """Settings for a few thousand examples, with changes."""
     if family not in FAMILY_SETTINGS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     return TrainingSettings(**{"family": family, **FAMILY_SETTINGS[family], **changes})

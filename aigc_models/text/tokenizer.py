@@ -1,8 +1,9 @@
-"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) of delexicalised texts, and symbols of
-acts and slots."""
+"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) of delexicalised texts, with one token
+for each symbol of an act or slot."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -16,13 +17,14 @@ from aigc_models.text.language.schema import (
     symbol_parts,
 )
 
+T = TypeVar("T")
 PAD, BOS, EOS = "⟦pad⟧", "⟦begin⟧", "⟦end⟧"
 BRACKETS = str.maketrans("⟦⟧", "[]")
 
 
 class TextTokenizer:
-    """Ids of symbols and of literal text. A text is encoded as if a space stood before it, so that
-    words look alike."""
+    """Converts acts and texts to token ids and back. A text is encoded as if a space preceded it,
+    so that its first word has the same token as elsewhere."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -47,8 +49,7 @@ class TextTokenizer:
         slots: Sequence[Slot],
         vocab_size: int,
     ) -> "TextTokenizer":
-        """`symbols` are those of acts, other than slots. `vocab_size` counts the literal tokens
-        only."""
+        """`symbols` are those of acts, except slots. `vocab_size` counts only literal tokens."""
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -74,35 +75,30 @@ class TextTokenizer:
         return int(found)
 
     def links(self) -> list[tuple[int, int]]:
-        """(token, part) of the symbols that name the same key, number or value."""
+        """(token, part) pairs: symbols with the same key, number or value share a part."""
         added = sorted(self.tokenizer.get_added_tokens_decoder().items())
         named = [(i, part) for i, token in added for part in symbol_parts(token.content)]
-        numbers = {
-            part: number for number, part in enumerate(dict.fromkeys(part for _, part in named))
-        }
+        numbers = numbered(part for _, part in named)
         return [(i, numbers[part]) for i, part in named]
 
     def facts(self, markers: Mapping[int, str]) -> dict[int, int]:
-        """A number from 1 for each token that tells a fact: slots, values of an act's first
-        attribute of a key, and the markers of such keys. Tokens that tell the same fact have the
-        same number."""
-        told: dict[int, Slot | str] = {token: slot for token, (slot, _) in self.slot_of.items()}
+        """The number, from 1, of the fact that a token states. Such tokens are slots, markers, and
+        values of keys with markers, if they belong to the first attribute of that key."""
+        fact_of: dict[int, Slot | str] = {token: slot for token, (slot, _) in self.slot_of.items()}
         for token, symbol in self.tokenizer.get_added_tokens_decoder().items():
             match = VALUE_SYMBOL.fullmatch(symbol.content)
             if match and match["number"] == "1" and match["key"] in markers.values():
-                told[token] = match["key"]
-        told |= markers
-        numbers = {
-            fact: i
-            for i, fact in enumerate(dict.fromkeys(told[token] for token in sorted(told)), start=1)
-        }
-        return {token: numbers[fact] for token, fact in told.items()}
+                fact_of[token] = match["key"]
+        fact_of |= markers
+        numbers = numbered(fact_of[token] for token in sorted(fact_of))
+        return {token: 1 + numbers[fact] for token, fact in fact_of.items()}
 
     def slot_ids(self, slot: Slot) -> list[int]:
+        """Its two tokens: with a space before the value, and glued to the text before it."""
         return [self.symbol_id(slot_symbol(slot, glued=glued)) for glued in (False, True)]
 
     def prefix(self, act: Act) -> list[int]:
-        """What a text is conditioned on."""
+        """The tokens that a text is conditioned on."""
         return [*(self.symbol_id(symbol) for symbol in act.symbols), self.bos_id]
 
     def encode(self, text: Segments) -> list[int]:
@@ -115,11 +111,12 @@ class TextTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> Segments:
-        """The inverse of `encode`; symbols that are no slots are left out."""
+        """The inverse of `encode`; symbols other than slots are skipped."""
         segments: list[str | Slot] = []
         run: list[int] = []
 
         def end_run(after: str = "") -> None:
+            """Appends the literal tokens since the last slot, and the space of the next one."""
             literal = self.tokenizer.decode(run, skip_special_tokens=True) + after
             literal = literal.removeprefix(" ") if not segments else literal
             if literal:
@@ -141,23 +138,29 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "TextTokenizer":
-        """Raises `CheckpointError` for a file that is no tokenizer's."""
+        """Raises `CheckpointError` if the file does not hold a tokenizer."""
         try:
             tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers has no class of its own
+        except Exception as error:  # tokenizers raises no class of its own
             raise CheckpointError(f"{path}: damaged: {error}") from error
         return cls(tokenizer)
 
 
+def numbered(items: Iterable[T]) -> dict[T, int]:
+    """Different items, numbered from 0 in the order of their first appearance."""
+    return {item: number for number, item in enumerate(dict.fromkeys(items))}
+
+
 def spaced(text: Segments) -> list[str | tuple[Slot, bool]]:
-    """Literal pieces and (slot, glued) pairs; the space before a slot is part of the slot's
-    token."""
+    """Literal pieces and (slot, glued) pairs. The space before a slot belongs to the slot's token;
+    a glued slot has none."""
     pieces: list[str | tuple[Slot, bool]] = []
     before = " "
     for segment in text:
         if isinstance(segment, Slot):
             glued = not before.endswith(" ")
-            if literal := before if glued else before[:-1]:
+            literal = before if glued else before[:-1]
+            if literal:
                 pieces.append(literal)
             pieces.append((segment, glued))
             before = ""

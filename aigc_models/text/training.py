@@ -1,6 +1,6 @@
-"""Trains a text model from examples to a checkpoint folder.
+"""Trains a text model on examples and writes its checkpoint folder.
 
-Knows nothing of where examples come from or where the folder goes.
+Knows nothing about where examples come from or where the folder goes.
 """
 
 import shutil
@@ -35,7 +35,10 @@ from aigc_models.training.settings import TrainingProgress
 __all__ = ["TrainingProgress", "TrainingSettings", "default_settings", "train_text_model"]
 
 IGNORED = -100
+"""Target of positions without a token to learn."""
 NUM_SAMPLES = 20
+EncodedText = tuple[list[int], list[int]]
+"""The tokens of a prefix and of its text, without the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ class Batch:
     prefix_BP: Tensor
     text_BT: Tensor
     targets_BT: Tensor
-    """One position longer than the text; IGNORED behind the end."""
+    """One position longer than the text; IGNORED after the end."""
     num_tokens_B: Tensor
-    """That are learned of each text. Stays on the CPU, where counting waits for nothing."""
+    """Targets of each text. Stays on the CPU, where counting does not wait for a GPU."""
 
 
 def train_text_model(
@@ -57,10 +60,10 @@ def train_text_model(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Writes a complete checkpoint folder and returns its metrics; of several processes only the
-    first one does, the others return none.
+    """Writes a complete checkpoint folder and returns its metrics. With several processes only the
+    first one writes; the others return an empty dict.
 
-    Goes on from `work_dir` if it holds the state of an interrupted training of the same examples
+    Resumes from `work_dir` if it holds the state of an interrupted training on the same examples
     and settings. `on_checkpoint` gets each state file once it is written. Raises `NoExamplesError`.
     """
     torch.set_num_threads(settings.num_threads)
@@ -95,20 +98,20 @@ def train_text_model(
 def build_text_network(
     corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings
 ) -> TextNetwork:
+    """A network with fresh weights from torch's global random state."""
     links = tokenizer.links()
     num_parts = 1 + max((part for _, part in links), default=-1)
     sizes = {"vocab_size": tokenizer.vocab_size, "num_parts": num_parts, "num_links": len(links)}
     ends = {"pad_id": tokenizer.pad_id, "end_id": tokenizer.eos_id}
     network = build_network(settings.family, settings.network_options() | sizes | ends)
     network.embedding.link(links)
-    network.coverage.set_facts(
-        tokenizer.facts(corpus_markers(corpus, tokenizer)), tokenizer.slot_of
-    )
+    facts = tokenizer.facts(corpus_markers(corpus, tokenizer))
+    network.coverage.set_facts(facts, tokenizer.slot_of)
     return network
 
 
 def corpus_markers(corpus: Corpus, tokenizer: TextTokenizer) -> dict[int, str]:
-    """Literal tokens that give away values without fixed wording."""
+    """Literal tokens that mark values without fixed wording, and the keys of those values."""
     texts = [set(tokenizer.encode(text.text)) - tokenizer.symbol_ids for text in corpus.training]
     keys = [
         [value_label(token).split(EQUALS)[0] for token in text.act.tokens]
@@ -130,11 +133,8 @@ def build_tokenizer(corpus: Corpus, settings: TrainingSettings) -> TextTokenizer
 def text_task(
     corpus: Corpus, tokenizer: TextTokenizer, settings: TrainingSettings, device: torch.device
 ) -> Task:
-    training = with_repeats(corpus.training, settings.max_repeats)
-    encoded = [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in training]
-    held_out = [
-        (tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in corpus.validation
-    ]
+    encoded = encode(with_repeats(corpus.training, settings.max_repeats), tokenizer)
+    held_out = encode(corpus.validation, tokenizer)
     schedule = BatchSchedule(lengths(encoded), settings.batch_tokens, settings.seed)
     validation = [
         collate([held_out[i] for i in rows], tokenizer, device)
@@ -153,9 +153,8 @@ def text_task(
 
     def validate(network: nn.Module) -> float:
         losses = [loss(network, batch) for batch in validation]
-        return sum(float(value) * count for value, count in losses) / sum(
-            count for _, count in losses
-        )
+        num_tokens = sum(count for _, count in losses)
+        return sum(float(value) * count for value, count in losses) / num_tokens
 
     def batch_at(step: int) -> Batch:
         return collate([encoded[i] for i in schedule.rows_at(step)], tokenizer, device)
@@ -164,24 +163,28 @@ def text_task(
 
 
 def with_repeats(texts: Sequence[TrainingText], max_repeats: int) -> list[TrainingText]:
-    """Repeats the texts of rare intents by the square root of how much rarer they are than the most
-    frequent one."""
+    """Repeats the texts of an intent sqrt(n_max / n) times: n is its number of texts, n_max that of
+    the most frequent intent."""
     counts = Counter(text.request.intent for text in texts)
     most = max(counts.values())
-    repeats = {
-        intent: min(max_repeats, round((most / count) ** 0.5)) for intent, count in counts.items()
-    }
-    return [text for text in texts for _ in range(repeats[text.request.intent])]
+    repeated = []
+    for text in texts:
+        num_repeats = round((most / counts[text.request.intent]) ** 0.5)
+        repeated += [text] * min(max_repeats, num_repeats)
+    return repeated
 
 
-def lengths(encoded: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, int]]:
-    """Of prefix and text, its end included."""
+def encode(texts: Sequence[TrainingText], tokenizer: TextTokenizer) -> list[EncodedText]:
+    return [(tokenizer.prefix(text.act), tokenizer.encode(text.text)) for text in texts]
+
+
+def lengths(encoded: Sequence[EncodedText]) -> list[tuple[int, int]]:
+    """The lengths of prefix and text, the end included."""
     return [(len(prefix), len(text) + 1) for prefix, text in encoded]
 
 
-def collate(
-    rows: Sequence[tuple[list[int], list[int]]], tokenizer: TextTokenizer, device: torch.device
-) -> Batch:
+def collate(rows: Sequence[EncodedText], tokenizer: TextTokenizer, device: torch.device) -> Batch:
+    """Pads prefixes on the left and texts on the right."""
     width = max(len(text) for _, text in rows)
     prefix_BP = left_padded([prefix for prefix, _ in rows], tokenizer.pad_id)
     text_BT = torch.tensor([text + [tokenizer.pad_id] * (width - len(text)) for _, text in rows])
@@ -230,6 +233,8 @@ def write_model(folder: Path, model: TextModel, settings: TrainingSettings) -> N
 def samples(
     generated: Sequence[GeneratedText], scored: Sequence[TrainingText]
 ) -> list[dict[str, Any]]:
+    """The first texts beside their references."""
+    pairs = list(zip(generated, scored, strict=True))
     return [
         {
             "intent": wanted.request.intent,
@@ -238,5 +243,5 @@ def samples(
             "problems": list(row.problems),
             "reference": lexicalise(wanted.text, dict(wanted.act.slots)),
         }
-        for row, wanted in list(zip(generated, scored, strict=True))[:NUM_SAMPLES]
+        for row, wanted in pairs[:NUM_SAMPLES]
     ]

@@ -8,7 +8,7 @@ import torch
 
 from aigc_models.text.corpus import build_corpus
 from aigc_models.text.model import Sampling, TextModel, TextRequest
-from aigc_models.text.networks.row_attention import mixed, scores
+from aigc_models.text.networks.row_attention import attention_scores, weighted_values
 from aigc_models.text.training import (
     TrainingSettings,
     build_text_network,
@@ -89,11 +89,11 @@ def test_a_step_of_training_waits_for_nothing() -> None:
 def test_attention_to_rows_gives_there_what_it_gives_on_the_cpu() -> None:
     torch.manual_seed(0)
     query, table = torch.randn(50, 4, 24), torch.randn(300, 24)
-    places = torch.randint(300, (50, 4, 20))
-    found = scores(query, table, places)
-    on_gpu = scores(query.cuda(), table.cuda(), places.cuda())
+    rows = torch.randint(300, (50, 4, 20))
+    found = attention_scores(query, table, rows)
+    on_gpu = attention_scores(query.cuda(), table.cuda(), rows.cuda())
     torch.testing.assert_close(on_gpu.cpu(), found, atol=1e-4, rtol=1e-4)
-    sums = mixed(torch.softmax(on_gpu, -1), table.cuda(), places.cuda())
+    sums = weighted_values(torch.softmax(on_gpu, -1), table.cuda(), rows.cuda())
     torch.testing.assert_close(
-        sums.cpu(), mixed(torch.softmax(found, -1), table, places), atol=1e-4, rtol=1e-4
+        sums.cpu(), weighted_values(torch.softmax(found, -1), table, rows), atol=1e-4, rtol=1e-4
     )

@@ -1,11 +1,11 @@
-"""What a text is asked for: an intent and attributes, with or without the text a person wrote for
-it."""
+"""What a text should state: an intent and attributes, alone or with a reference text by a
+person."""
 
 from dataclasses import dataclass
 
 Attributes = tuple[tuple[str, str | None], ...]
-"""Keys and values in the order of the act. A key may repeat; what follows a name is of it. None:
-only asked for."""
+"""Keys and values in the order of the act. A key may repeat; attributes after a name belong to it.
+None: the text only asks for the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class TextRequest:
     intent: str
     attributes: Attributes
     continued: bool = False
-    """A further sentence of a text that has named its subject already."""
+    """Whether this is a later sentence of a text that has already named its subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class TextExample:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:
-    """The place of one value that is repeated verbatim: its key, and which attribute of that key in
-    the act it is."""
+    """The place of a value that the text repeats verbatim: its key, and which attribute of that key
+    it is, from 1."""
 
     key: str
     number: int
 
 
 Segments = tuple[str | Slot, ...]
-"""A delexicalised text: literal pieces and slots in turn."""
+"""A delexicalised text: literal pieces and slots."""

@@ -1,8 +1,8 @@
-"""Values out of texts and back in (Wen et al., "Semantically Conditioned LSTM-based NLG", EMNLP
-2015, section 3.3).
+"""Replaces values in texts by slots, and slots by values (Wen et al., "Semantically Conditioned
+LSTM-based NLG", EMNLP 2015, section 3.3).
 
-The model learns to write where a value goes; the value itself comes from the request, so it is
-always spelled as given.
+The model learns where a value goes; the value itself comes from the request, so it is always
+spelled as given.
 """
 
 import re
@@ -16,8 +16,8 @@ BEGINS_WITH_VOWEL = re.compile(r"[aeiou]|8|1[18](?!\d)", re.IGNORECASE)
 
 
 def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
-    """Replaces every occurrence of the slots' values, the longest first; slots of equal values are
-    filled in turn."""
+    """Replaces every occurrence of the slots' values, longest values first. Slots of equal values
+    take turns; the last one takes all further occurrences."""
     words = split_words(text)
     same_value: dict[tuple[str, ...], list[Slot]] = defaultdict(list)
     for slot, value in slots:
@@ -25,11 +25,12 @@ def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
     taken: dict[int, tuple[Occurrence, Slot]] = {}
     covered: set[int] = set()
     for forms in sorted(same_value, key=len, reverse=True):
+        alternatives = same_value[forms]
         found = occurrences(forms, words, text)
         free = [place for place in found if covered.isdisjoint(range(place.first, place.last))]
         for index, place in enumerate(free):
-            alternatives = same_value[forms]
-            taken[place.first] = place, alternatives[min(index, len(alternatives) - 1)]
+            slot = alternatives[min(index, len(alternatives) - 1)]
+            taken[place.first] = place, slot
             covered.update(range(place.first, place.last))
     segments: list[str | Slot] = []
     position = 0
@@ -45,8 +46,8 @@ def delexicalise(text: str, slots: Sequence[tuple[Slot, str]]) -> Segments:
 
 
 def lexicalise(segments: Segments, values: Mapping[Slot, str]) -> str:
-    """Puts the values in; an English indefinite article before a value follows the value's first
-    letter, whatever its sound ("an USB port"), or its first number as it is read ("an 18V
+    """Replaces slots by values. Adapts an English indefinite article before a value to the value's
+    first letter, not its sound ("an USB port"), or to its first number as read aloud ("an 18V
     drill")."""
     pieces: list[str] = []
     for segment in segments:
@@ -61,17 +62,13 @@ def lexicalise(segments: Segments, values: Mapping[Slot, str]) -> str:
 
 
 def with_article(before: str, value: str) -> str:
-    """`before`, its last word turned from a to an or back if that word is an article of `value`."""
+    """`before`, with a final "a" or "an" changed to suit `value`."""
     stem = before.rstrip(" ")
     for article in (" an", " a"):
+        # The added space lets an article at the very start of a text match, too.
         if f" {stem.lower()}".endswith(article) and len(stem) < len(before):
-            letter = stem[len(stem) - len(article) + 1]
-            return (
-                stem[: len(stem) - len(article) + 1]
-                + letter
-                + ("n" if starts_with_vowel(value) else "")
-                + " "
-            )
+            without_n = stem[: len(stem) - len(article) + 2]
+            return without_n + ("n " if starts_with_vowel(value) else " ")
     return before
 
 
@@ -80,4 +77,5 @@ def starts_with_vowel(value: str) -> bool:
 
 
 def stated(segments: Segments) -> list[Slot]:
+    """The slots of a text, in order."""
     return [segment for segment in segments if isinstance(segment, Slot)]

@@ -1,12 +1,12 @@
-"""Whether a text states what its act gives, once, and nothing else.
+"""Checks whether a text states each fact of its act once, and nothing else.
 
-Checked are: each value that is repeated verbatim, each value that is expressed in free wording,
-numbers, values of other acts of the training corpus, and seams between words. A claim that no
-training act ever made is not noticed.
+It checks values repeated verbatim, values expressed in free wording, numbers, values of other acts
+in the training corpus, and seams between words. It does not notice a claim that no training act
+ever made.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -19,15 +19,15 @@ from aigc_models.text.language.wording import Wording
 from aigc_models.text.language.words import NUMBER, word_forms
 
 EXPRESSED = 0.5
-"""Probability from which a text counts as expressing a value."""
+"""A text counts as expressing a value from this probability on."""
 COMMON_SHARE = 0.02
-"""A value that is in texts whose act lacks it for more than this share of its occurrences is an
-ordinary phrase."""
+"""A value is an ordinary phrase if more than this share of its occurrences are in texts whose act
+lacks it."""
 REPEATED_SHARE = 0.1
-"""Values of a key may be repeated in a text where more than this share of the references do so."""
+"""A text may repeat a key's values if more than this share of the references do so."""
 MAX_KNOWN_WORDS = 12
 SEAM = "is in no training text"
-"""End of a problem that is no matter of facts: words that never stood side by side."""
+"""End of a problem of wording, not of facts: words that are never side by side in training."""
 
 
 class FactChecker:
@@ -46,21 +46,20 @@ class FactChecker:
         self.repeatable_keys = frozenset(repeatable_keys)
 
     def check(self, act: Act, texts: Sequence[Segments]) -> list[tuple[str, ...]]:
-        """The problems of each text as a description of this act, the act's own included; empty:
-        faithful."""
-        probabilities = (
-            self.detector.probabilities(texts) if self.detector.labels else [{} for _ in texts]
-        )
-        return [
-            (
+        """The problems of each text as a description of the act, including those of the act itself.
+        A text without problems is faithful."""
+        found: list[tuple[str, ...]] = []
+        for text, expressed in zip(texts, self.detector.probabilities(texts), strict=True):
+            seams = [f"{run!r} {SEAM}" for run in self.wording.unseen(text)]
+            problems = (
                 *act.problems,
                 *self.slot_problems(act, text),
                 *self.value_problems(act, expressed),
-                *self.foreign(act, text),
-                *(f"{run!r} {SEAM}" for run in self.wording.unseen(text)),
+                *self.foreign_problems(act, text),
+                *seams,
             )
-            for text, expressed in zip(texts, probabilities, strict=True)
-        ]
+            found.append(problems)
+        return found
 
     def slot_problems(self, act: Act, text: Segments) -> list[str]:
         found = Counter(stated(text))
@@ -86,31 +85,23 @@ class FactChecker:
                 problems.append(f"{shortened(label)} is expressed but was not given")
         return problems
 
-    def foreign(self, act: Act, text: Segments) -> list[str]:
-        """Numbers and known values in the literal pieces that are part of no value given."""
+    def foreign_problems(self, act: Act, text: Segments) -> list[str]:
+        """Numbers and known values in literal pieces that are not part of a given value."""
         given = [value for _, value in act.slots]
         allowed = {number for value in given for number in NUMBER.findall(value)}
         given_forms = [f" {' '.join(word_forms(value))} " for value in given]
         problems = []
         for piece in (segment for segment in text if isinstance(segment, str)):
-            problems += [
-                f"number {number} was not given"
-                for number in NUMBER.findall(piece)
-                if number not in allowed
-            ]
-            for value in self.known_in(piece):
+            numbers = NUMBER.findall(piece)
+            problems += [f"number {n} was not given" for n in numbers if n not in allowed]
+            for value in self.known_values_in(piece):
                 if not any(f" {value} " in forms for forms in given_forms):
                     problems.append(f"{value!r} is named but was not given")
         return problems
 
-    def known_in(self, piece: str) -> list[str]:
-        words = word_forms(piece)
-        return [
-            " ".join(words[i : i + size])
-            for i, word in enumerate(words)
-            for size in self.lengths_from.get(word, ())
-            if words[i : i + size] in self.known_forms
-        ]
+    def known_values_in(self, piece: str) -> list[str]:
+        runs = runs_like(self.lengths_from, word_forms(piece))
+        return [" ".join(run) for run in runs if run in self.known_forms]
 
     def tensors(self) -> dict[str, Tensor]:
         return {**self.detector.tensors(), "wording.runs": self.wording.runs_L}
@@ -136,20 +127,14 @@ class FactChecker:
 def learn_known_values(
     examples: Sequence[TextExample], texts: Sequence[Segments], schema: Schema
 ) -> set[str]:
-    """Values that, when they stand in a text, were nearly always given: names rather than ordinary
+    """Values that were nearly always given when a text has them: names rather than ordinary
     words."""
-    values = {
-        value
-        for example in examples
-        for _, value in example.request.attributes
-        if value and has_letters(value)
-    }
-    forms = {
-        word_forms(value): value
-        for value in sorted(values)
-        if len(word_forms(value)) <= MAX_KNOWN_WORDS
-    }
-    forms.pop((), None)
+    values: set[str] = set()
+    for example in examples:
+        values |= {value for _, value in example.request.attributes if value and has_letters(value)}
+    # Sorted, so that of several spellings the same one is kept every time.
+    forms = {word_forms(value): value for value in sorted(values)}
+    forms = {form: value for form, value in forms.items() if 0 < len(form) <= MAX_KNOWN_WORDS}
     given: Counter[tuple[str, ...]] = Counter()
     not_given: Counter[tuple[str, ...]] = Counter()
     lengths_from = lengths_by_first_word(forms)
@@ -157,37 +142,44 @@ def learn_known_values(
         slots = dict(schema.act(example.request).slots)
         given.update(word_forms(slots[slot]) for slot in set(stated(text)) if slot in slots)
         for piece in (segment for segment in text if isinstance(segment, str)):
-            words = word_forms(piece)
-            found = (
-                words[i : i + size]
-                for i, word in enumerate(words)
-                for size in lengths_from.get(word, ())
-            )
-            not_given.update(form for form in found if form in forms)
-    return {
-        value
-        for form, value in forms.items()
-        if not_given[form] <= COMMON_SHARE * (given[form] + not_given[form]) and given[form]
-    }
+            runs = runs_like(lengths_from, word_forms(piece))
+            not_given.update(run for run in runs if run in forms)
+    known = set()
+    for form, value in forms.items():
+        max_not_given = COMMON_SHARE * (given[form] + not_given[form])
+        if given[form] and not_given[form] <= max_not_given:
+            known.add(value)
+    return known
 
 
 def lengths_by_first_word(forms: Collection[tuple[str, ...]]) -> dict[str, tuple[int, ...]]:
-    """How long the values are that begin with a word, so that a text is searched word by word, not
-    value by value."""
+    """The lengths of the values that begin with each word. With them a text is searched once, not
+    once for each value."""
     lengths: dict[str, set[int]] = defaultdict(set)
     for form in forms:
         lengths[form[0]].add(len(form))
     return {word: tuple(sorted(sizes)) for word, sizes in lengths.items()}
 
 
+def runs_like(
+    lengths_from: Mapping[str, Sequence[int]], words: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
+    """The runs of words that have the first word and the length of a value."""
+    for i, word in enumerate(words):
+        for size in lengths_from.get(word, ()):
+            yield words[i : i + size]
+
+
 def learn_repeatable_keys(texts: Sequence[Segments]) -> set[str]:
-    once: Counter[str] = Counter()
-    more: Counter[str] = Counter()
+    """Keys whose values texts may state more than once."""
+    num_stated: Counter[str] = Counter()
+    num_repeated: Counter[str] = Counter()
     for text in texts:
         for slot, count in Counter(stated(text)).items():
-            once[slot.key] += 1
-            more[slot.key] += count > 1
-    return {key for key in once if more[key] > REPEATED_SHARE * once[key]}
+            num_stated[slot.key] += 1
+            if count > 1:
+                num_repeated[slot.key] += 1
+    return {key for key in num_stated if num_repeated[key] > REPEATED_SHARE * num_stated[key]}
 
 
 def has_letters(value: str) -> bool:
@@ -199,6 +191,6 @@ def shortened(value: str) -> str:
 
 
 def literal_numbers(text: Segments) -> list[str]:
-    return [
-        number for piece in text if not isinstance(piece, Slot) for number in NUMBER.findall(piece)
-    ]
+    """The numbers in the literal pieces."""
+    literals = [piece for piece in text if not isinstance(piece, Slot)]
+    return [number for piece in literals for number in NUMBER.findall(piece)]

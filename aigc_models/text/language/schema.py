@@ -1,8 +1,8 @@
-"""What a corpus teaches about its acts: which values its texts repeat verbatim, and how acts are
-composed.
+"""Learns from a corpus which values its texts repeat verbatim, and which attributes they state
+together.
 
 A value that references repeat becomes a slot and is put back after generation. A value that they
-hardly ever repeat (true, none, no preference) becomes a token of the act. Nothing here knows a
+hardly ever repeat (true, none, no preference) becomes a token of the act. Knows nothing about any
 domain.
 """
 
@@ -16,26 +16,26 @@ from aigc_models.text.language.acts import Slot, TextExample, TextRequest
 from aigc_models.text.language.words import occurrences, split_words, word_forms
 
 VERBATIM_RATE = 0.2
-"""Share of references that must repeat a value for it to be a slot."""
+"""A value becomes a slot if at least this share of its references repeat it."""
 RATE_PRIOR = 1.0
-"""References' worth of belief that a value is like the other values of its key."""
+"""Weight, in references, of the assumption that a value is like the others of its key."""
 HEAD_SHARE = 0.8
-"""Keys that at least this share of an intent's texts state are given with each of them."""
+"""Head keys are those that at least this share of an intent's texts state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A request as the model sees it."""
+    """A request in the symbols that the model reads."""
 
     symbols: tuple[str, ...]
     slots: tuple[tuple[Slot, str], ...]
     tokens: tuple[str, ...]
-    """Those of `symbols` that stand for a value not repeated verbatim."""
+    """The `symbols` of values that are not repeated verbatim."""
     problems: tuple[str, ...]
     """Why the request cannot be met in full."""
 
     def without(self, slots: Collection[Slot], tokens: Collection[str] = ()) -> "Act":
-        """The act that does not give these."""
+        """The act without these slots and tokens."""
         dropped = {slot_symbol(slot) for slot in slots} | set(tokens)
         return Act(
             tuple(symbol for symbol in self.symbols if symbol not in dropped),
@@ -51,10 +51,11 @@ class KeyUse:
 
     is_verbatim: bool
     tokens: frozenset[str]
-    """Values, case-folded, that are expressed but not repeated; "" stands for null."""
+    """Values, case-folded, that texts express but do not repeat; "" stands for null."""
     slots: frozenset[str]
-    """Other values often seen that are repeated though the key's values mostly are not."""
+    """Values that texts repeat although they mostly do not repeat the key's values."""
     max_number: int
+    """The most attributes of this key in one act."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +66,13 @@ class IntentUse:
     head_keys: tuple[str, ...] = ()
     """Keys that nearly every text states, such as a name."""
     num_facts: tuple[int, ...] = (0, 0, 0)
-    """How many further attributes a text states: the 10th, 50th and 90th percentile."""
+    """How many other attributes a text states: the 10th, 50th and 90th percentile."""
     values: frozenset[str] = frozenset()
-    """Labels of the values that its texts express without repeating them."""
+    """Labels of the values that texts express without repeating them."""
     num_continued: int = 0
-    """Training sentences that go on about a subject already named."""
+    """Number of training sentences that describe a subject named before."""
     continued_facts: int = 1
-    """How many attributes such a sentence states, the 90th percentile."""
+    """How many attributes such a sentence states: the 90th percentile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ class Schema:
     intents: Mapping[str, IntentUse]
 
     def act(self, request: TextRequest) -> Act:
-        """The request in symbols; attributes the corpus cannot express are left out and named as
-        problems."""
+        """The request in symbols. Attributes that the corpus cannot express are left out and named
+        in `problems`."""
         symbols, slots, tokens, problems = [intent_symbol(request.intent)], [], [], []
         if request.intent not in self.intents:
             symbols, problems = [], [f"intent {request.intent!r} was never seen in training"]
@@ -95,7 +96,7 @@ class Schema:
                 problems.append(f"attribute {key!r} was never seen in training")
             elif numbers[key] > use.max_number:
                 problems.append(f"attribute {key!r} occurs more often than in any training text")
-            elif is_slot(use, value):
+            elif is_repeated(use, value):
                 slots.append((Slot(key, numbers[key]), value or ""))
                 symbols.append(slot_symbol(slots[-1][0]))
             elif folded(value) in use.tokens:
@@ -106,12 +107,13 @@ class Schema:
         return Act(tuple(symbols), tuple(slots), tuple(tokens), tuple(problems))
 
     def can_state(self, intent: str, key: str, value: str | None) -> bool:
-        """Whether training texts of the intent say how to state this fact; a null value is no
+        """Whether training texts of the intent show how to state this fact. A null value is not a
         fact."""
         use = self.keys.get(key)
         if use is None or not value or intent not in self.intents:
             return False
-        return is_slot(use, value) or f"{key}{EQUALS}{folded(value)}" in self.intents[intent].values
+        label = f"{key}{EQUALS}{folded(value)}"
+        return is_repeated(use, value) or label in self.intents[intent].values
 
     def slots(self) -> list[Slot]:
         """Every slot that an act can have."""
@@ -123,7 +125,7 @@ class Schema:
         ]
 
     def value_symbols(self) -> list[str]:
-        """Every symbol of an act that stands for a value not repeated verbatim."""
+        """Every symbol that stands for a value not repeated verbatim."""
         return [
             value_symbol(key, value, number)
             for key, use in sorted(self.keys.items())
@@ -195,16 +197,15 @@ def value_symbol(key: str, value: str | None, number: int = 1) -> str:
 
 
 def value_label(symbol: str) -> str:
-    """What a value symbol says, whichever of the act's attributes of that key it is: key and
-    value."""
+    """Key and value of a value symbol, without the attribute's number."""
     match = VALUE_SYMBOL.fullmatch(symbol)
     if match is None:
-        raise ValueError(f"{symbol!r} is no value symbol")
+        raise ValueError(f"{symbol!r} is not a value symbol")
     return f"{match['key']}{EQUALS}{match['value']}"
 
 
 def symbol_parts(symbol: str) -> tuple[str, ...]:
-    """What a symbol shares with others: its key, its number, its value."""
+    """What a symbol may share with others: its key, its number, its value."""
     if match := SLOT_SYMBOL.fullmatch(symbol):
         return f"key {match['key']}", f"number {match['number']}"
     if match := VALUE_SYMBOL.fullmatch(symbol):
@@ -213,12 +214,12 @@ def symbol_parts(symbol: str) -> tuple[str, ...]:
 
 
 def slot_symbol(slot: Slot, *, glued: bool = False) -> str:
-    """`glued`: no space stands before the value."""
+    """`glued`: there is no space before the value."""
     return f"⟦{'glued' if glued else 'slot'} {slot.number} {slot.key}⟧"
 
 
 def parse_slot_symbol(symbol: str) -> tuple[Slot, bool] | None:
-    """The slot and whether it is glued; None for symbols that are no slots."""
+    """The slot and whether it is glued; None for other symbols."""
     match = SLOT_SYMBOL.fullmatch(symbol)
     return (Slot(match["key"], int(match["number"])), bool(match["glued"])) if match else None
 
@@ -227,14 +228,15 @@ def folded(value: str | None) -> str:
     return "" if value is None else value.casefold().strip()
 
 
-def is_slot(use: KeyUse, value: str | None) -> bool:
+def is_repeated(use: KeyUse, value: str | None) -> bool:
+    """Whether texts repeat the value verbatim, which makes it a slot."""
     if not value or not word_forms(value) or folded(value) in use.tokens:
         return False
     return use.is_verbatim or folded(value) in use.slots
 
 
 def learn_schema(examples: Sequence[TextExample]) -> Schema:
-    """Counts how often references repeat each value, and which keys come together."""
+    """Counts how often references repeat each value, and how often acts repeat a key."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     repeated: dict[str, Counter[str]] = defaultdict(Counter)
     max_number: Counter[str] = Counter()
@@ -246,19 +248,22 @@ def learn_schema(examples: Sequence[TextExample]) -> Schema:
             seen[key][folded(value)] += 1
             if value and occurrences(word_forms(value), words, text):
                 repeated[key][folded(value)] += 1
-        max_number |= numbers
+        max_number |= numbers  # the larger count of each key
     keys = {key: key_use(seen[key], repeated[key], max_number[key]) for key in seen}
     return Schema(keys, {example.request.intent: IntentUse() for example in examples})
 
 
 def key_use(seen: Counter[str], repeated: Counter[str], max_number: int) -> KeyUse:
-    # Many values that all occur once each say nothing by themselves; the key's rate stands for them.
+    # A value that occurs only once says little by itself, so its rate is smoothed with the key's.
     rate = repeated.total() / seen.total()
     tokens: set[str] = set()
     slots: set[str] = set()
     for value, count in seen.items():
         value_rate = (repeated[value] + RATE_PRIOR * rate) / (count + RATE_PRIOR)
-        (slots if value_rate >= VERBATIM_RATE and value else tokens).add(value)
+        if value and value_rate >= VERBATIM_RATE:
+            slots.add(value)
+        else:
+            tokens.add(value)
     is_verbatim = rate >= VERBATIM_RATE
     return KeyUse(
         is_verbatim=is_verbatim,
@@ -269,7 +274,7 @@ def key_use(seen: Counter[str], repeated: Counter[str], max_number: int) -> KeyU
 
 
 def intent_use(stated_keys: Sequence[Sequence[str]]) -> IntentUse:
-    """`stated_keys`: what each text of the intent states."""
+    """`stated_keys`: the keys that each text of the intent states."""
     present = Counter(key for keys in stated_keys for key in dict.fromkeys(keys))
     head = tuple(key for key, count in present.items() if count >= HEAD_SHARE * len(stated_keys))
     facts = [sum(key not in head for key in keys) for keys in stated_keys]
@@ -278,5 +283,5 @@ def intent_use(stated_keys: Sequence[Sequence[str]]) -> IntentUse:
 
 
 def percentile(values: Sequence[int], share: float) -> int:
-    """The value that the given share of values does not exceed."""
+    """The value that this share of the values does not exceed."""
     return sorted(values)[int(share * (len(values) - 1))]

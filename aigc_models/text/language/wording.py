@@ -1,10 +1,11 @@
-"""Neighbouring words that no training text has side by side: the mark of a broken sentence.
+"""Runs of words that no training text has: the mark of a broken sentence.
 
-A model asked for facts in a combination unlike its training acts writes on as if the missing fact
-were there ("holds l of water", "a water column of power"), or puts a value where another belongs
-("a height of 220 g"). Looked at are pairs of words, the two words before a slot together with it,
-and whether a slot follows two words that in training announce one: there nothing else ever follows
-them. L runs of words.
+Given an unusual combination of facts, a model may write on as if a missing fact were there ("holds
+l of water", "a water column of power"), or put a value where another belongs ("a height of 220 g").
+Three kinds of runs are checked: pairs of neighbours; a slot with the two words before it; and pairs
+that announce a slot, which means that in training a slot always follows them.
+
+L runs of words.
 """
 
 import hashlib
@@ -20,12 +21,12 @@ from aigc_models.text.language.words import word_forms
 
 BEGIN, END = "⟦begin⟧", "⟦end⟧"
 ANNOUNCED = "⟦⟧"
-"""Behind two words: a slot follows them always."""
+"""Third word of the runs that encode an announcing pair."""
 
 
 class Wording:
-    """Knows runs of words by a 64-bit hash: a new one is taken for a known one less than once in
-    10¹² times."""
+    """The known runs of words, as 64-bit hashes: a new run is mistaken for a known one less than
+    once in 10¹² times."""
 
     def __init__(self, runs_L: Tensor) -> None:
         self.runs_L = runs_L
@@ -33,35 +34,48 @@ class Wording:
 
     @classmethod
     def learn(cls, texts: Sequence[Segments]) -> "Wording":
-        runs = {run for text in texts for run in runs_of(words_of(text))}
-        threes = {run for run in runs if len(run) == 3}
-        before_slots = {run for run in threes if is_slot(run[2])}
-        announcing = {run[:2] for run in before_slots} - {run[:2] for run in threes - before_slots}
-        kept = runs - threes | before_slots | {(*pair, ANNOUNCED) for pair in announcing}
-        return cls(torch.tensor(sorted(map(hashed, kept)), dtype=torch.int64))
+        pairs: set[tuple[str, ...]] = set()
+        into_slot: set[tuple[str, ...]] = set()
+        before_word: set[tuple[str, ...]] = set()
+        for text in texts:
+            words = words_of(text)
+            pairs.update(pairwise(words))
+            for run in triples_of(words):
+                if is_slot_word(run[2]):
+                    into_slot.add(run)
+                else:
+                    before_word.add(run[:2])
+        announcing = {run[:2] for run in into_slot} - before_word
+        known = pairs | into_slot | {(*pair, ANNOUNCED) for pair in announcing}
+        return cls(torch.tensor(sorted(map(hashed, known)), dtype=torch.int64))
 
     def unseen(self, text: Segments) -> list[str]:
-        """The runs of words, ends of the text included, that training never had."""
-        return [" ".join(run) for run in runs_of(words_of(text)) if not self.has(run)]
+        """The runs that training never had; the ends of a text count as words."""
+        words = words_of(text)
+        pairs = [pair for pair in pairwise(words) if hashed(pair) not in self.known]
+        triples = [run for run in triples_of(words) if self.is_broken(run)]
+        return [" ".join(run) for run in (*pairs, *triples)]
 
-    def has(self, run: tuple[str, ...]) -> bool:
-        if len(run) == 2 or is_slot(run[2]):
-            return hashed(run) in self.known
+    def is_broken(self, run: tuple[str, ...]) -> bool:
+        """Whether a run of three ends in a slot that training never has there, or lacks a slot that
+        training always has there."""
+        if is_slot_word(run[2]):
+            return hashed(run) not in self.known
         is_announced = hashed((*run[:2], ANNOUNCED)) in self.known
-        return not is_announced or hashed(run[1:]) not in self.known  # the pair is named instead
+        # An unknown pair is reported already.
+        return is_announced and hashed(run[1:]) in self.known
 
 
-def runs_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Pairs and threes."""
-    yield from pairwise(words)
+def triples_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     yield from zip(words, words[1:], words[2:], strict=False)
 
 
-def is_slot(word: str) -> bool:
+def is_slot_word(word: str) -> bool:
     return word.startswith("⟦") and word != END
 
 
 def words_of(text: Segments) -> list[str]:
+    """Case-folded words; a slot is one word, and the ends of the text are words, too."""
     words = [BEGIN]
     for segment in text:
         if isinstance(segment, Slot):

@@ -1,8 +1,8 @@
-"""Words of a text with their places, so that values can be found in texts that are spelled a little
-differently.
+"""Splits texts into words with their positions, so that values are found in texts that spell them a
+little differently.
 
-A number with its decimals is one word ("8" does not occur in "8.1"), a hyphen between words is
-none, `&` reads "and". Knows nothing about acts.
+A number with its decimals is one word ("8" does not occur in "8.1"), a hyphen between words is not
+a word, and `&` reads "and". Knows nothing about acts.
 """
 
 import re
@@ -25,31 +25,34 @@ class Word:
 
 def split_words(text: str) -> list[Word]:
     """The words and single punctuation marks of a text, in order."""
-    found = (
-        (match.group().casefold(), match.start(), match.end()) for match in WORD.finditer(text)
-    )
-    return [Word("and" if form == "&" else form, start, end) for form, start, end in found]
+    words = []
+    for match in WORD.finditer(text):
+        form = match.group().casefold()
+        words.append(Word("and" if form == "&" else form, match.start(), match.end()))
+    return words
 
 
 @lru_cache(maxsize=65536)
 def word_forms(text: str) -> tuple[str, ...]:
-    """Kept, since values, and what stands between them in texts, come again and again."""
+    """The case-folded words. Cached, since values and the pieces between them repeat."""
     return tuple(word.form for word in split_words(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
     first: int
+    """Index of the first word."""
     last: int
-    """Behind the last word."""
+    """Index after the last word."""
     end: int
-    """Behind the last character; a plural ending is left out."""
+    """Position after the last character, without a plural ending."""
 
 
 def occurrences(forms: Sequence[str], words: Sequence[Word], text: str) -> list[Occurrence]:
-    """Where `words` read `forms`, alone and not as a part of a longer word, but for a plural
-    ending."""
-    size, found, position = len(forms), [], 0
+    """Where `words` read `forms` as whole words; the last may have a plural ending."""
+    size = len(forms)
+    found = []
+    position = 0
     while 0 < size <= len(words) - position:
         end = match_end(forms, words[position : position + size], text)
         if end is None:
@@ -61,7 +64,7 @@ def occurrences(forms: Sequence[str], words: Sequence[Word], text: str) -> list[
 
 
 def match_end(forms: Sequence[str], words: Sequence[Word], text: str) -> int | None:
-    """Behind the last character if the words read `forms`, else None."""
+    """Position after the last character if the words read `forms`, else None."""
     first, last = words[0], words[-1]
     if first.form != forms[0] and len(forms) > 1:
         return None
@@ -69,9 +72,8 @@ def match_end(forms: Sequence[str], words: Sequence[Word], text: str) -> int | N
         return None
     ending = last.form.removeprefix(forms[-1])
     is_same = last.form == forms[-1]
-    if not is_same and not (
-        ending in PLURALS and forms[-1].isalpha() and last.form == forms[-1] + ending
-    ):
+    is_plural = ending in PLURALS and forms[-1].isalpha() and last.form == forms[-1] + ending
+    if not is_same and not is_plural:
         return None
     if is_cut(text, first.start) or is_cut(text, last.end):
         return None
@@ -79,5 +81,5 @@ def match_end(forms: Sequence[str], words: Sequence[Word], text: str) -> int | N
 
 
 def is_cut(text: str, position: int) -> bool:
-    """Whether letters or digits stand on both sides of a position."""
+    """Whether there is a letter or digit on both sides of a position."""
     return 0 < position < len(text) and text[position - 1].isalnum() and text[position].isalnum()

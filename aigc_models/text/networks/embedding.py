@@ -1,8 +1,9 @@
-"""Token embeddings in which symbols of acts share parts: every slot of a key its key, every second
-product its number.
+"""Token embeddings in which the symbols of acts share parts: all slots of a key share a vector for
+that key, all second slots share one for their number.
 
-Rare symbols (the third weight of a comparison) so borrow from frequent ones. V vocabulary, E width,
-L links.
+So a rare symbol (the third weight of a comparison) borrows from frequent ones.
+
+N rows, P tokens of a row, V vocabulary, E width, L links.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 
 class TokenEmbedding(nn.Module):
-    """e(token) = own(token) + Σ shared(part) over the token's parts; also the output matrix of the
-    networks here."""
+    """e(token) = own(token) + Σ shared(part) over the token's parts. Networks also use it as their
+    output matrix (tied embeddings)."""
 
     def __init__(
         self, vocab_size: int, num_parts: int, num_links: int, width: int, std: float
@@ -28,12 +29,12 @@ class TokenEmbedding(nn.Module):
         self.register_buffer("part_of_L", torch.zeros(num_links, dtype=torch.int64))
 
     def link(self, links: Sequence[tuple[int, int]]) -> None:
-        """Sets which (token, part) pairs belong together; as many as the module was made for."""
-        pairs_L2 = torch.tensor(list(links), dtype=torch.int64, device=self.own.device).reshape(
-            -1, 2
-        )
-        self.token_of_L.copy_(pairs_L2[:, 0])
-        self.part_of_L.copy_(pairs_L2[:, 1])
+        """Sets the (token, part) pairs; their number must be the module's `num_links`."""
+        links_L2 = torch.tensor(list(links), dtype=torch.int64, device=self.own.device)
+        # An empty tensor has one dimension only.
+        links_L2 = links_L2.reshape(-1, 2)
+        self.token_of_L.copy_(links_L2[:, 0])
+        self.part_of_L.copy_(links_L2[:, 1])
 
     def table(self) -> Tensor:
         """The embeddings [V, E] of all tokens."""
@@ -43,11 +44,11 @@ class TokenEmbedding(nn.Module):
         return F.embedding(tokens, self.table())
 
     def logits(self, x: Tensor) -> Tensor:
+        """[..., E] to [..., V]."""
         return F.linear(x, self.table())
 
     def frozen(self) -> "FrozenEmbedding":
-        """The same for weights that stay as they are: the table is put together once, not at each
-        use."""
+        """The same embeddings for decoding: the table is computed once instead of at each use."""
         return FrozenEmbedding(self.table().detach())
 
 
@@ -59,8 +60,9 @@ class FrozenEmbedding:
         return F.embedding(tokens, self._table_VE)
 
     def logits(self, x: Tensor) -> Tensor:
+        """[..., E] to [..., V]."""
         return F.linear(x, self._table_VE)
 
-    def sums(self, tokens_NP: Tensor, weights_NP: Tensor) -> Tensor:
-        """Weighted sums [N, E] of embeddings."""
+    def weighted_sums(self, tokens_NP: Tensor, weights_NP: Tensor) -> Tensor:
+        """The sum [N, E] of each row's embeddings, each times its weight."""
         return F.embedding_bag(tokens_NP, self._table_VE, per_sample_weights=weights_NP, mode="sum")

@@ -1,5 +1,5 @@
 """A small catalogue in natural English, and a model trained on it once for all tests that need
-one."""
+it."""
 
 import random
 from pathlib import Path
@@ -22,11 +22,10 @@ ENDINGS = {"true": " and switches off by itself", "false": " but has to be switc
 
 
 def kettle(source: random.Random) -> TextExample:
-    name, litres = (
-        f"{source.choice(NAMES)} {source.randint(1, 99)}",
-        f"{source.randint(5, 30) / 10}",
-    )
-    material, switches_off = source.choice(MATERIALS), source.choice(("true", "false"))
+    name = f"{source.choice(NAMES)} {source.randint(1, 99)}"
+    litres = f"{source.randint(5, 30) / 10}"
+    material = source.choice(MATERIALS)
+    switches_off = source.choice(("true", "false"))
     text = source.choice(TEMPLATES).format(
         name=name, material=material, litres=litres, end=ENDINGS[switches_off]
     )

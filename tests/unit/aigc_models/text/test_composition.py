@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from aigc_models.text.composition import Composition, compose, grouped, plan_sentences
+from aigc_models.text.composition import Composition, compose, group_evenly, plan_sentences
 from aigc_models.text.language.acts import TextRequest
 from aigc_models.text.language.schema import IntentUse, KeyUse, Schema
 from aigc_models.text.model import Sampling, TextModel
@@ -46,7 +46,7 @@ def test_facts_are_chosen_and_grouped() -> None:
     assert "unheard" not in keys
 
 
-def test_the_choice_is_the_row_seeds() -> None:
+def test_the_row_seed_decides_the_choice() -> None:
     plans = [plan_sentences(SCHEMA, PRODUCT, seed, COMPOSITION) for seed in (1, 1, 2)]
     assert plans[0] == plans[1] != plans[2]
 
@@ -61,7 +61,7 @@ def test_order_can_be_kept() -> None:
     assert stated_keys(plan) == ["name", *(key for key, _ in FACTS[:7])]
 
 
-def test_sentences_name_the_product_again_where_texts_never_go_on() -> None:
+def test_every_sentence_names_the_product_if_texts_never_continue() -> None:
     schema = Schema(SCHEMA.keys, {"inform": replace(SCHEMA.intents["inform"], num_continued=0)})
     plan = plan_sentences(schema, PRODUCT, 1, COMPOSITION)
     assert all(
@@ -69,7 +69,7 @@ def test_sentences_name_the_product_again_where_texts_never_go_on() -> None:
     )
 
 
-def test_values_that_say_that_nothing_is_known_are_no_facts() -> None:
+def test_missing_values_are_not_facts() -> None:
     product = TextRequest(
         "inform", (("name", "Zeta"), ("fact1", "none"), ("fact2", None), ("fact3", ""))
     )
@@ -84,15 +84,15 @@ def test_facts_of_several_products_stay_together() -> None:
 
 
 def test_groups_are_of_about_equal_size() -> None:
-    assert [len(group) for group in grouped(FACTS[:7], 3, 3)] == [3, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:4], 3, 3)] == [2, 2]
-    assert grouped([], 3, 3) == [()]
+    assert [len(group) for group in group_evenly(FACTS[:7], 3, 3)] == [3, 2, 2]
+    assert [len(group) for group in group_evenly(FACTS[:4], 3, 3)] == [2, 2]
+    assert group_evenly([], 3, 3) == [()]
 
 
-def test_later_sentences_state_no_more_than_training_texts_do() -> None:
-    assert [len(group) for group in grouped(FACTS[:6], 3, 2)] == [2, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:8], 4, 2)] == [4, 2, 2]
-    assert [len(group) for group in grouped(FACTS[:6], 3, 1)] == [3, 1, 1, 1]
+def test_later_sentences_state_as_few_facts_as_in_training() -> None:
+    assert [len(group) for group in group_evenly(FACTS[:6], 3, 2)] == [2, 2, 2]
+    assert [len(group) for group in group_evenly(FACTS[:8], 4, 2)] == [4, 2, 2]
+    assert [len(group) for group in group_evenly(FACTS[:6], 3, 1)] == [3, 1, 1, 1]
 
 
 def test_descriptions_state_their_facts(kettle_model: TextModel) -> None:
@@ -119,6 +119,6 @@ def test_descriptions_state_their_facts(kettle_model: TextModel) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"num_facts": -1}, {"facts_per_sentence": 0}])
-def test_settings_without_sense_are_refused(wrong: dict[str, int]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must"):
         Composition(**wrong)

@@ -21,7 +21,7 @@ EXAMPLES = [example(i, "The {0} is {2}. It measures {1}.") for i in range(60)]
 EXAMPLES += [example(i, "The {0} is {1} wide.") for i in range(60)]
 
 
-def test_what_a_reference_leaves_unsaid_is_left_out_of_its_act() -> None:
+def test_acts_lose_what_their_reference_does_not_state() -> None:
     corpus = build_corpus(EXAMPLES, 0.2)
     wide = [text for text in corpus.training if " wide." in text.text]
     assert wide
@@ -29,7 +29,7 @@ def test_what_a_reference_leaves_unsaid_is_left_out_of_its_act() -> None:
     assert all(len(text.act.symbols) == 3 for text in wide)
 
 
-def test_later_sentences_become_examples_that_go_on() -> None:
+def test_later_sentences_become_continued_examples() -> None:
     corpus = build_corpus(EXAMPLES, 0.2)
     continued = [text for text in corpus.training if text.request.continued]
     assert len(continued) == corpus.schema.intents["inform"].num_continued > 30
@@ -37,12 +37,12 @@ def test_later_sentences_become_examples_that_go_on() -> None:
     assert {tuple(slot for slot, _ in text.act.slots) for text in continued} == {(SIZE,)}
 
 
-def test_later_sentences_with_unusual_openings_are_no_examples() -> None:
+def test_later_sentences_with_unusual_openings_are_dropped() -> None:
     corpus = build_corpus([*EXAMPLES * 3, example(3, "The {0} is {2}. With {1}.")], 0.2)
     assert {text.text[0] for text in corpus.training if text.request.continued} == {"It measures "}
 
 
-def test_references_with_numbers_of_their_own_are_left_out() -> None:
+def test_references_with_numbers_that_their_act_lacks_are_dropped() -> None:
     corpus = build_corpus([*EXAMPLES, example(1, "The {0} has 3 handles.")], 0.2)
     assert corpus.num_dropped == 1
     assert not any("handles" in str(text.text) for text in (*corpus.training, *corpus.validation))
@@ -67,7 +67,7 @@ def test_head_keys_come_from_what_texts_state() -> None:
     assert use.head_keys == ("name", "size")
 
 
-def test_sentences_are_cut_where_a_space_follows_their_mark() -> None:
+def test_sentences_end_where_a_space_follows_their_mark() -> None:
     assert sentences(("The ", NAME, " is 1.5 wide. It is ", COLOUR, "! ", SIZE)) == [
         ("The ", NAME, " is 1.5 wide."),
         ("It is ", COLOUR, "!"),
@@ -76,6 +76,6 @@ def test_sentences_are_cut_where_a_space_follows_their_mark() -> None:
     assert sentences((NAME, " is red . it is big")) == [(NAME, " is red ."), ("it is big",)]
 
 
-def test_nothing_to_train_on_is_an_error_that_says_why() -> None:
+def test_too_few_examples_are_an_error_with_a_reason() -> None:
     with pytest.raises(NoExamplesError, match="2 examples give"):
         build_corpus(EXAMPLES[:2], 0.2)

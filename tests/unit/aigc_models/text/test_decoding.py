@@ -37,7 +37,7 @@ def allowed(rows: int) -> Tensor:
 def decode_naively(
     network: TextNetwork, prefix: Tensor, seed: int, number: int, sampling: Sampling
 ) -> Candidate:
-    """One candidate by whole passes over all that was written so far."""
+    """One candidate, by whole passes over the text so far."""
     tokens: list[int] = []
     log_probability = 0.0
     seeds = derive_seeds(torch.tensor([seed]), number)
@@ -76,7 +76,9 @@ def test_a_row_is_the_same_alone_and_in_another_order(network: TextNetwork) -> N
     assert [[candidate.tokens for candidate in row] for row in alone] == tokens
 
 
-def test_equal_calls_give_equal_candidates_and_other_seeds_others(network: TextNetwork) -> None:
+def test_equal_calls_give_equal_candidates_and_other_seeds_different_ones(
+    network: TextNetwork,
+) -> None:
     rows = decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END)
     assert decode(network, PREFIX, allowed(3), SEEDS, SAMPLING, END) == rows
     others = decode(network, PREFIX, allowed(3), [seed + 1 for seed in SEEDS], SAMPLING, END)
@@ -86,7 +88,7 @@ def test_equal_calls_give_equal_candidates_and_other_seeds_others(network: TextN
     assert [row[1:] for row in others] != [row[1:] for row in rows]
 
 
-def test_tokens_that_are_not_allowed_never_come(network: TextNetwork) -> None:
+def test_forbidden_tokens_are_never_drawn(network: TextNetwork) -> None:
     only = torch.zeros(3, 30, dtype=torch.bool)
     only[:, [9, 10]] = True
     rows = decode(network, PREFIX, only, SEEDS, SAMPLING, END)
@@ -94,12 +96,12 @@ def test_tokens_that_are_not_allowed_never_come(network: TextNetwork) -> None:
     assert not any(candidate.is_finished for row in rows for candidate in row)
 
 
-def test_rows_of_the_same_act_share_its_pass_and_differ_by_their_seeds(
+def test_rows_of_one_act_share_a_pass_and_differ_by_their_seeds(
     network: TextNetwork,
 ) -> None:
     prefix, seeds = PREFIX[[1, 0, 1, 1]], [3, 4, 5, 6]
     allowed_twice = allowed(4)
-    allowed_twice[3, 9] = False  # what may follow is part of it
+    allowed_twice[3, 9] = False  # so this row has a pass of its own
     num_started, start = [], network.start
     network.start = lambda prefix_AP: num_started.append(len(prefix_AP)) or start(prefix_AP)
     rows = decode(network, prefix, allowed_twice, seeds, SAMPLING, END)

@@ -9,7 +9,7 @@ from aigc_models.text.model import TextModel
 from aigc_models.text.training import TrainingSettings
 
 
-def test_a_model_gets_the_figures_of_its_training_on_the_same_examples(
+def test_a_model_gets_the_metrics_of_its_training_on_the_same_examples(
     kettle_folder: Path,
     kettle_model: TextModel,
     kettles: list[TextExample],

@@ -25,7 +25,7 @@ def chosen(
     return choose_facts(SCHEMA, "recommend", HEAD + facts(num_facts), shared, most, seed, night)
 
 
-def test_the_head_comes_first_and_facts_stand_in_the_order_given() -> None:
+def test_the_head_comes_first_and_facts_keep_their_order() -> None:
     stated = chosen(9, night=739000)
     assert stated[:2] == HEAD
     assert len(stated) == 5
@@ -47,7 +47,7 @@ def test_an_item_without_facts_is_named_every_night() -> None:
     assert [chosen(0, night) for night in (1, 2)] == [HEAD, HEAD]
 
 
-def test_a_fact_in_common_is_stated_where_a_week_of_others_is_left() -> None:
+def test_a_shared_fact_is_stated_if_a_week_of_choices_is_left() -> None:
     for night in range(40):
         assert {"fact3", "fact7"} & {key for key, _ in chosen(9, night, shared=("fact3", "fact7"))}
     nights = [chosen(4, night, shared=("fact0",)) for night in range(4)]

@@ -6,7 +6,7 @@ from aigc_models.text.settings import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_network_can_be_built_again_from_its_options(family: str) -> None:
+def test_a_network_can_be_rebuilt_from_its_options(family: str) -> None:
     network = build_network(family, {"vocab_size": 20, "width": 8})
     again = build_network(family, network_options(network))
     again.load_state_dict(network.state_dict())
@@ -15,7 +15,7 @@ def test_a_network_can_be_built_again_from_its_options(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_family_can_learn_one_batch_by_heart(family: str) -> None:
+def test_each_family_can_overfit_one_batch(family: str) -> None:
     torch.manual_seed(0)
     network = build_network(family, {"vocab_size": 20, "width": 32, "dropout": 0.0})
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
@@ -45,6 +45,6 @@ def test_each_family_trains_in_bfloat16(family: str) -> None:
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
-def test_an_unknown_family_is_refused_by_name() -> None:
+def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ValueError, match="family must be one of gpt, rnn, lstm, gru, not 'bert'"):
         build_network("bert", {"vocab_size": 5})

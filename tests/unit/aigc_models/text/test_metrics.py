@@ -6,7 +6,7 @@ from aigc_models.text.corpus import TrainingText
 from aigc_models.text.language.acts import Slot, TextRequest
 from aigc_models.text.language.facts import SEAM
 from aigc_models.text.language.schema import Act
-from aigc_models.text.metrics import bleu, distinct, text_metrics
+from aigc_models.text.metrics import bleu, distinct_share, text_metrics
 from aigc_models.text.model import GeneratedText
 
 NAME = Slot("name", 1)
@@ -33,7 +33,7 @@ def test_a_short_text_is_punished_although_another_has_more_references() -> None
     assert bleu(texts, references) == pytest.approx(math.exp(1 - (8 + 5) / (4 + 5)))
 
 
-def test_references_of_equal_acts_count_with_the_values_at_hand() -> None:
+def test_references_of_equal_acts_are_filled_with_the_texts_values() -> None:
     texts = [
         wanted("A1", "the ", NAME, " is a very good kettle"),
         wanted("B2", "buy the ", NAME, " now for your home"),
@@ -56,6 +56,6 @@ def test_problems_are_counted_per_attribute_and_per_text() -> None:
     assert metrics["duplicate_share"] == 0.0
 
 
-def test_diversity_is_distinct_grams_per_gram() -> None:
-    assert distinct(["a b a", "a b"], 1) == pytest.approx(2 / 5)
-    assert distinct(["a b a", "a b"], 2) == pytest.approx(2 / 3)
+def test_diversity_is_the_share_of_distinct_ngrams() -> None:
+    assert distinct_share(["a b a", "a b"], 1) == pytest.approx(2 / 5)
+    assert distinct_share(["a b a", "a b"], 2) == pytest.approx(2 / 3)

@@ -36,7 +36,7 @@ def kettle(
 @pytest.mark.parametrize(
     "name", ["Zebra 🦓 5", "غلاية 7", "קומקום", 'The "Best" & Only', "steel 1.7 x", "N" * 500]
 )
-def test_names_of_any_script_are_put_in_as_given(kettle_model: TextModel, name: str) -> None:
+def test_names_in_any_script_are_spelled_as_given(kettle_model: TextModel, name: str) -> None:
     row = kettle_model.generate([kettle(name)], [1], SAMPLING)[0]
     assert row.text.count(name) == 1
     assert "1.7" in row.text.replace(name, "")
@@ -50,7 +50,7 @@ def test_natural_references_give_natural_texts(kettle_model: TextModel) -> None:
     assert " ." not in row.text
 
 
-def test_a_text_says_what_each_row_gives(kettle_model: TextModel) -> None:
+def test_a_text_states_what_its_row_gives(kettle_model: TextModel) -> None:
     rows = kettle_model.generate(
         [kettle(f"Kettle {i}", litres=f"{i}.5") for i in range(20)], range(20), SAMPLING
     )
@@ -120,7 +120,7 @@ def test_the_number_of_seeds_must_be_that_of_the_requests(kettle_model: TextMode
     assert kettle_model.generate([], [], SAMPLING) == []
 
 
-def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
         TextModel.load(tmp_path)
 
@@ -141,11 +141,11 @@ def test_a_checkpoint_of_another_model_is_refused(
     folder = shutil.copytree(kettle_folder, tmp_path / "model")
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
     write_json(folder / CONFIG, {name: value for name, value in config.items() if value is not ...})
-    with pytest.raises(CheckpointError, match="model: this is no checkpoint of a text model"):
+    with pytest.raises(CheckpointError, match="model: not a text-model checkpoint"):
         TextModel.load(folder)
 
 
-def test_a_checkpoint_with_files_of_others_is_refused(kettle_folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_files_of_another_is_refused(kettle_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(kettle_folder, tmp_path / "model")
     write_tensors(folder / WEIGHTS, {"network.other": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="Missing key"):

@@ -17,6 +17,6 @@ def test_the_greedy_candidate_comes_first() -> None:
         {"num_candidates": -1},
     ],
 )
-def test_settings_without_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must be|needed"):
         Sampling(**wrong)

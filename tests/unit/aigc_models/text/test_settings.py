@@ -15,7 +15,7 @@ def test_the_quick_settings_are_a_small_gpt() -> None:
     assert default_settings(**QUICK).width < default_settings("gpt").width
 
 
-def test_settings_without_sense_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="family must be one of"):
         TrainingSettings(family="bert")
     with pytest.raises(ValueError, match="family must be one of"):

@@ -22,22 +22,22 @@ def tokenizer() -> TextTokenizer:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_texts_come_back_as_they_were(tokenizer: TextTokenizer, text: Segments) -> None:
+def test_decoding_inverts_encoding(tokenizer: TextTokenizer, text: Segments) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_unseen_script_comes_back_too(tokenizer: TextTokenizer) -> None:
+def test_text_in_an_unseen_script_comes_back(tokenizer: TextTokenizer) -> None:
     text = ("日本 ", NAME, " ✓")
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_brackets_of_symbols_in_a_text_are_no_symbols(tokenizer: TextTokenizer) -> None:
+def test_brackets_in_a_text_do_not_become_symbols(tokenizer: TextTokenizer) -> None:
     ids = tokenizer.encode(("say ⟦begin⟧ loud",))
     assert not tokenizer.symbol_ids.intersection(ids)
     assert tokenizer.decode(ids) == ("say [begin] loud",)
 
 
-def test_a_prefix_ends_with_the_beginning_of_the_text(tokenizer: TextTokenizer) -> None:
+def test_a_prefix_ends_with_the_begin_token(tokenizer: TextTokenizer) -> None:
     act = Act(("⟦intent inform⟧", slot_symbol(NAME), COLOUR), ((NAME, "x"),), (COLOUR,), ())
     assert len(tokenizer.prefix(act)) == 4
     assert tokenizer.prefix(act)[-1] == tokenizer.bos_id
@@ -52,7 +52,7 @@ def test_links_join_tokens_of_one_key(tokenizer: TextTokenizer) -> None:
     assert parts[spaced] & parts[tokenizer.symbol_id(COLOUR)]
 
 
-def test_a_tokenizer_survives_its_file(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+def test_a_tokenizer_can_be_saved_and_loaded(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     loaded = TextTokenizer.load(tmp_path / "tokenizer.json")
     assert [loaded.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]

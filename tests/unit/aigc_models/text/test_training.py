@@ -51,7 +51,7 @@ def test_a_recurrent_family_learns_too(
     )
 
 
-def test_a_training_that_crashed_goes_on_to_the_same_model(
+def test_a_resumed_training_gives_the_same_model(
     kettles: list[TextExample], tiny_settings: TrainingSettings, tmp_path: Path
 ) -> None:
     settings = replace(tiny_settings, max_steps=30, checkpoint_every_s=1e-9, dropout=0.1)
@@ -73,7 +73,7 @@ def test_a_training_that_crashed_goes_on_to_the_same_model(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
-def test_acts_that_training_saw_only_in_parts_can_be_encoded(kettles: list[TextExample]) -> None:
+def test_unseen_combinations_of_seen_attributes_can_be_encoded(kettles: list[TextExample]) -> None:
     corpus = build_corpus(kettles, 0.05)
     tokenizer = build_tokenizer(corpus, TrainingSettings())
     pair = [("name", "A"), ("switches_off", "true")]
@@ -81,7 +81,7 @@ def test_acts_that_training_saw_only_in_parts_can_be_encoded(kettles: list[TextE
     assert tokenizer.pad_id not in tokenizer.prefix(act)
 
 
-def test_texts_of_rare_intents_come_more_often_but_not_without_end() -> None:
+def test_texts_of_rare_intents_are_repeated_up_to_a_limit() -> None:
     examples = [
         TextExample(TextRequest("often", (("name", f"A{i}"),)), f"A{i} is here.")
         for i in range(400)

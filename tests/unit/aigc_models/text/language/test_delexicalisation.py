@@ -14,7 +14,7 @@ def test_values_become_slots_and_come_back() -> None:
     assert lexicalise(segments, values) == "Zebra 🦓 5 holds 500 gb."
 
 
-def test_the_longest_of_values_that_contain_each_other_wins() -> None:
+def test_the_longest_of_nested_values_wins() -> None:
     family = Slot("family", 1)
     slots = [(family, "satellite"), (NAME, "satellite pro 5")]
     segments = delexicalise("satellite pro 5 of the satellite family", slots)
@@ -52,5 +52,5 @@ def test_every_occurrence_of_a_value_becomes_its_slot() -> None:
         ("the plan ", "full", "the plan full"),
     ],
 )
-def test_an_article_follows_the_sound_of_its_value(before: str, value: str, expected: str) -> None:
+def test_an_article_suits_the_value_after_it(before: str, value: str, expected: str) -> None:
     assert lexicalise((before, NAME), {NAME: value}) == expected

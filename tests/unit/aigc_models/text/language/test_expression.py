@@ -22,7 +22,7 @@ LABELS = [
 ] * 4
 
 
-def test_wording_without_fixed_words_is_learned() -> None:
+def test_free_wording_is_learned() -> None:
     detector = fit_detector(TEXTS, LABELS)
     expressed = detector.probabilities(
         [("A ", NAME, " for business."), (NAME, " is not for business."), ("It is red",)]
@@ -42,7 +42,7 @@ def test_labels_with_few_examples_are_left_out() -> None:
     assert fit_detector(TEXTS[:6], LABELS[:6]).probabilities(TEXTS[:2]) == [{}, {}]
 
 
-def test_a_detector_survives_being_taken_apart() -> None:
+def test_a_detector_can_be_stored_and_restored() -> None:
     detector = fit_detector(TEXTS, LABELS)
     again = ExpressionDetector.from_parts(detector.to_json(), detector.tensors())
     assert again.probabilities(TEXTS) == detector.probabilities(TEXTS)

@@ -43,7 +43,7 @@ def checker(schema: Schema) -> FactChecker:
 def problems(
     checker: FactChecker, schema: Schema, text: Segments, *attributes: tuple[str, str | None]
 ) -> list[str]:
-    """Those about facts; the texts of these tests are in no training text."""
+    """Problems of facts only: the wording of these texts is not in the training texts."""
     found = checker.check(schema.act(TextRequest("inform", attributes)), [text])[0]
     return [problem for problem in found if not problem.endswith("is in no training text")]
 
@@ -76,7 +76,7 @@ def test_references_are_faithful(checker: FactChecker, schema: Schema) -> None:
         ((*GOOD, " and ", SECOND_NAME), ["a value of name is stated that was not given"]),
     ],
 )
-def test_what_a_text_gets_wrong_is_named(
+def test_each_mistake_of_a_text_is_named(
     checker: FactChecker, schema: Schema, text: Segments, expected: list[str]
 ) -> None:
     assert problems(checker, schema, text, *GIVEN) == expected
@@ -94,11 +94,11 @@ def test_a_seam_between_words_is_a_problem(checker: FactChecker, schema: Schema)
     ]
 
 
-def test_numbers_of_given_values_may_be_written(checker: FactChecker, schema: Schema) -> None:
+def test_numbers_of_given_values_are_allowed(checker: FactChecker, schema: Schema) -> None:
     assert problems(checker, schema, (*GOOD, " Yes, 7."), *GIVEN) == []
 
 
-def test_a_demand_that_training_never_saw_is_a_problem(
+def test_an_attribute_that_training_never_saw_is_a_problem(
     checker: FactChecker, schema: Schema
 ) -> None:
     found = problems(checker, schema, GOOD, *GIVEN, ("colour", "red"))
@@ -122,7 +122,7 @@ def test_a_value_too_rare_to_learn_its_wording_is_a_problem() -> None:
     )
 
 
-def test_ordinary_words_are_no_known_values() -> None:
+def test_ordinary_words_are_not_known_values() -> None:
     examples = [TextExample(TextRequest("inform", (("size", "big"),)), "A big kettle.")] * 5
     examples += [
         TextExample(TextRequest("inform", (("size", "small"),)), "A small kettle, in no big way.")
@@ -132,7 +132,7 @@ def test_ordinary_words_are_no_known_values() -> None:
     assert learn_known_values(examples, texts, schema) == {"small"}
 
 
-def test_of_spellings_that_read_alike_the_same_one_is_known_every_time() -> None:
+def test_the_same_of_several_spellings_is_known_every_time() -> None:
     spellings = ["".join(letters) for letters in product(*zip("kettle", "KETTLE", strict=True))]
     examples = [
         TextExample(TextRequest("inform", (("name", name),)), f"A {name} boils.")

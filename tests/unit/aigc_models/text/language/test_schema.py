@@ -42,7 +42,7 @@ def test_new_values_of_a_repeated_key_are_slots() -> None:
     )
 
 
-def test_what_training_never_saw_is_left_out_and_named() -> None:
+def test_attributes_that_training_never_saw_are_left_out_and_named() -> None:
     request = TextRequest(
         "sing", (("colour", "red"), ("switches off", "maybe"), ("name", "a"), ("name", "b"))
     )
@@ -92,7 +92,7 @@ def test_every_symbol_that_an_act_can_have_is_listed() -> None:
     ]
 
 
-def test_symbols_can_be_read_back_whatever_the_key() -> None:
+def test_symbols_of_any_key_can_be_parsed() -> None:
     for key in ("plain", "with = and ⟧", "مفتاح", "k" * 300, "two\nlines"):
         slot = Slot(key, 12)
         assert parse_slot_symbol(slot_symbol(slot)) == (slot, False)
@@ -101,7 +101,7 @@ def test_symbols_can_be_read_back_whatever_the_key() -> None:
     assert value_label(value_symbol("k", None, 2)) == "k = "
 
 
-def test_symbols_of_a_key_share_its_part() -> None:
+def test_symbols_of_a_key_share_a_part() -> None:
     assert set(symbol_parts(slot_symbol(Slot("size", 1)))) & set(
         symbol_parts(slot_symbol(Slot("size", 2)))
     )
@@ -111,7 +111,7 @@ def test_symbols_of_a_key_share_its_part() -> None:
     assert symbol_parts("⟦begin⟧") == ()
 
 
-def test_a_schema_survives_json() -> None:
+def test_a_schema_can_be_stored_as_json() -> None:
     schema = Schema(
         SCHEMA.keys, {"inform": IntentUse(num_texts=3, head_keys=("name",), values=frozenset("a"))}
     )

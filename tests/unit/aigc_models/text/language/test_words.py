@@ -33,6 +33,6 @@ def test_a_value_is_found_where_a_reader_would_find_it(
     assert found(value, text) == expected
 
 
-def test_a_value_without_words_is_nowhere() -> None:
+def test_a_value_without_words_is_never_found() -> None:
     assert found("", "any text") == []
     assert found("  ", "any text") == []

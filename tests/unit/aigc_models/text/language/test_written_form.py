@@ -22,7 +22,7 @@ def test_tokenised_english_is_written_out(tokenised: str, written: str) -> None:
     assert write_out(tokenised) == written
 
 
-def test_only_lower_case_texts_with_punctuation_apart_count_as_tokenised() -> None:
+def test_only_lower_case_texts_with_separate_punctuation_are_tokenised() -> None:
     assert is_tokenised(["the laptop -s are here", "it is big . it is red"])
     assert not is_tokenised(["The laptops are here.", "It is big . It is red ."])
     assert not is_tokenised(["no capital, no space before a mark."])

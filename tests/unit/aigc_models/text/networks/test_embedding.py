@@ -3,7 +3,7 @@ import torch
 from aigc_models.text.networks.embedding import TokenEmbedding
 
 
-def test_a_token_is_its_own_vector_and_those_of_its_parts() -> None:
+def test_an_embedding_is_the_sum_of_its_own_vector_and_its_parts() -> None:
     embedding = TokenEmbedding(vocab_size=3, num_parts=2, num_links=3, width=4, std=1.0)
     embedding.link([(0, 0), (0, 1), (2, 1)])
     own, shared = embedding.own, embedding.shared

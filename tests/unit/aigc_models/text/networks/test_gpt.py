@@ -16,7 +16,7 @@ def network() -> GPT:
 
 
 def llama_like(network: GPT) -> LlamaForCausalLM:
-    """The same function in transformers' classes, for a network without shared embeddings and
+    """The same network in transformers' classes; ours must have no shared embeddings and no
     coverage."""
     ours = network.config
     config = LlamaConfig(
@@ -36,8 +36,8 @@ def llama_like(network: GPT) -> LlamaForCausalLM:
     weights = {
         "model.embed_tokens.weight": network.embedding.own,
         "model.norm.weight": network.norm.weight,
+        "lm_head.weight": network.embedding.own,
     }
-    weights["lm_head.weight"] = network.embedding.own
     for i, block in enumerate(network.blocks):
         q, k, v = block.attention.qkv.weight.chunk(3)
         gate, up = block.gate_up.weight.chunk(2)
@@ -62,41 +62,41 @@ def test_logits_equal_those_of_transformers(network: GPT) -> None:
     for parameter in network.parameters():
         parameter.mul_(5.0)
     tokens = torch.cat([PREFIX, TEXT], dim=1)
-    expected = llama_like(network)(tokens, attention_mask=(tokens != 0).long()).logits[
-        :, PREFIX.shape[1] - 1 :
-    ]
+    theirs = llama_like(network)(tokens, attention_mask=(tokens != 0).long()).logits
+    expected = theirs[:, PREFIX.shape[1] - 1 :]
     torch.testing.assert_close(network(PREFIX, TEXT), expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
 def test_cached_steps_give_the_logits_of_a_whole_pass(network: GPT) -> None:
-    text = TEXT.repeat(1, 20)  # what is kept grows several times
+    text = TEXT.repeat(1, 20)  # the tables of keys and values grow several times
     expected = network(PREFIX, text)
     logits, state = network.start(PREFIX)
     torch.testing.assert_close(logits, expected[:, 0])
     for t in range(text.shape[1]):
-        logits, state = network.step(text[:, t], state)
+        logits = network.step(text[:, t], state)
         torch.testing.assert_close(logits, expected[:, t + 1], atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_padding_on_the_left_changes_no_logits(network: GPT) -> None:
+def test_padding_on_the_left_does_not_change_logits(network: GPT) -> None:
     padded = torch.cat([torch.zeros(2, 3, dtype=torch.int64), PREFIX], dim=1)
     torch.testing.assert_close(network(padded, TEXT), network(PREFIX, TEXT), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_later_tokens_change_no_earlier_logits(network: GPT) -> None:
+def test_later_tokens_do_not_change_earlier_logits(network: GPT) -> None:
     changed = TEXT.clone()
     changed[:, 3:] = 20
     torch.testing.assert_close(network(PREFIX, changed)[:, :4], network(PREFIX, TEXT)[:, :4])
 
 
 @torch.no_grad()
-def test_selected_rows_go_on_as_they_would_have(network: GPT) -> None:
+def test_reordered_branches_continue_as_before(network: GPT) -> None:
     _, state = network.start(PREFIX)
     rows = torch.tensor([1, 1, 0])
-    logits, _ = network.step(TEXT[rows, 0], state.select(rows))
+    state.reorder(rows)
+    logits = network.step(TEXT[rows, 0], state)
     torch.testing.assert_close(logits, network(PREFIX, TEXT[:, :1])[rows, 1], atol=1e-5, rtol=1e-4)
 
 
