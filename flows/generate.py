@@ -29,7 +29,7 @@ from flows.parameters import (
 )
 from flows.run_page.overview import renew_overview
 from flows.run_page.progress import Stage
-from flows.run_page.report import tell_held, tell_published, told_if_lost
+from flows.run_page.report import report_held, report_published, warn_on_failure
 from flows.run_page.traces import show_traces
 from flows.server.exclusive import publishing_alone
 from flows.server.health import ending_with_server, tag_run, wait_for_server
@@ -51,7 +51,7 @@ from workers.generation.preparation import prepare_rows
 from workers.inputs.snapshot import read_inputs, while_files_change
 from workers.job import Job
 from workers.jobs import find_job
-from workers.partitions.leftovers import clean_up, clean_up_after
+from workers.partitions.leftovers import clean_up_run, remove_leftovers
 from workers.partitions.manifest import (
     Manifest,
     Published,
@@ -60,7 +60,7 @@ from workers.partitions.manifest import (
     make_manifest,
     read_published,
 )
-from workers.partitions.parts import Receipt, told_if_removed
+from workers.partitions.parts import Receipt, detect_removed_work
 from workers.partitions.publish import publish
 from workers.partitions.quality import measure_quality
 from workers.partitions.states import next_attempt, record_outcome
@@ -144,16 +144,21 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
     # a training may have taken hours
     published = _published_meanwhile(storage, plan, published) or published
     manifest = published.manifest if published else None
-    if manifest and is_current(plan, manifest) and not force and is_whole(storage, manifest):
-        if not retry_quarantined or not manifest.counts.set_aside:
-            tidy_up(storage, plan)
-            tell_published(storage, replace(plan, attempts=manifest.attempts), manifest)
-            why = (
-                "has no rows set aside"
-                if retry_quarantined
-                else "was already published and nothing changed since"
-            )
-            return _settled("unchanged", plan, manifest, why)
+    if (
+        manifest
+        and not force
+        and is_current(plan, manifest)
+        and is_whole(storage, manifest)
+        and not (retry_quarantined and manifest.counts.set_aside)
+    ):
+        remove_leftovers_or_warn(storage, plan)
+        report_published(storage, replace(plan, attempts=manifest.attempts), manifest)
+        why = (
+            "has no rows set aside"
+            if retry_quarantined
+            else "was already published and nothing changed since"
+        )
+        return _settled("unchanged", plan, manifest, why)
     plan = _with_attempts(storage, plan, published, retry_quarantined=retry_quarantined)
     if force:
         made = [
@@ -164,7 +169,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         storage.delete([*made, plan.prepared_key] if plan.prepared else made)
     try:
         plan = prepare_partition(storage, plan, background=background) if plan.prepared else plan
-        with told_if_removed(plan):
+        with detect_removed_work(plan):
             receipts = generate_parts(storage, plan, num_actors=num_actors, background=background)
             show_traces(storage, plan.trace_prefix, f"{plan.job.replace('_', '-')}-traces")
             quality, breaches = check_partition(
@@ -180,7 +185,7 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         if rival := _published_meanwhile(storage, plan, published):
             return _overtaken(storage, plan, rival)
         record_outcome(storage, plan, "held", str(exc).split("; "))
-        tell_held(plan, str(exc).split("; "))
+        report_held(plan, str(exc).split("; "))
         renew_overview(storage)
         return Failed(name="Held", message=str(exc), data=exc)
     except NightshiftError as exc:
@@ -196,14 +201,14 @@ def generate(  # noqa: PLR0913, PLR0917  # the arguments are the form in the Pre
         raise
     if not is_ours:
         return _settled("unchanged", plan, manifest, "was published by another run in the meantime")
-    tell_published(storage, plan, manifest)
+    report_published(storage, plan, manifest)
     renew_overview(storage)
     return _settled("published", plan, manifest, "")
 
 
-@told_if_lost("what they supersede is still there")
-def tidy_up(storage: Storage, plan: Plan) -> None:
-    clean_up(storage, plan.job, plan.date)
+@warn_on_failure("what they supersede is still there")
+def remove_leftovers_or_warn(storage: Storage, plan: Plan) -> None:
+    remove_leftovers(storage, plan.job, plan.date)
 
 
 def _has_conditional_writes(storage: Storage) -> bool:
@@ -243,8 +248,8 @@ def _published_meanwhile(
 
 
 def _overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
-    with told_if_lost("what this run has made in vain is still there"):
-        clean_up_after(storage, plan)
+    with warn_on_failure("what this run has made in vain is still there"):
+        clean_up_run(storage, plan)
     return _settled(
         "unchanged", plan, rival.manifest, "was published by another run in the meantime"
     )

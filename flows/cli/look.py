@@ -72,13 +72,13 @@ def models(
     if json:
         print_json(
             {
-                n: {"versions": [asdict(v) for v in vs], "champion": c and asdict(c[0])}
+                n: {"versions": [asdict(v) for v in vs], "champion": c and asdict(c.champion)}
                 for n, (vs, c) in found.items()
             }
         )
         return
     for name, (versions, holder) in found.items():
-        current = holder[0].version if holder else ""
+        current = holder.version if holder else ""
         figures = {**MODELS[name].figures, "CPU s": "cpu_seconds"}
         rows = [
             (

@@ -123,10 +123,10 @@ def challenge(
     name, version = challenger.name, challenger.version
     for _ in range(MAX_CHALLENGES):
         found = read_champion(storage, name)
-        if found and found[0].version == version:
+        if found and found.version == version:
             return True
         is_better, why = _compare(
-            challenger, find_version(storage, name, found[0].version) if found else None
+            challenger, find_version(storage, name, found.version) if found else None
         )
         if not is_better:
             on_line(LogLine(logging.INFO, f"{version} stays a challenger: {why}"))
