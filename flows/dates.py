@@ -1,5 +1,5 @@
-"""What a backfill would do about each date of a range and why, from storage alone: neither Prefect
-nor Ray is asked."""
+"""What a backfill would do about each date of a range and why, from storage alone: it asks neither
+Prefect nor Ray."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from infra.storage import Storage
 from workers.inputs.snapshot import Inputs, read_inputs
 from workers.job import Job
 from workers.partitions.manifest import Manifest, is_current, snapshots
-from workers.partitions.states import PartitionState, list_partitions
+from workers.partitions.states import DateState, PartitionState, list_partitions
 from workers.pins import ModelPin, parse_date
 from workers.plans.plan import Plan
 from workers.plans.planning import plan_date
@@ -25,32 +25,33 @@ Mode = Literal["missing", "failed", "stale", "all"]
 Order = Literal["oldest", "newest"]
 MAX_DAYS = 3660
 PARTITIONS_TIMED = 5
-"""From so many of the newest published partitions the time of others is estimated."""
+"""How many of the newest published partitions an estimate is based on."""
+FAILED_STATES: frozenset[DateState] = frozenset({"damaged", "held", "failed", "unfinished"})
+"""The dates that the mode `failed` makes."""
 UNTRAINED = ModelPin("", "", "", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DateStatus:
-    """One date of a backfill's range: what is there, and whether it is to be made."""
+    """One date of a backfill's range: its state, and whether the backfill would make it."""
 
     date: str
-    state: str
-    """missing, published, stale, damaged, held, failed or unfinished."""
+    state: DateState
     is_due: bool
     why: str
     rows: int | None
-    """Rows to generate, those from the future included where a file has both; None where only
-    preparing them tells."""
+    """Rows to generate, including rows from the future if a file has both; None until the rows are
+    prepared."""
     shards: int
     shards_done: int
-    """Shards of just this plan that are already written."""
+    """Shards of this very plan that are already written."""
     seconds: float | None
-    """Estimate; None where nothing was ever published to learn from."""
+    """Estimate; None before anything was published."""
 
 
 def parse_range(start: str, end: str, order: Order = "oldest") -> list[str]:
-    """All dates from `start` to `end`, both included; raises InputError for an empty or absurd
-    range."""
+    """All dates from `start` to `end`, both included; raises InputError for a range that is empty
+    or longer than ten years."""
     if not start or not end:
         raise InputError(
             "a backfill needs a first and a last date, such as 2026-11-01 and 2026-11-07"
@@ -60,9 +61,8 @@ def parse_range(start: str, end: str, order: Order = "oldest") -> list[str]:
         raise InputError(f"the range ends ({end}) before it starts ({start})")
     if (last - first).days >= MAX_DAYS:
         raise InputError(f"the range {start} to {end} is longer than ten years")
-    days = [
-        (first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)
-    ]
+    num_days = (last - first).days + 1
+    days = [(first + timedelta(days=number)).isoformat() for number in range(num_days)]
     return days if order == "oldest" else days[::-1]
 
 
@@ -71,14 +71,15 @@ def examine_dates(
 ) -> list[DateStatus]:
     """The status of each of `days`, in their order. `settings` are the job's, parsed.
 
-    Reads the inputs' footers, the versions of the model and the job's manifests once. Raises
-    InputError where the inputs are not loaded or the policy names a version that does not exist.
+    Reads the inputs' footers, the model versions and the job's manifests once. Raises InputError if
+    the inputs are not loaded or the policy names an unknown version.
     """
-    partitions: dict[str, list[PartitionState]] = defaultdict(list)
-    for item in list_partitions(storage, job.name):
-        partitions[item.date].append(item)
-    timed = newest_manifests([item for items in partitions.values() for item in items])
-    examine = _Examination(
+    partitions = list_partitions(storage, job.name)
+    by_day: dict[str, list[PartitionState]] = defaultdict(list)
+    for item in partitions:
+        by_day[item.date].append(item)
+    timed = newest_manifests(partitions)
+    examination = _Examination(
         job=job,
         mode=mode,
         policy=policy,
@@ -89,11 +90,11 @@ def examine_dates(
         seconds_per_row=median(_seconds_per_row(each) for each in timed) if timed else None,
         typical_seconds=median(each.seconds for each in timed) if timed else None,
     )
-    return [examine.status(day, partitions[day]) for day in days]
+    return [examination.status(day, by_day[day]) for day in days]
 
 
 def newest_manifests(partitions: Sequence[PartitionState]) -> list[Manifest]:
-    """Those of the newest published partitions that have rows."""
+    """The manifests of the newest published partitions that have rows."""
     manifests = [
         item.manifest for item in partitions if item.manifest and item.manifest.counts.input_rows
     ]
@@ -106,34 +107,37 @@ def _seconds_per_row(manifest: Manifest) -> float:
 
 def table_rows(found: Sequence[DateStatus]) -> list[dict[str, str]]:
     """Rows of a table for people."""
-    return [
-        {
-            "date": item.date,
-            "state": item.state,
-            "to do": "make" if item.is_due else "leave alone",
-            "why": item.why,
-            "rows": "unknown yet" if item.rows is None else f"{item.rows:,}",
-            "shards": f"{item.shards_done:,} of {item.shards:,} are there"
-            if item.shards_done
-            else f"{item.shards:,}",
-            "estimate": _readable(item.seconds) if item.is_due else "",
-        }
-        for item in found
-    ]
+    return [_table_row(item) for item in found]
+
+
+def _table_row(item: DateStatus) -> dict[str, str]:
+    shards = f"{item.shards:,}"
+    if item.shards_done:
+        shards = f"{item.shards_done:,} of {shards} are done"
+    return {
+        "date": item.date,
+        "state": item.state,
+        "to do": "make" if item.is_due else "leave alone",
+        "why": item.why,
+        "rows": "unknown yet" if item.rows is None else f"{item.rows:,}",
+        "shards": shards,
+        "estimate": _readable(item.seconds) if item.is_due else "",
+    }
 
 
 def totals(found: Sequence[DateStatus]) -> str:
-    """What all dates come to, in a sentence."""
+    """The sums over all dates, as a sentence."""
     due = [item for item in found if item.is_due]
-    known = [item.seconds for item in due if item.seconds is not None]
-    rows, shards = (
-        sum(item.rows or 0 for item in due),
-        sum(item.shards - item.shards_done for item in due),
+    rows = sum(item.rows or 0 for item in due)
+    shards = sum(item.shards - item.shards_done for item in due)
+    num_unprepared = sum(item.rows is None for item in due)
+    rest = f" and those of {num_unprepared} dates not prepared yet" if num_unprepared else ""
+    estimates = [item.seconds for item in due if item.seconds is not None]
+    estimate = _readable(sum(estimates) if len(estimates) == len(due) else None)
+    return (
+        f"{len(due)} of {len(found)} dates to make: {rows:,} rows, {shards:,} shards{rest}, "
+        f"estimated time {estimate}"
     )
-    estimate = _readable(sum(known) if len(known) == len(due) else None)
-    unknown = sum(item.rows is None for item in due)
-    rest = f" and those of {unknown} dates that are not prepared yet" if unknown else ""
-    return f"{len(due)} of {len(found)} dates to make: {rows:,} rows, {shards:,} shards{rest}, estimated time {estimate}"
 
 
 def _readable(seconds: float | None) -> str:
@@ -142,7 +146,7 @@ def _readable(seconds: float | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Examination:
-    """What does not differ between the dates of a range."""
+    """What all dates of a range have in common."""
 
     job: Job
     mode: Mode
@@ -156,40 +160,60 @@ class _Examination:
     """For as many rows as the newest published partitions have."""
 
     def status(self, date: str, partitions: Sequence[PartitionState]) -> DateStatus:
+        pins, trains = self._choose_models(date)
         day = Day.fromisoformat(date)
-        chosen = list(zip(self.versions, policies(self.versions, self.policy), strict=True))
-        found_versions = [versions.choose(policy, date) for versions, policy in chosen]
-        trains = any(needs_training(versions, self.job, policy, day) for versions, policy in chosen)
-        pins = [version.pin if version else UNTRAINED for version in found_versions]
         planned = plan_date(self.storage, self.job, day, self.inputs, pins, self.settings)
         prepared = find_prepared(self.storage, planned)
         plan = prepared or planned
-        found = _find(partitions, plan, trains=trains)
-        done = next((item.shards_done or 0 for item in partitions if _is_begun(item, plan)), 0)
-        seconds = None
-        if self.seconds_per_row is not None:
-            left = 1 - done / plan.num_shards if plan.num_shards else 0.0
-            seconds = (
-                self.seconds_per_row * plan.num_rows * left if prepared else self.typical_seconds
-            )
-        is_due = found.is_due(self.mode)
+        condition = _condition_of(partitions, plan, trains=trains)
+        is_due = condition.is_due(self.mode)
+        training = "; a model is trained first" if is_due and trains else ""
+        shards_done = _shards_done(partitions, plan)
+        estimate = self._estimate(plan, shards_done) if prepared else self.typical_seconds
         return DateStatus(
             date=date,
-            state=found.state,
+            state=condition.state,
             is_due=is_due,
-            why=found.why + ("; a model is trained first" if is_due and trains else ""),
+            why=condition.why + training,
             rows=plan.num_rows if prepared else None,
             shards=plan.num_shards,
-            shards_done=done,
-            seconds=seconds,
+            shards_done=shards_done,
+            seconds=estimate,
         )
+
+    def _choose_models(self, date: str) -> tuple[list[ModelPin], bool]:
+        """The pins of the versions that a run of `date` would find, and whether it would train
+        one first."""
+        day = Day.fromisoformat(date)
+        pins, trains = [], False
+        for versions, policy in zip(
+            self.versions, policies(self.versions, self.policy), strict=True
+        ):
+            version = versions.choose(policy, date)
+            pins.append(version.pin if version else UNTRAINED)
+            trains = trains or needs_training(versions, self.job, policy, day)
+        return pins, trains
+
+    def _estimate(self, plan: Plan, shards_done: int) -> float | None:
+        """Seconds for the shards of a prepared plan that are not written yet."""
+        if self.seconds_per_row is None:
+            return None
+        share_left = 1 - shards_done / plan.num_shards if plan.num_shards else 0.0
+        return self.seconds_per_row * plan.num_rows * share_left
+
+
+def _shards_done(partitions: Sequence[PartitionState], plan: Plan) -> int:
+    for item in partitions:
+        if item.manifest is None and item.fingerprint == plan.fingerprint:
+            return item.shards_done or 0
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A date that has readable rows may be stale, and have failed since, both at once."""
+class _Condition:
+    """A date with readable rows can be stale and have a failed run since, both at once."""
 
-    state: str
+    state: DateState
     why: str
     is_readable: bool = False
     is_stale: bool = False
@@ -197,57 +221,62 @@ class _Found:
     def is_due(self, mode: Mode) -> bool:
         return {
             "missing": not self.is_readable,
-            "failed": self.state in {"damaged", "held", "failed", "unfinished"},
+            "failed": self.state in FAILED_STATES,
             "stale": self.is_stale,
             "all": True,
         }[mode]
 
 
-def _find(partitions: Sequence[PartitionState], plan: Plan, *, trains: bool) -> _Found:
-    published = next((item for item in partitions if item.manifest is not None), None)
+def _condition_of(partitions: Sequence[PartitionState], plan: Plan, *, trains: bool) -> _Condition:
     work = [item for item in partitions if item.manifest is None]
     newest = max(work, key=lambda item: (item.state == "unfinished", item.at), default=None)
-    reason = ("; ".join(newest.reasons) or "a run was interrupted") if newest else ""
+    published = next((item for item in partitions if item.manifest is not None), None)
     if published is None or published.manifest is None:
-        return _Found(newest.state, reason) if newest else _Found("missing", "was never run")
+        if newest is None:
+            return _Condition("missing", "was never run")
+        return _Condition(newest.state, _reasons(newest))
     if published.state == "damaged":
-        return _Found("damaged", "; ".join(published.reasons))
-    changes = ["the model, too old by now,"] if trains else _changes(plan, published.manifest)
+        return _Condition("damaged", "; ".join(published.reasons))
+    stale_since = _why_stale(plan, published.manifest, trains=trains)
+    is_stale = bool(stale_since)
     if newest and (newest.state == "unfinished" or newest.at > published.at):
-        why = f"{reason}; the rows published before are there"
-        return _Found(newest.state, why, is_readable=True, is_stale=bool(changes))
-    if changes:
-        return _Found(
-            "stale", f"{' and '.join(changes)} changed since", is_readable=True, is_stale=True
-        )
-    return _Found("published", "is up to date", is_readable=True)
+        why = f"{_reasons(newest)}; the rows published before are kept"
+        return _Condition(newest.state, why, is_readable=True, is_stale=is_stale)
+    if is_stale:
+        return _Condition("stale", stale_since, is_readable=True, is_stale=True)
+    return _Condition("published", "is up to date", is_readable=True)
 
 
-def _changes(plan: Plan, manifest: Manifest) -> list[str]:
-    """Which ingredients of the published fingerprint are others today, in words; none: it would
-    come out the same."""
+def _reasons(item: PartitionState) -> str:
+    return "; ".join(item.reasons) or "a run was interrupted"
+
+
+def _why_stale(plan: Plan, manifest: Manifest, *, trains: bool) -> str:
+    """Empty if a run would give the published rows again."""
+    if trains:
+        return "the model is too old"
     if is_current(plan, manifest):
-        return []
+        return ""
+    return f"{' and '.join(_changed_ingredients(plan, manifest))} changed since"
+
+
+def _changed_ingredients(plan: Plan, manifest: Manifest) -> list[str]:
+    """The ingredients of the fingerprint that changed since the manifest was published, in
+    words."""
+    changed = []
+    if manifest.job_version != plan.job_version:
+        changed.append("the job's code")
+    if snapshots(manifest) != snapshots(plan):
+        changed.append("the inputs")
+    models = [(manifest.model, plan.model)]
+    if plan.prepared and manifest.prepared:
+        models.append((manifest.prepared.model, plan.prepared.model))
+    for before, now in models:
+        if before != now:
+            changed.append(f"the model ({before.version} to {now.version})")
     settings = [
         name for name, value in plan.settings.items() if value != manifest.settings.get(name)
     ]
-    is_other = {
-        "the job's code": manifest.job_version != plan.job_version,
-        "the inputs": snapshots(manifest) != snapshots(plan),
-        **_changed_models(plan, manifest),
-        f"the settings ({', '.join(settings)})": bool(settings),
-    }
-    return [name for name, differs in is_other.items() if differs] or ["the fingerprint"]
-
-
-def _changed_models(plan: Plan, manifest: Manifest) -> dict[str, bool]:
-    pairs = [(manifest.model, plan.model)]
-    if plan.prepared and manifest.prepared:
-        pairs.append((manifest.prepared.model, plan.prepared.model))
-    return {
-        f"the model ({before.version} to {now.version})": before != now for before, now in pairs
-    }
-
-
-def _is_begun(item: PartitionState, plan: Plan) -> bool:
-    return item.manifest is None and item.fingerprint == plan.fingerprint
+    if settings:
+        changed.append(f"the settings ({', '.join(settings)})")
+    return changed or ["the fingerprint"]

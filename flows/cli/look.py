@@ -86,7 +86,7 @@ def versions_as_json(storage: "Storage", name: str) -> dict[str, object]:
     champion = read_champion(storage, name)
     return {
         "versions": [asdict(version) for version in list_versions(storage, name)],
-        "champion": champion and asdict(champion[0]),
+        "champion": champion and asdict(champion.champion),
     }
 
 
@@ -95,7 +95,7 @@ def print_versions(storage: "Storage", name: str) -> None:
     from workers.registry.versions import list_versions, read_champion
 
     holder = read_champion(storage, name)
-    champion = holder[0].version if holder else ""
+    champion = holder.version if holder else ""
     figures = {**MODELS[name].figures, "CPU s": "cpu_seconds"}
     rows = [
         (

@@ -1,7 +1,7 @@
 """Partitions on the terminal: a calendar, totals, trends, a list, one in full."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from math import isnan
@@ -16,7 +16,7 @@ from infra.settings import load_settings
 from infra.storage import Storage
 from workers.partitions.manifest import Manifest, snapshots
 from workers.partitions.outputs import sample_rows
-from workers.partitions.states import PartitionState
+from workers.partitions.states import DateState, PartitionState
 from workers.report import (
     SIGNS,
     SUMS,
@@ -28,7 +28,7 @@ from workers.report import (
     trend_figures,
 )
 
-STYLES = {
+STYLES: Mapping[DateState, str] = {
     "published": "blue",
     "held": "yellow",
     "failed": "red",

@@ -19,7 +19,7 @@ from workers.generation.generate import Progress, generate_shards
 from workers.generation.preparation import prepare_rows
 from workers.job import Job
 from workers.partitions.manifest import read_published
-from workers.partitions.parts import Receipt, told_if_removed
+from workers.partitions.parts import Receipt, detect_removed_work
 from workers.partitions.quality import measure_quality
 from workers.plans.plan import Plan
 from workers.quality.gates import Quality, find_breaches
@@ -49,7 +49,7 @@ def make(storage: Storage, request: Request, decision: Decision) -> Made:
         _discard_earlier_work(storage, plan)
     if plan.prepared:
         plan = prepare_partition(storage, plan, background=request.background)
-    with told_if_removed(plan):
+    with detect_removed_work(plan):
         receipts = generate_parts(
             storage, plan, num_actors=request.num_actors, background=request.background
         )

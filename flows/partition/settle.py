@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from flows.partition.decide import Decision, published_since
 from flows.partition.make import Made
 from flows.run_page.overview import renew_overview
-from flows.run_page.report import tell_held, tell_published, told_if_lost
+from flows.run_page.report import report_held, report_published, warn_on_failure
 from flows.server.exclusive import publishing_alone
 from infra.errors import (
     NightshiftError,
@@ -23,7 +23,7 @@ from infra.errors import (
     StorageError,
 )
 from infra.storage import Storage
-from workers.partitions.leftovers import clean_up, clean_up_after
+from workers.partitions.leftovers import clean_up_run, remove_leftovers
 from workers.partitions.manifest import Manifest, Published, make_manifest
 from workers.partitions.parts import Receipt
 from workers.partitions.publish import publish
@@ -58,8 +58,8 @@ def settle_unchanged(storage: Storage, decision: Decision) -> State[PartitionRes
     """Repeats what a killed publisher may have left undone: cleaning up, recording, reporting."""
     assert decision.published is not None
     manifest = decision.published.manifest
-    remove_leftovers(storage, decision.plan)
-    tell_published(storage, decision.plan, manifest)
+    remove_leftovers_or_warn(storage, decision.plan)
+    report_published(storage, decision.plan, manifest)
     return _completed("unchanged", decision.plan, manifest, decision.unchanged_because)
 
 
@@ -80,7 +80,7 @@ def settle_publication(
     """Records and reports a publication. The rows are published, whatever happens here."""
     if not publication.is_ours:
         return _completed("unchanged", plan, publication.manifest, OVERTAKEN)
-    tell_published(storage, plan, publication.manifest)
+    report_published(storage, plan, publication.manifest)
     renew_overview(storage)
     return _completed("published", plan, publication.manifest)
 
@@ -102,7 +102,7 @@ def settle_failure(
     if isinstance(error, PartitionHeld):
         reasons = str(error).split("; ")
         record_outcome(storage, plan, "held", reasons)
-        tell_held(plan, reasons)
+        report_held(plan, reasons)
         renew_overview(storage)
         return Failed(name="Held", message=str(error), data=error)
     record_outcome(storage, plan, "failed", [str(error)])
@@ -110,14 +110,14 @@ def settle_failure(
     raise error
 
 
-@told_if_lost("what they supersede is still there")
-def remove_leftovers(storage: Storage, plan: Plan) -> None:
-    clean_up(storage, plan.job, plan.date)
+@warn_on_failure("what they supersede is still there")
+def remove_leftovers_or_warn(storage: Storage, plan: Plan) -> None:
+    remove_leftovers(storage, plan.job, plan.date)
 
 
 def _settle_overtaken(storage: Storage, plan: Plan, rival: Published) -> State[PartitionResult]:
-    with told_if_lost("what this run made in vain is still there"):
-        clean_up_after(storage, plan)
+    with warn_on_failure("what this run made in vain is still there"):
+        clean_up_run(storage, plan)
     return _completed("unchanged", plan, rival.manifest, OVERTAKEN)
 
 

@@ -1,4 +1,4 @@
-"""The page of all jobs and nights, written anew whenever a run has changed something."""
+"""The page of all jobs and nights, rewritten whenever a run has changed something."""
 
 from datetime import UTC, datetime
 
@@ -15,11 +15,12 @@ from infra.storage import Storage
 from workers.report import write_overview
 
 LINK_EXPIRES_S = 7 * 24 * 3600
-"""As long as S3 lets an address live."""
+"""The longest lifetime that S3 gives a presigned URL."""
 
 
 def renew_overview(storage: Storage) -> None:
-    """Done once by the run that was started, not by those below it. Nothing fails because of it."""
+    """Rewrites the page, once per night: a run that another run started leaves it to its parent.
+    An error is logged as a warning."""
     if flow_run.parent_flow_run_id:
         return
     try:

@@ -1,7 +1,7 @@
 """Progress of long work: a bar in the terminal, an artifact on the run's page in the Prefect UI.
 
-Also takes the actors' log lines to the run's log. A Prefect server that is away never stops the
-work.
+Also writes the actors' log lines to the run's log. The work continues if the Prefect server does
+not answer.
 """
 
 import sys
@@ -37,12 +37,15 @@ console = Console(stderr=True)
 
 
 class Stage:
-    """One stretch of work of `total` units; without a unit, a share of it. A context manager, in a
-    flow or task run."""
+    """A piece of work of `total` units, shown as a percentage if the unit is empty. A context
+    manager; needs a flow or task run."""
 
     def __init__(self, what: str, total: float, key: str, unit: str = "rows") -> None:
-        self._what, self._total, self._unit = what, max(total, 1), unit
-        self._key, self._log = key, get_run_logger()
+        self._what = what
+        self._total = max(total, 1)
+        self._unit = unit
+        self._key = key
+        self._log = get_run_logger()
         self._open = ExitStack()
 
     def __enter__(self) -> "Stage":
@@ -69,7 +72,8 @@ class Stage:
         self._log.log(line.level, line.text)
 
     def update(self, done: float, note: str = "") -> None:
-        """`done` units so far. Also the place where a thread hears that its flow was cancelled."""
+        """Shows that `done` units are done. Raises if the flow was cancelled: a thread finds out
+        only here."""
         check_interruption()
         BARS.update(self._bar, done, f"{self._count(done)} {note}")
         self._artifact.show(100 * done / self._total, self._describe(done, note))
@@ -81,18 +85,16 @@ class Stage:
         return f"{self._what}: {self._count(done)}{rate}, {left:.0f} s left {note}".rstrip()
 
     def _count(self, done: float) -> str:
-        return (
-            f"{done:,.0f} of {self._total:,.0f} {self._unit}"
-            if self._unit
-            else f"{done / self._total:.0%}"
-        )
+        if not self._unit:
+            return f"{done / self._total:.0%}"
+        return f"{done:,.0f} of {self._total:,.0f} {self._unit}"
 
 
 class ProgressArtifact:
-    """A progress artifact of the current run, at most every two seconds.
+    """A progress artifact of the current run, updated every two seconds at most.
 
-    A server that does not answer is told about once and asked again after a pause. Nothing is
-    retried, and `client` should have a short timeout: actors wait for the thread that is here.
+    If the server does not answer, this logs one warning and pauses. It does not retry, and `client`
+    should have a short timeout: actors wait for the calling thread.
     """
 
     def __init__(self, client: SyncPrefectClient, key: str) -> None:
@@ -114,7 +116,7 @@ class ProgressArtifact:
             pause_s = SILENT_AFTER_FAILURE_S
             if not self._was_away:
                 self._log.warning(
-                    f"progress is not shown in the Prefect UI for now, the work goes on: {exc}"
+                    f"the Prefect UI does not show progress for now; the work continues: {exc}"
                 )
             self._was_away = True
         self._next_at = time.monotonic() + pause_s
@@ -135,8 +137,8 @@ class ProgressArtifact:
 
 
 class Bars:
-    """The bars of all stages at work in this process: a terminal has room for one live display
-    only."""
+    """The bars of all running stages of this process, in the one live display that a terminal can
+    have."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -163,8 +165,7 @@ class Bars:
         self._progress.update(bar, completed=done, note=note)
 
     def remove(self, bar: TaskID) -> None:
-        """The last bar stays on the terminal as it is, one that ends while others go on gives its
-        line back."""
+        """Removes the bar's line; the last bar stays visible on the terminal."""
         with self._lock:
             self._shown.remove(bar)
             if not self._shown:

@@ -1,9 +1,8 @@
-"""What a run tells of its partition: a page and an outcome in the store, artifacts on the run's
+"""How a run reports on its partition: a page and an outcome in the store, artifacts on the run's
 page in the UI."""
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect import task
@@ -30,19 +29,17 @@ from infra.errors import NightshiftError, ObjectNotFound
 from infra.storage import Storage
 from workers.partitions.manifest import Manifest
 from workers.partitions.outputs import sample_rows
-from workers.partitions.states import OUTCOME, record_outcome
+from workers.partitions.states import read_outcome, record_outcome
 from workers.plans.plan import Plan
 from workers.report import has_report, write_grid, write_report
 
 SAMPLES = 10
 
 
-def tell_held(plan: Plan, reasons: list[str]) -> None:
-    """Why nothing was published, and what can be done, on the run's page and in its log."""
-    text, advice = (
-        markdown_held(plan, reasons),
-        how_to_publish(plan.job, plan.date, plan.fingerprint),
-    )
+def report_held(plan: Plan, reasons: list[str]) -> None:
+    """Shows on the run's page and in its log why nothing was published, and what to do about it."""
+    text = markdown_held(plan, reasons)
+    advice = how_to_publish(plan.job, plan.date, plan.fingerprint)
     get_run_logger().warning(f"held back: {'; '.join(reasons)}. {advice}")
     show_in_ui(
         lambda: create_markdown_artifact(
@@ -51,45 +48,43 @@ def tell_held(plan: Plan, reasons: list[str]) -> None:
     )
 
 
-def tell_published(storage: Storage, plan: Plan, manifest: Manifest) -> None:
-    """Records that the plan is published and reports it; what of this is done already is not done
-    again."""
+def report_published(storage: Storage, plan: Plan, manifest: Manifest) -> None:
+    """Records that the plan is published and writes its report, unless an earlier run has."""
     record_published(storage, plan)
     report_partition(storage, manifest)
 
 
 @contextmanager
-def told_if_lost(loss: str) -> Iterator[None]:
-    """Around what a run does once its rows are published: they are, whatever becomes of it."""
+def warn_on_failure(loss: str) -> Iterator[None]:
+    """For work after the rows are published: logs an error as a warning that says what is lost,
+    since the run has succeeded."""
     try:
         yield
     except NightshiftError as exc:
         get_run_logger().warning(f"the rows are published, but {loss}: {exc}")
 
 
-@told_if_lost("that is not recorded")
+@warn_on_failure("the outcome is not recorded")
 def record_published(storage: Storage, plan: Plan) -> None:
-    """The run that published may have been killed before it did."""
-    try:
-        state = json.loads(storage.get(f"{plan.prefix}{OUTCOME}"))["state"]
-    except ObjectNotFound:
-        state = ""
-    if state != "published":
-        record_outcome(storage, plan, "published", [])
+    """Records the outcome, unless it is recorded: the run that published may have been killed
+    before it could."""
+    with suppress(ObjectNotFound):
+        if read_outcome(storage, plan.prefix).state == "published":
+            return
+    record_outcome(storage, plan, "published", [])
 
 
-@told_if_lost("their report is missing")
+@warn_on_failure("their report is missing")
 def report_partition(storage: Storage, manifest: Manifest) -> None:
-    """The partition's page in the store, and figures, samples and a link to the page on the run's
-    page.
-
-    Does nothing where the page is there already.
-    """
+    """Writes the partition's page to the store and shows figures, samples and links on the run's
+    page. Does nothing if the partition's page exists."""
     if has_report(storage, manifest):
         return
-    key, title = manifest.job.replace("_", "-"), f"{manifest.job} · {manifest.date}"
+    key = manifest.job.replace("_", "-")
+    title = f"{manifest.job} · {manifest.date}"
     samples = sample_rows(storage, manifest, SAMPLES)
-    rows, text = figures(manifest), markdown_summary(manifest, samples)
+    rows = figures(manifest)
+    text = markdown_summary(manifest, samples)
     show_in_ui(lambda: create_table_artifact(rows, key=f"{key}-figures", description=title))
     show_in_ui(lambda: create_markdown_artifact(text, key=f"{key}-summary", description=title))
     keys = store_report(storage, manifest, rows, samples)
@@ -114,7 +109,7 @@ def store_report(
     figures: list[dict[str, str]],
     samples: list[dict[str, Any]],
 ) -> list[str]:
-    """Writes the page, and a grid of pictures where they are the rows; returns their keys."""
+    """Writes the page and, for a job of pictures, a grid of some; returns their keys."""
     words = [(str(next(iter(row.values()))), describe_row(row)) for row in samples]
     page = write_report(
         storage, manifest, [(row["figure"], row["value"]) for row in figures], words

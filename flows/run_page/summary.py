@@ -15,7 +15,6 @@ def figures(manifest: Manifest) -> list[dict[str, str]]:
     """The partition's key figures as rows of a table."""
     counts, quality = manifest.counts, manifest.quality
     found = manifest.prepared.summary["counts"] if manifest.prepared else {}
-    rate = counts.input_rows / manifest.seconds if manifest.seconds else 0.0
     rows = {
         "rows published": f"{counts.accepted:,}",
         "rows rejected by checks": f"{counts.rejected:,}",
@@ -29,7 +28,7 @@ def figures(manifest: Manifest) -> list[dict[str, str]]:
         "seconds": f"{manifest.seconds:.1f}",
         "seconds of actors": f"{manifest.actor_seconds:.1f}",
         "seconds of actors that were lost": f"{manifest.wasted_seconds:.1f}",
-        "rows per second": f"{rate:.1f}",
+        "rows per second": f"{manifest.rows_per_second:.1f}",
         **{pin.name: pin.version for pin in manifest.model_pins},
         "attempts at rows set aside": f"{manifest.attempts:,}",
         "parts": f"{len(manifest.parts):,}",
@@ -44,14 +43,14 @@ def _show(name: str, value: float) -> str:
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
-    """What people are shown of a published row: its text, or its class and size."""
+    """A published row for people: its text, or its class and size."""
     if "text" in row:
         return row["text"][:MAX_TEXT_CHARS]
     return f"{row['label_name']}, PNG of {len(row['image']['bytes']):,} bytes"
 
 
 def markdown_summary(manifest: Manifest, samples: list[dict[str, Any]]) -> str:
-    """Figures and sample texts as Markdown; what comes from data is escaped."""
+    """Figures and samples as Markdown; text from data is escaped."""
     lines = [f"# {manifest.job} · {manifest.date}", "", "| figure | value |", "|---|---|"]
     lines += [f"| {row['figure']} | {escape(row['value'])} |" for row in figures(manifest)]
     lines += ["", "## Samples", ""]
@@ -60,7 +59,7 @@ def markdown_summary(manifest: Manifest, samples: list[dict[str, Any]]) -> str:
 
 
 def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
-    """A partition that was held back, as Markdown."""
+    """Why the partition is held back, and what to do about it, as Markdown."""
     lines = [
         f"# {plan.job} · {plan.date} is held back",
         "",
@@ -70,7 +69,7 @@ def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
 
 
 def markdown_links(manifest: Manifest, presign: Callable[[str], str]) -> str:
-    """Where the rows are: links to the first parts, which expire, and what reads all of them."""
+    """Links to the first parts, which expire, and the command that downloads all rows."""
     parts = [part for part in manifest.parts if part.rows]
     shown = [
         f"- [{each.key}]({presign(each.key)}): {each.rows:,} rows" for each in parts[:MAX_LINKS]
@@ -90,16 +89,16 @@ def markdown_links(manifest: Manifest, presign: Callable[[str], str]) -> str:
 
 
 def how_to_publish(job: str, date: str, fingerprint: str) -> str:
-    """What can be done about a partition that a gate holds back."""
+    """What to do about a partition that a gate holds back."""
+    parts = f"{partition_work_prefix(job, date)}{fingerprint}/part-*.parquet"
     return (
-        f"The rows are kept in {partition_work_prefix(job, date)}{fingerprint}/part-*.parquet. Mend the cause and run "
-        f"the date again, or publish what there is: `nightshift run {job} --date {date} --ignore-gates` with the same "
-        "settings"
+        f"The rows are kept in {parts}. Fix the cause and run the date again, or publish these "
+        f"rows: `nightshift run {job} --date {date} --ignore-gates` with the same settings"
     )
 
 
 def escape(text: str) -> str:
-    """Text from data as Markdown that shows just these characters: no markup, no links, no HTML."""
+    """Escapes text from data: the Markdown shows exactly these characters."""
     escaped = (
         text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
     )

@@ -1,4 +1,4 @@
-"""Profiler traces on a run's page: where they are, and what opens them."""
+"""Links to profiler traces on a run's page."""
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
@@ -10,7 +10,7 @@ from infra.storage import Storage
 
 
 def show_traces(storage: Storage, prefix: str, key: str) -> None:
-    """Links to the traces below `prefix`; nothing where none was asked for."""
+    """Shows links to the traces below `prefix`, if there are any."""
     found = [item.key for item in storage.list(prefix) if item.key.endswith(TRACE_SUFFIX)]
     if not found:
         return

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from infra.errors import InputError
 
@@ -47,34 +47,29 @@ class _Reader:
         self._key = key
 
     def read(self, kind: Any, value: Any, path: str) -> Any:
-        if kind is Any:
-            return value
         if is_dataclass(kind):
             return self._object(cast(type, kind), value, path)
         origin, parameters = get_origin(kind), get_args(kind)
-        if origin is UnionType:
+        if origin in {UnionType, Union}:
             return self._optional(parameters, value, path)
         if origin is Literal:
             self._require(value in parameters, value, f"one of {', '.join(parameters)}", path)
-            return value
         if origin in {list, tuple}:
-            self._require(isinstance(value, list), value, "a list", path)
-            items = [
-                self.read(parameters[0], item, f"{path}[{number}]")
-                for number, item in enumerate(value)
-            ]
+            items = self._items(parameters[0], value, path)
             return tuple(items) if origin is tuple else items
         if origin in {dict, Mapping}:
-            self._require(isinstance(value, dict), value, "an object", path)
-            return {
-                name: self.read(parameters[1], item, f"{path}.{name}")
-                for name, item in value.items()
-            }
-        # bool is a subclass of int, and JSON writes a whole float without its point
-        accepted = {float: (float, int)}.get(kind, (kind,))
-        is_fitting = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
-        self._require(is_fitting, value, f"a value of type {kind.__name__}", path)
-        return value
+            return self._mapping(parameters[1], value, path)
+        if kind in {str, int, float, bool}:
+            self._require(_is_scalar(kind, value), value, f"a value of type {kind.__name__}", path)
+        return value  # also what is declared as Any
+
+    def _items(self, kind: Any, value: Any, path: str) -> list[Any]:
+        self._require(isinstance(value, list), value, "a list", path)
+        return [self.read(kind, item, f"{path}[{number}]") for number, item in enumerate(value)]
+
+    def _mapping(self, kind: Any, value: Any, path: str) -> dict[str, Any]:
+        self._require(isinstance(value, dict), value, "an object", path)
+        return {name: self.read(kind, item, f"{path}.{name}") for name, item in value.items()}
 
     def _object(self, kind: type, value: Any, path: str) -> Any:
         self._require(isinstance(value, dict), value, "an object", path)
@@ -105,3 +100,10 @@ class _Reader:
         if not is_fitting:
             place = f"field {path} of {self._key}" if path else self._key
             raise InputError(f"{place} is {value!r:.80}; expected {expected}")
+
+
+def _is_scalar(kind: type, value: Any) -> bool:
+    # to Python a bool is an int; JSON may write a whole float without its point
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)

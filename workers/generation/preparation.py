@@ -8,7 +8,7 @@ from workers.actors.cluster import actor_needs, connect
 from workers.actors.messages import LogLine, Watcher
 from workers.actors.single_actor import run_on_one_actor
 from workers.generation.prepare_actor import PrepareActor
-from workers.partitions.parts import removed_meanwhile
+from workers.partitions.parts import work_removed_error
 from workers.plans.plan import Plan
 from workers.plans.prepared_rows import find_prepared
 
@@ -42,5 +42,5 @@ def prepare_rows(
     )
     found = find_prepared(storage, plan)
     if found is None:
-        raise removed_meanwhile(plan)
+        raise work_removed_error(plan)
     return found

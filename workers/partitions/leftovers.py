@@ -1,6 +1,7 @@
-"""Removes what runs leave behind: superseded parts, copies that nobody published, work that nobody
-needs any more."""
+"""Removes what runs leave behind: superseded parts, copies that were never published, abandoned
+work."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -10,68 +11,77 @@ from workers.partitions.parts import list_parts
 from workers.plans.plan import Plan, partition_output_prefix, partition_work_prefix
 
 COPY_AGE = timedelta(hours=1)
-"""Copies of a later generation than the manifest's may belong to a publisher at work until they are
-this old."""
+"""Copies of a later generation than the manifest's are kept this long: a publisher may be working
+on them."""
 WORK_AGE = timedelta(days=7)
-"""Plans that were not published, on a date that is, and parts that are newer than what is: kept so
-long after their last sign of life. The latter are those of a run that makes the published rows anew
+"""Once the date is published, unpublished plans and parts newer than the manifest are kept this
+long after their last change. Such parts belong to a run that generates the published rows again
 (`--force`)."""
 
 
-def clean_up(storage: Storage, job: str, day: str, now: datetime | None = None) -> int:
-    """Removes what the published partition of the date does not need; returns how many objects.
-    Safe at any time."""
+def remove_leftovers(storage: Storage, job: str, day: str, now: datetime | None = None) -> int:
+    """Removes what the date's published partition does not need; returns the number of objects
+    removed. Safe at any time."""
     published = read_published(storage, job, day)
     if published is None:
         return 0
     now = now or datetime.now(UTC)
     outputs = {item.key: item for item in storage.list(partition_output_prefix(job, day))}
-    swapped = outputs.get(manifest_key(job, day))
-    if swapped is None:
-        return 0  # a store whose listings are late: the next run of the date cleans up
+    listed = outputs.get(manifest_key(job, day))
+    if listed is None:
+        return 0  # this store's listings lag behind: the next run of the date cleans up
     manifest = published.manifest
-    doomed = _doomed_copies(outputs.values(), manifest, now)
-    doomed += _doomed_work(storage, job, day, manifest.fingerprint, swapped.modified, now)
+    doomed = _unpublished_copies(outputs.values(), manifest, now)
+    doomed += _stale_work(storage, manifest, listed.modified, now)
     storage.delete(doomed)
     return len(doomed)
 
 
-def clean_up_after(storage: Storage, plan: Plan) -> None:
-    """What a run does at its end once its plan is published, by itself or by another run: its own
-    parts go, too, which are newer than what is published where another one was first."""
-    storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
-    clean_up(storage, plan.job, plan.date)
+def clean_up_run(storage: Storage, plan: Plan) -> None:
+    """Removes the parts of a run whose plan is published, and the date's other leftovers.
 
-
-def _doomed_copies(outputs: Iterable[ObjectInfo], manifest: Manifest, now: datetime) -> list[str]:
-    """A copy of this or an earlier generation that the manifest does not name was superseded, or
-    has lost.
-
-    Its publisher's swap was or will be refused. Times would not tell: S3's are of whole seconds.
+    `remove_leftovers` alone would keep these parts if another run published first: they are newer
+    than its manifest.
     """
-    named = manifest.part_keys
-
-    def is_doomed(item: ObjectInfo) -> bool:
-        return generation_in(item.key) <= manifest.generation or item.modified < now - COPY_AGE
-
-    copies = [item for item in outputs if "/part-" in item.key]
-    return [item.key for item in copies if item.key not in named and is_doomed(item)]
+    storage.delete([item.key for item in list_parts(storage, plan.prefix).values()])
+    remove_leftovers(storage, plan.job, plan.date)
 
 
-def _doomed_work(
-    storage: Storage, job: str, day: str, fingerprint: str, since: datetime, now: datetime
+def _unpublished_copies(
+    outputs: Iterable[ObjectInfo], manifest: Manifest, now: datetime
 ) -> list[str]:
-    """The work folder's parts of what is published `since`, and whole folders of plans that were
-    left long ago."""
-    prefix = partition_work_prefix(job, day)
-    parts = list_parts(storage, f"{prefix}{fingerprint}/").values()
-    doomed = [
-        item.key for item in parts if item.modified <= since or item.modified < now - WORK_AGE
-    ]
-    folders: dict[str, list[ObjectInfo]] = {}
+    """Copies that the manifest does not list, of its generation or an earlier one: superseded, or
+    made by a publisher that lost the race.
+
+    The generation decides, not the time: S3 reports whole seconds.
+    """
+    listed_keys = manifest.part_keys
+    doomed = []
+    for item in outputs:
+        is_listed = item.key in listed_keys
+        is_decided = generation_in(item.key) <= manifest.generation
+        is_old = item.modified < now - COPY_AGE
+        if "/part-" in item.key and not is_listed and (is_decided or is_old):
+            doomed.append(item.key)
+    return doomed
+
+
+def _stale_work(
+    storage: Storage, manifest: Manifest, published_at: datetime, now: datetime
+) -> list[str]:
+    """The published plan's parts from before it was published, and whole work folders of other
+    plans that nothing has touched for long."""
+    prefix = partition_work_prefix(manifest.job, manifest.date)
+    oldest_kept = now - WORK_AGE
+    doomed = []
+    for item in list_parts(storage, f"{prefix}{manifest.fingerprint}/").values():
+        if item.modified <= published_at or item.modified < oldest_kept:
+            doomed.append(item.key)
+    folders: dict[str, list[ObjectInfo]] = defaultdict(list)
     for item in storage.list(prefix):
-        folders.setdefault(item.key.removeprefix(prefix).partition("/")[0], []).append(item)
+        folders[item.key.removeprefix(prefix).partition("/")[0]].append(item)
     for name, items in folders.items():
-        if name != fingerprint and max(item.modified for item in items) < now - WORK_AGE:
+        last_change = max(item.modified for item in items)
+        if name != manifest.fingerprint and last_change < oldest_kept:
             doomed += [item.key for item in items]
     return doomed

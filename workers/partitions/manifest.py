@@ -22,8 +22,8 @@ RETIRED_FIELDS = frozenset({"supersedes"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What became of the partition's rows. `input_rows = accepted + rejected + quarantined`; `future`
-    rows, which are later than the cut, are not among them."""
+    """What became of the rows. `input_rows = accepted + rejected + quarantined`; `future` rows,
+    which are later than the cut, are not among them."""
 
     input_rows: int
     accepted: int
@@ -81,6 +81,14 @@ class Manifest:
         return {part.key for part in self.parts}
 
     @property
+    def rows_per_second(self) -> float:
+        return self.counts.input_rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def actor_hours(self) -> float:
+        return self.actor_seconds / 3600
+
+    @property
     def model_pins(self) -> list[ModelPin]:
         """The models that made the partition, in the order of their use."""
         return [self.prepared.model, self.model] if self.prepared else [self.model]
@@ -132,6 +140,11 @@ def absent_parts(storage: Storage, manifest: Manifest) -> list[str]:
     """The keys of listed parts that the store lacks or holds with another size."""
     prefix = partition_output_prefix(manifest.job, manifest.date)
     sizes = {item.key: item.size_bytes for item in storage.list(prefix)}
+    return absent_among(sizes, manifest)
+
+
+def absent_among(sizes: Mapping[str, int], manifest: Manifest) -> list[str]:
+    """The keys of listed parts that `sizes`, a listing by key, lacks or gives another size."""
     return [part.key for part in manifest.parts if sizes.get(part.key) != part.size_bytes]
 
 

@@ -1,4 +1,4 @@
-"""Published rows for people: a few samples, or all of a partition in a local folder."""
+"""Published rows for people: a few samples, or a whole partition in a local folder."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ def sample_rows(storage: Storage, manifest: Manifest, num_rows: int) -> list[dic
 def export_partition(storage: Storage, job: str, day: str, folder: Path) -> Path:
     """Downloads the parts and the manifest to `folder/JOB/dt=…`; returns that folder.
 
-    Raises InputError when nothing is published for the date or the folder holds something already.
+    Raises InputError if nothing is published for the date or the folder is not empty.
     """
     target = folder / job / f"dt={day}"
     if target.exists() and any(target.iterdir()):
@@ -32,19 +32,19 @@ def export_partition(storage: Storage, job: str, day: str, folder: Path) -> Path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         while not _is_exported(storage, job, day, target):
-            continue  # another manifest was published, and the parts of this one removed
+            continue  # a run has published since and removed the parts of the manifest we read
     except OSError as exc:
         raise StorageError(f"{target} cannot be written: {exc.strerror}") from exc
     return target
 
 
 def _is_exported(storage: Storage, job: str, day: str, target: Path) -> bool:
-    """Makes `target` whole or not at all; False where what was read first was superseded
-    meanwhile."""
+    """Writes `target` completely or not at all; False if the manifest was superseded during the
+    download."""
     published = read_published(storage, job, day)
     if published is None:
         raise InputError(
-            f"{job} has nothing published for {day}; `nightshift show {job}` lists what there is"
+            f"{job} has nothing published for {day}; `nightshift show {job}` lists its partitions"
         )
     with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         draft = Path(scratch, target.name)

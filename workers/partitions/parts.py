@@ -1,9 +1,7 @@
-"""Part files: the Parquet object that a shard becomes, written once, and the receipt that proves
-it.
+"""Part files: the Parquet object that a shard becomes, written once, and its receipt.
 
-Rows that did not make it into the part (rejected by a check, or raised) lie beside it in a
-quarantine file of a fixed schema, written first: whoever sees the part can rely on the quarantine
-file being there.
+Rows that a check rejected or whose generation raised are kept beside the part in a quarantine file
+of a fixed schema. It is written first: if the part exists, so does its quarantine file.
 """
 
 import hashlib
@@ -17,6 +15,7 @@ import pyarrow as pa
 
 from infra.errors import GenerationError, ObjectNotFound, PreconditionFailed
 from infra.storage import ObjectInfo, Storage
+from infra.storage.documents import read_document
 from infra.storage.parquet import encode, read_metadata
 from workers.plans.plan import Plan
 
@@ -28,7 +27,7 @@ QUARANTINE = pa.schema(
         pa.field("error", pa.string(), nullable=False),
         pa.field("traceback", pa.string(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("output", pa.string()),  # what was generated all the same, as JSON
+        pa.field("output", pa.string()),  # the rejected output, as JSON
     ]
 )
 RECEIPT_KEY = "nightshift-receipt"
@@ -37,8 +36,8 @@ HEADS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of a shard. `input_rows = accepted + rejected + quarantined`; later rows than the
-    cut are apart."""
+    """What became of a shard's rows. `input_rows = accepted + rejected + quarantined`; `future`
+    rows, which are later than the cut, are not among them."""
 
     shard: int
     fingerprint: str
@@ -51,7 +50,7 @@ class Receipt:
     sha256: str = ""
     seconds: float = 0.0
     wasted_seconds: float = 0.0
-    """What actors that were lost on the way had spent on it."""
+    """Spent on this shard by actors that were lost."""
     node: str = ""
 
     def __post_init__(self) -> None:
@@ -59,8 +58,8 @@ class Receipt:
             raise GenerationError(f"shard {self.shard}: rows were lost or made up: {self}")
 
     def counts(self) -> str:
-        """The part of the receipt that any worker would write: it goes into the file, so that bytes
-        stay equal."""
+        """The fields that are equal whichever worker writes the part, as JSON. Only these go into
+        the file, so that its bytes are equal, too."""
         fields = asdict(self)
         return json.dumps({name: fields[name] for name in COUNTED}, separators=(",", ":"))
 
@@ -76,32 +75,32 @@ def quarantine_key(plan: Plan, shard: int) -> str:
     return f"{plan.prefix}quarantine-{shard:06d}.parquet"
 
 
-def removed_meanwhile(plan: Plan) -> GenerationError:
-    """What to raise where something that this run has written, or found written, is gone."""
+def work_removed_error(plan: Plan) -> GenerationError:
+    """For a file of the plan that this run wrote or found, and that no longer exists."""
     return GenerationError(
-        f"what was made of {plan.job} {plan.date} was removed while the run was at work on it (by another one with "
-        "--force?); run it again"
+        f"work files of {plan.job} {plan.date} were removed during the run "
+        "(by another run with --force?); run it again"
     )
 
 
 @contextmanager
-def told_if_removed(plan: Plan) -> Iterator[None]:
-    """Raises `removed_meanwhile` where something below the plan's prefix is not found any more."""
+def detect_removed_work(plan: Plan) -> Iterator[None]:
+    """Turns ObjectNotFound for a key below the plan's prefix into `work_removed_error`."""
     try:
         yield
     except ObjectNotFound as exc:
         if plan.prefix not in str(exc):
             raise
-        raise removed_meanwhile(plan) from exc
+        raise work_removed_error(plan) from exc
 
 
 def write_part(
     storage: Storage, plan: Plan, receipt: Receipt, rows: pa.Table, quarantined: pa.Table
 ) -> Receipt:
-    """Writes the shard's files and returns the receipt of the part that counts: ours, or the equal
-    one found there.
+    """Writes the shard's files and returns the receipt of the part in the store: ours, or that of
+    another worker that wrote equal bytes first.
 
-    Raises GenerationError when another worker wrote different bytes for the same shard.
+    Raises GenerationError if another worker wrote different bytes for the same shard.
     """
     if quarantined.num_rows:
         storage.put(quarantine_key(plan, receipt.shard), encode(quarantined, QUARANTINE, {}))
@@ -113,23 +112,24 @@ def write_part(
     except PreconditionFailed as exc:
         try:
             found = read_receipt(storage, key)
-        except ObjectNotFound:  # the run that wrote it first has published it since and removed it
-            return receipt
+        except ObjectNotFound:
+            return receipt  # the run that wrote it first has since published and removed it
         if found.sha256 != receipt.sha256:
             raise GenerationError(
-                f"{storage.uri}/{key} was already written with other bytes ({found.sha256[:12]} by node {found.node}, "
-                f"{receipt.sha256[:12]} here): the nodes differ in hardware or library versions; rerun with --force"
+                f"{storage.uri}/{key} was already written with other bytes "
+                f"({found.sha256[:12]} by node {found.node}, {receipt.sha256[:12]} here): "
+                "the nodes differ in hardware or library versions; rerun with --force"
             ) from exc
         return found
     return receipt
 
 
 def read_receipt(storage: Storage, key: str) -> Receipt:
-    """The receipt in the object's metadata; rebuilt from the file where a store or a copy did not
-    keep those."""
+    """The receipt in the object's metadata, or rebuilt from the file if a store or a copy dropped
+    the metadata."""
     info = storage.head(key)
     if info is not None and RECEIPT_KEY in info.metadata:
-        return Receipt(**json.loads(info.metadata[RECEIPT_KEY]))
+        return read_document(Receipt, info.metadata[RECEIPT_KEY], key)
     counts = json.loads(read_metadata(storage, key)[RECEIPT_KEY])
     data = storage.get(key)
     return Receipt(**counts, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -137,8 +137,12 @@ def read_receipt(storage: Storage, key: str) -> Receipt:
 
 def list_parts(storage: Storage, prefix: str) -> dict[int, ObjectInfo]:
     """The finished shards below `prefix`, by index, from one LIST."""
-    parts = (item for item in storage.list(f"{prefix}part-") if item.key.endswith(".parquet"))
-    return {int(item.key.rsplit("part-", 1)[1].removesuffix(".parquet")): item for item in parts}
+    parts = {}
+    for item in storage.list(f"{prefix}part-"):
+        if item.key.endswith(".parquet"):
+            index = item.key.rsplit("part-", 1)[1].removesuffix(".parquet")
+            parts[int(index)] = item
+    return parts
 
 
 def read_receipts(storage: Storage, keys: Iterable[str]) -> list[Receipt]:

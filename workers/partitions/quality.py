@@ -1,4 +1,4 @@
-"""Quality of a whole partition: what its job's meter makes of the accepted rows."""
+"""Quality of a whole partition, measured by its job's meter."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from workers.quality.gates import PASSED_SHARE, Meter, Quality
 def measure_quality(
     storage: Storage, plan: Plan, receipts: Sequence[Receipt], meter: Meter
 ) -> Quality:
-    """passed_share of all rows, and what the meter says of the accepted ones."""
+    """`passed_share` of all rows, and the meter's figures of the accepted ones."""
     num_input = sum(receipt.input_rows for receipt in receipts)
     for receipt in receipts:
         with open_parquet(storage, part_key(plan, receipt.shard)) as file:

@@ -1,29 +1,40 @@
-"""The state of partitions, read from storage alone: published, damaged, held back, failed, or
+"""The states of partitions, read from storage alone: published, damaged, held back, failed, or
 unfinished."""
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from infra.errors import ObjectNotFound
 from infra.storage import ObjectInfo, Storage
-from workers.partitions.manifest import MANIFEST, Manifest, Published, is_current, read_published
+from infra.storage.documents import read_document
+from workers.partitions.manifest import (
+    MANIFEST,
+    Manifest,
+    Published,
+    absent_among,
+    is_current,
+    read_published,
+)
 from workers.plans.plan import Plan, partition_output_prefix, partition_work_prefix
 
-State = Literal["published", "damaged", "held", "failed", "unfinished"]
+StateName = Literal["published", "damaged", "held", "failed", "unfinished"]
+DateState = StateName | Literal["missing", "stale"]
+"""Of a date: one that was never run is missing; one whose rows a run would change is stale."""
 OUTCOME = "outcome.json"
 READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Why a plan's parts were not published; or that they were: a plan that was published and
-    superseded is no news."""
+    """How the run of a plan ended, as `outcome.json` stores it. A plan that was published and then
+    superseded keeps the state published, so that it is not listed as unfinished."""
 
-    state: State
+    state: StateName
     reasons: list[str]
     at: str
 
@@ -35,7 +46,7 @@ class PartitionState:
 
     job: str
     date: str
-    state: State
+    state: StateName
     fingerprint: str
     rows: int | None = None
     shards_done: int | None = None
@@ -46,7 +57,7 @@ class PartitionState:
     manifest: Manifest | None = None
 
 
-def record_outcome(storage: Storage, plan: Plan, state: State, reasons: list[str]) -> None:
+def record_outcome(storage: Storage, plan: Plan, state: StateName, reasons: list[str]) -> None:
     outcome = Outcome(
         state=state, reasons=reasons, at=datetime.now(UTC).isoformat(timespec="seconds")
     )
@@ -57,11 +68,18 @@ def record_outcome(storage: Storage, plan: Plan, state: State, reasons: list[str
     )
 
 
-def next_attempt(storage: Storage, plan: Plan, published: Published | None) -> Plan:
-    """The plan that tries what is set aside once more.
+def read_outcome(storage: Storage, prefix: str) -> Outcome:
+    """The outcome of the plan whose work folder is `prefix`. Raises ObjectNotFound before a run of
+    it has ended."""
+    key = f"{prefix}{OUTCOME}"
+    return read_document(Outcome, storage.get(key), key)
 
-    One that was begun and not brought to an end is gone on with, else its attempts are one more
-    than the last one's.
+
+def next_attempt(storage: Storage, plan: Plan, published: Published | None) -> Plan:
+    """The plan that retries the rows that were set aside.
+
+    It has one more attempt than the last plan that has an outcome, so that an interrupted retry is
+    resumed.
     """
     attempts = 1
     if published and is_current(plan, published.manifest):
@@ -72,38 +90,42 @@ def next_attempt(storage: Storage, plan: Plan, published: Published | None) -> P
 
 
 def list_partitions(storage: Storage, job: str, day: str = "") -> list[PartitionState]:
-    """Every partition of the job (or the one of `day`), newest date first."""
-    published = {state.date: state for state in _published_states(storage, job, day)}
-    work = _work_states(storage, job, day, {state.fingerprint for state in published.values()})
+    """Every partition of the job, or those of `day`; newest date first."""
+    published = _list_published(storage, job, day)
+    work = _list_work(storage, job, day, {state.fingerprint for state in published})
+    unpublished = [state for state in work if state.state != "published"]
     return sorted(
-        [*published.values(), *(state for state in work if state.state != "published")],
+        [*published, *unpublished],
         key=lambda state: (state.date, state.manifest is not None, state.at),
         reverse=True,
     )
 
 
-def _published_states(storage: Storage, job: str, day: str) -> list[PartitionState]:
-    sizes: dict[str, dict[str, int]] = defaultdict(dict)
+def _list_published(storage: Storage, job: str, day: str) -> list[PartitionState]:
+    sizes_by_day: dict[str, dict[str, int]] = defaultdict(dict)
     for item in storage.list(partition_output_prefix(job, day) if day else f"outputs/{job}/dt="):
-        sizes[item.key.split("/dt=")[1].partition("/")[0]][item.key] = item.size_bytes
+        item_day = item.key.split("/dt=")[1].partition("/")[0]
+        sizes_by_day[item_day][item.key] = item.size_bytes
     days = [
-        one
-        for one, keys in sizes.items()
-        if f"{partition_output_prefix(job, one)}{MANIFEST}" in keys
+        each
+        for each, sizes in sizes_by_day.items()
+        if f"{partition_output_prefix(job, each)}{MANIFEST}" in sizes
     ]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        found = threads.map(lambda one: _published_state_of(storage, job, one, sizes[one]), days)
+        found = threads.map(
+            lambda each: _read_published_state(storage, job, each, sizes_by_day[each]), days
+        )
         return [state for state in found if state is not None]
 
 
-def _published_state_of(
+def _read_published_state(
     storage: Storage, job: str, day: str, sizes: dict[str, int]
 ) -> PartitionState | None:
-    """By the sizes that were listed; listed anew where parts seem to be damaged: a run may have
-    published since."""
+    """The state by the `sizes` that were listed; listed again if parts seem to be damaged, since a
+    run may have published in the meantime."""
     published = read_published(storage, job, day)
     while published:
-        state = _published_state(published, sizes)
+        state = _published_state(published.manifest, sizes)
         if state.state == "published":
             return state
         before = published
@@ -112,13 +134,15 @@ def _published_state_of(
         }
         published = read_published(storage, job, day)
         if published and published.etag == before.etag:
-            return _published_state(published, sizes)
+            return _published_state(published.manifest, sizes)
     return None
 
 
-def _published_state(published: Published, sizes: dict[str, int]) -> PartitionState:
-    manifest = published.manifest
-    absent = [part.key for part in manifest.parts if sizes.get(part.key) != part.size_bytes]
+def _published_state(manifest: Manifest, sizes: dict[str, int]) -> PartitionState:
+    absent = absent_among(sizes, manifest)
+    reasons = []
+    if absent:
+        reasons.append(f"{len(absent)} parts are missing or truncated, such as {absent[0]}")
     return PartitionState(
         job=manifest.job,
         date=manifest.date,
@@ -129,46 +153,47 @@ def _published_state(published: Published, sizes: dict[str, int]) -> PartitionSt
         shards=len(manifest.parts),
         model=manifest.model.version,
         at=manifest.published_at,
-        reasons=[f"{len(absent)} parts are gone or cut short, such as {absent[0]}"]
-        if absent
-        else [],
+        reasons=reasons,
         manifest=manifest,
     )
 
 
-def _work_states(storage: Storage, job: str, day: str, published: set[str]) -> list[PartitionState]:
-    """The plans that are not what is published."""
+def _list_work(
+    storage: Storage, job: str, day: str, published_fingerprints: set[str]
+) -> list[PartitionState]:
+    """The plans that are not the published one."""
     folders: dict[str, list[ObjectInfo]] = defaultdict(list)
     for item in storage.list(partition_work_prefix(job, day) if day else f"work/{job}/dt="):
         folders[item.key.rpartition("/")[0]].append(item)
+    wanted = [
+        folder for folder in folders if folder.rpartition("/")[2] not in published_fingerprints
+    ]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        wanted = [
-            (folder, [item.key.rpartition("/")[2] for item in items])
-            for folder, items in folders.items()
-            if folder.rpartition("/")[2] not in published
-        ]
-        states = threads.map(lambda pair: _work_state(storage, *pair), wanted)
+        states = threads.map(lambda folder: _work_state(storage, folder, folders[folder]), wanted)
         return [state for state in states if state is not None]
 
 
-def _work_state(storage: Storage, folder: str, names: list[str]) -> PartitionState | None:
+def _work_state(
+    storage: Storage, folder: str, items: Iterable[ObjectInfo]
+) -> PartitionState | None:
+    names = [item.key.rpartition("/")[2] for item in items]
     if "plan.json" not in names:
         return None
-    outcome: dict[str, Any] = {"state": "unfinished", "reasons": [], "at": ""}
+    outcome = Outcome(state="unfinished", reasons=[], at="")
     try:
         plan = json.loads(storage.get(f"{folder}/plan.json"))
         if OUTCOME in names:
-            outcome = json.loads(storage.get(f"{folder}/{OUTCOME}"))
-    except ObjectNotFound:  # it was left long ago, and a run has removed it just now
-        return None
+            outcome = read_outcome(storage, f"{folder}/")
+    except ObjectNotFound:
+        return None  # a run has just removed this abandoned work
     return PartitionState(
         job=plan["job"],
         date=plan["date"],
-        state=outcome["state"],
+        state=outcome.state,
         fingerprint=plan["fingerprint"],
         shards_done=sum(name.startswith("part-") for name in names),
         shards=plan["num_shards"],
         model=plan["model"]["version"],
-        at=outcome["at"],
-        reasons=outcome["reasons"],
+        at=outcome.at,
+        reasons=outcome.reasons,
     )

@@ -1,5 +1,5 @@
-"""A model version's files on their way to actors: read from storage once, then brought to each node
-once, by Ray."""
+"""A model version's files for actors: read from storage once; Ray then sends them to each node
+once."""
 
 import tempfile
 from pathlib import Path
@@ -13,8 +13,7 @@ from workers.models import MODELS
 from workers.registry.versions import version_prefix
 
 ModelFiles = dict[str, NDArray[np.uint8]]
-"""Contents by path; as arrays, which all processes of a node share once they are in Ray's object
-store."""
+"""Contents by path, as arrays: all processes of a node share those in Ray's object store."""
 
 
 def fetch_model(storage: Storage, name: str, version: str) -> ModelFiles:
@@ -26,7 +25,7 @@ def fetch_model(storage: Storage, name: str, version: str) -> ModelFiles:
 
 
 def load_model(name: str, files: ModelFiles, device: str) -> Any:
-    """The model that jobs generate with. Raises CheckpointError."""
+    """The model to generate with. Raises CheckpointError for files that are not its checkpoint."""
     with tempfile.TemporaryDirectory() as scratch:
         for name_in_folder, content in files.items():
             path = Path(scratch, name_in_folder)

@@ -1,7 +1,8 @@
-"""Model versions in storage: `models/NAME/VERSION/`, immutable, and the champion among them.
+"""Model versions in storage, `models/NAME/VERSION/`, and which of them is the champion.
 
-A version is named by its date, family and weights' hash. Its folder counts once `metrics.json` is
-there, which is written last. `champion.json` is moved by compare-and-swap only.
+Versions are immutable and named by date, family and the hash of their weights. A version exists
+once its folder has `metrics.json`, which is written last. `champion.json` changes by
+compare-and-swap only.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any
 
 from infra.errors import InputError, PreconditionFailed
 from infra.storage import Storage
+from infra.storage.documents import read_document
 from workers.job import Job
 from workers.pins import ModelPin
 
@@ -22,22 +24,22 @@ RECORD = "metrics.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """What `metrics.json` holds of a version."""
+    """The content of a version's `metrics.json`."""
 
     name: str
     version: str
     family: str
     through: str
-    """The date through which the training data goes."""
+    """The last date of the training data."""
     weights_sha256: str
     training: str
     """Fingerprint of the training: data, settings, family and code version."""
     trained_on: dict[str, Any]
-    """The snapshots of the tables it was trained on."""
+    """Snapshots of the tables it was trained on."""
     metrics: dict[str, float] = field(default_factory=dict)
     rivals: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Metrics, on what this version held out, of the champion it met: another version's own are of
-    other examples. None at all of a champion that could not be measured by it."""
+    """Metrics of the champion on this version's held-out examples, by the champion's version: its
+    own metrics are of other examples. Empty for a champion that could not be loaded."""
     created_at: str = ""
 
     @property
@@ -57,37 +59,51 @@ class Champion:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoredChampion:
+    """The champion and the etag to replace it with."""
+
+    champion: Champion
+    etag: str
+
+    @property
+    def version(self) -> str:
+        return self.champion.version
+
+
 def version_prefix(name: str, version: str) -> str:
     return f"models/{name}/{version}/"
 
 
 def list_versions(storage: Storage, name: str) -> list[ModelVersion]:
     """All finished versions, oldest training data first."""
-    records = [
-        item.key for item in storage.list(f"models/{name}/") if item.key.endswith(f"/{RECORD}")
-    ]
-    versions = [ModelVersion(**json.loads(storage.get(key))) for key in records]
+    keys = [item.key for item in storage.list(f"models/{name}/")]
+    records = [key for key in keys if key.endswith(f"/{RECORD}")]
+    versions = [read_document(ModelVersion, storage.get(key), key) for key in records]
     return sorted(versions, key=lambda version: (version.through, version.created_at))
 
 
 def find_version(storage: Storage, name: str, version: str) -> ModelVersion:
-    """Raises InputError that lists the versions there are."""
+    """Raises InputError, which lists the known versions, for an unknown one."""
     return read_versions(storage, name).find(version)
 
 
-def read_champion(storage: Storage, name: str) -> tuple[Champion, str] | None:
-    """The champion and the etag to replace it with, or None before the first."""
-    key = f"models/{name}/champion.json"
+def champion_key(name: str) -> str:
+    return f"models/{name}/champion.json"
+
+
+def read_champion(storage: Storage, name: str) -> StoredChampion | None:
+    """None before the first champion."""
+    key = champion_key(name)
     if storage.head(key) is None:
         return None
     data, etag = storage.get_with_etag(key)
-    return Champion(**json.loads(data)), etag
+    return StoredChampion(read_document(Champion, data, key), etag)
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The versions of a model and its champion as they are now; choices for any number of dates
-    read no more."""
+    """The versions of a model and its champion, read once; `choose` reads nothing."""
 
     name: str
     all: tuple[ModelVersion, ...]
@@ -96,10 +112,10 @@ class Versions:
     """Empty before the first."""
 
     def choose(self, policy: str, day: str) -> ModelVersion | None:
-        """The version that `policy` (champion, as-of, or a version's name) means for `day`; None
-        where there is none.
+        """The version that `policy` (champion, as-of, or a version's name) selects for `day`; None
+        if there is none yet.
 
-        Raises InputError for a name that no version has.
+        Raises InputError for an unknown version.
         """
         if policy == "as-of":
             return next((version for version in reversed(self.all) if version.through <= day), None)
@@ -107,7 +123,7 @@ class Versions:
         return self.find(wanted) if wanted else None
 
     def find(self, version: str) -> ModelVersion:
-        """Raises InputError that lists the versions there are."""
+        """Raises InputError, which lists the known versions, for an unknown one."""
         known = {item.version: item for item in self.all}
         if version not in known:
             names = ", ".join(known) or "none yet: run `nightshift train`"
@@ -116,34 +132,35 @@ class Versions:
 
 
 def read_versions(storage: Storage, name: str) -> Versions:
-    found = read_champion(storage, name)
-    return Versions(name, tuple(list_versions(storage, name)), found[0].version if found else "")
+    stored = read_champion(storage, name)
+    versions = list_versions(storage, name)
+    return Versions(name, tuple(versions), stored.version if stored else "")
 
 
-def policies(versions: Sequence[Versions], policy: str) -> list[str]:
-    """`policy` for each of several models: the name of a version of one leaves the others to their
-    champions.
+def policies(models: Sequence[Versions], policy: str) -> list[str]:
+    """The policy of each of several models. The name of one model's version selects that version;
+    the other models use their champions.
 
-    Raises InputError for a name that no version of any has.
+    Raises InputError for a version that no model has.
     """
     if policy in {"champion", "as-of"}:
-        return [policy] * len(versions)
-    found = [
-        "champion" if policy not in [one.version for one in model.all] else policy
-        for model in versions
-    ]
+        return [policy] * len(models)
+    found = []
+    for model in models:
+        is_known = any(version.version == policy for version in model.all)
+        found.append(policy if is_known else "champion")
     if policy not in found:
-        versions[-1].find(policy)
+        models[-1].find(policy)  # raises
     return found
 
 
 def choose_version(storage: Storage, name: str, policy: str, day: str) -> ModelVersion | None:
-    """What `Versions.choose` says of the versions there are now."""
+    """As `Versions.choose`, of the versions in the store now."""
     return read_versions(storage, name).choose(policy, day)
 
 
 def publish_version(storage: Storage, folder: Path, version: ModelVersion) -> None:
-    """Uploads a checkpoint folder; the record goes last and makes it count."""
+    """Uploads a checkpoint folder; `metrics.json` goes last and completes the version."""
     record = json.dumps(asdict(version), indent=1).encode()
     (folder / RECORD).unlink(missing_ok=True)
     storage.upload(folder, version.prefix)
@@ -151,47 +168,49 @@ def publish_version(storage: Storage, folder: Path, version: ModelVersion) -> No
 
 
 def promote(storage: Storage, name: str, version: str, reason: str) -> Champion:
-    """Makes `version` the champion; raises PreconditionFailed when somebody else moved it in the
-    same moment."""
+    """Makes `version` the champion; raises PreconditionFailed if another writer changed the
+    champion at the same moment."""
     return replace_champion(storage, name, version, reason, read_champion(storage, name))
 
 
 def replace_champion(
-    storage: Storage, name: str, version: str, reason: str, found: tuple[Champion, str] | None
+    storage: Storage, name: str, version: str, reason: str, before: StoredChampion | None
 ) -> Champion:
-    """Makes `version` the champion in place of `found`, as `read_champion` gave it; raises
-    PreconditionFailed when somebody else has moved it since."""
+    """Makes `version` the champion in place of `before`, which `read_champion` returned.
+
+    Raises InputError for an unknown version, and PreconditionFailed if another writer has changed
+    the champion since.
+    """
     find_version(storage, name, version)
-    if found and found[0].version == version:
-        return found[0]
+    if before and before.version == version:
+        return before.champion
     champion = Champion(
         version=version,
-        previous=found[0].version if found else None,
+        previous=before.version if before else None,
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         reason=reason,
     )
     document = json.dumps(asdict(champion), indent=1).encode()
-    key = f"models/{name}/champion.json"
+    condition: dict[str, Any] = {"if_match": before.etag} if before else {"if_absent": True}
     try:
-        storage.put(key, document, **({"if_match": found[1]} if found else {"if_absent": True}))
+        storage.put(champion_key(name), document, **condition)
     except PreconditionFailed as exc:
-        now = read_champion(storage, name)
-        if now is not None and now[0] == champion:
+        current = read_champion(storage, name)
+        if current is not None and current.champion == champion:
             return champion  # our own write arrived, its answer was lost
         raise PreconditionFailed(
-            f"the champion of {name} was moved by somebody else just now; look and try again"
+            f"another run or user has just changed the champion of {name}; check it and try again"
         ) from exc
     return champion
 
 
 def roll_back(storage: Storage, name: str) -> Champion:
-    """Makes the champion's predecessor the champion again."""
-    found = read_champion(storage, name)
-    if found is None or found[0].previous is None:
+    """Makes the previous champion the champion again; raises InputError if there is none."""
+    before = read_champion(storage, name)
+    if before is None or before.champion.previous is None:
         raise InputError(f"model {name} has no earlier champion to go back to")
-    return replace_champion(
-        storage, name, found[0].previous, f"rolled back from {found[0].version}", found
-    )
+    reason = f"rolled back from {before.version}"
+    return replace_champion(storage, name, before.champion.previous, reason, before)
 
 
 def name_version(folder: Path, family: str, day: str) -> tuple[str, str]:
@@ -206,6 +225,5 @@ def needs_training(versions: Versions, job: Job, policy: str, day: date) -> bool
     """Whether a run for `day` would train before it generates."""
     if policy != "champion" or not versions.champion:
         return versions.choose(policy, day.isoformat()) is None
-    return date.fromisoformat(versions.all[-1].through) < day - timedelta(
-        days=job.retrain_after_days
-    )
+    newest_data = date.fromisoformat(versions.all[-1].through)
+    return newest_data < day - timedelta(days=job.retrain_after_days)

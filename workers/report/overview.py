@@ -1,6 +1,6 @@
-"""All jobs and nights on one page: a calendar of states, sums, and how figures moved."""
+"""All jobs and nights on one page: a calendar of states, sums, and how figures changed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,25 +11,31 @@ from statistics import median
 from infra.storage import Storage
 from workers.jobs import JOBS
 from workers.partitions.manifest import Manifest
-from workers.partitions.states import PartitionState, list_partitions
+from workers.partitions.states import DateState, PartitionState, list_partitions
 from workers.report.page import report_key, template
-from workers.report.trend import actor_hours, draw_trend, rows_per_second, share_set_aside
+from workers.report.trend import draw_trend, share_set_aside
 
 OVERVIEW = "reports/index.html"
 WEEKS = 6
 READS_AT_ONCE = 16
-SIGNS = {"published": "●", "held": "▲", "failed": "✕", "damaged": "!", "unfinished": "○"}
-"""Of states, so that nobody has to tell colours."""
+SIGNS: Mapping[DateState, str] = {
+    "published": "●",
+    "held": "▲",
+    "failed": "✕",
+    "damaged": "!",
+    "unfinished": "○",
+}
+"""One for each state: nobody has to tell colours apart."""
 SUMS = ("nights", "rows", "set aside", "rows a second, median", "actor hours")
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    state: str
+    state: DateState
     sign: str
     title: str
     link: str
-    """To the partition's page, from the overview; empty where there is none."""
+    """From the overview to the partition's page; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class JobOverview:
 def write_overview(storage: Storage, last: date, price_per_hour: float = 0.0) -> str:
     """Writes the page of the six weeks that end with the week of `last`; returns its key.
 
-    `price_per_hour`: of one actor; 0: costs are not shown.
+    `price_per_hour` is that of one actor; 0 hides the costs.
     """
     days = calendar_days(last)
     text = template("overview.html.j2").render(
@@ -84,7 +90,7 @@ def _overview(storage: Storage, job: str, days: Sequence[str], price: float) -> 
 def make_day(
     day: str, states: Sequence[PartitionState], page: str = "", pages: Collection[str] = ()
 ) -> Day:
-    """A field of the calendar, of the newest state of a date."""
+    """The calendar's field of a date, which shows the newest of its `states`."""
     if not states:
         return Day("missing", "", f"{day}: never run", "")
     newest = states[0]
@@ -95,14 +101,15 @@ def make_day(
 
 
 def sum_up(manifests: Sequence[Manifest], price_per_hour: float) -> list[str]:
-    """What some nights of a job come to, as SUMS names it, and their cost where there is a
-    price."""
-    aside, hours = share_set_aside(manifests), sum(map(actor_hours, manifests))
+    """The SUMS of some nights of a job, and their cost if there is a price."""
+    set_aside = share_set_aside(manifests)
+    hours = sum(manifest.actor_hours for manifest in manifests)
+    rates = [manifest.rows_per_second for manifest in manifests]
     return [
         f"{len(manifests)}",
         f"{sum(manifest.counts.accepted for manifest in manifests):,}",
-        "" if isnan(aside) else f"{aside:.1%}",
-        f"{median(map(rows_per_second, manifests)):,.1f}" if manifests else "",
+        "" if isnan(set_aside) else f"{set_aside:.1%}",
+        f"{median(rates):,.1f}" if rates else "",
         f"{hours:,.3f}",
         *([f"{hours * price_per_hour:,.2f}"] if price_per_hour else []),
     ]

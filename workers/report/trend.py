@@ -1,4 +1,4 @@
-"""How a job's figures moved over its last published nights."""
+"""How a job's figures changed over its last published nights."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +28,8 @@ def trend_figures(nights: Sequence[Manifest]) -> dict[str, list[float]]:
     figures = {
         "rows published": [float(night.counts.accepted) for night in nights],
         "share set aside": [share_set_aside([night]) for night in nights],
-        "rows per second": [rows_per_second(night) for night in nights],
-        "actor hours": [actor_hours(night) for night in nights],
+        "rows per second": [night.rows_per_second for night in nights],
+        "actor hours": [night.actor_hours for night in nights],
     }
     for name in nights[-1].quality if nights else ():
         if name in FIGURES:
@@ -54,11 +54,3 @@ def share_set_aside(manifests: Sequence[Manifest]) -> float:
     counts = [manifest.counts for manifest in manifests]
     num_rows = sum(each.input_rows for each in counts)
     return sum(each.set_aside for each in counts) / num_rows if num_rows else float("nan")
-
-
-def rows_per_second(manifest: Manifest) -> float:
-    return manifest.counts.input_rows / manifest.seconds if manifest.seconds else 0.0
-
-
-def actor_hours(manifest: Manifest) -> float:
-    return manifest.actor_seconds / 3600

@@ -123,9 +123,9 @@ def challenge(
     name, version = challenger.name, challenger.version
     for _ in range(MAX_CHALLENGES):
         found = read_champion(storage, name)
-        if found and found[0].version == version:
+        if found and found.version == version:
             return True
-        champion = find_version(storage, name, found[0].version) if found else None
+        champion = find_version(storage, name, found.version) if found else None
         is_better, why = _compare(challenger, champion)
         if not is_better:
             on_line(LogLine(logging.INFO, f"{version} stays a challenger: {why}"))

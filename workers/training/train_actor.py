@@ -113,7 +113,7 @@ class TrainActor:
         found = read_champion(self._storage, self._training.name)
         if found is None:
             return {}
-        name, champion = self._training.name, found[0].version
+        name, champion = self._training.name, found.version
         files = fetch_model(self._storage, name, champion)
         try:
             model = load_model(name, files, str(resolve_device(self._training.settings.device)))

@@ -88,7 +88,7 @@ def test_the_deployment_trains_recommenders_and_makes_the_best_champion(shop: Ni
     )
     found = read_champion(shop.storage, "recommender")
     assert found
-    assert found[0].version in {version.version for version in versions}
+    assert found.version in {version.version for version in versions}
     assert "NDCG@10" in shop.run("models", "recommender")
 
 

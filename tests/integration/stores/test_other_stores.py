@@ -17,7 +17,7 @@ from flows.server.exclusive import LEASE_S
 from tests.integration.conftest import running_rclone
 from tests.support.night import JOB, NUM_PRODUCTS, S3_KEYS, SLOWLY, Night, wait_until
 from tests.support.reader import filesystem_of
-from workers.partitions.leftovers import clean_up
+from workers.partitions.leftovers import remove_leftovers
 
 pytestmark = pytest.mark.timeout(900)
 DAY = "2026-09-02"
@@ -149,7 +149,7 @@ def test_a_night_is_published_once_survives_a_kill_and_is_superseded(
     other_night.run("inputs", "put", "catalog", str(tmp_path / "products.parquet"), "--replace")
     assert "20 rows published" in other_night.run("run", JOB, "--date", DAY)
     assert published_ids(other_night) == sorted(f"p{number}" for number in range(20))
-    assert clean_up(other_night.storage, JOB, DAY) == 0
+    assert remove_leftovers(other_night.storage, JOB, DAY) == 0
 
 
 def test_a_publisher_that_is_killed_blocks_nobody_for_long(heir: Heir) -> None:

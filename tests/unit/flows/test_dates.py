@@ -173,7 +173,7 @@ def test_a_replacement_that_was_interrupted_is_failed_and_still_stale(storage: S
     write_shard(storage, plan, 0)
     status = examine(storage, "failed")[0]
     assert (status.state, status.shards_done, status.shards) == ("unfinished", 1, 3)
-    assert "the rows published before are there" in status.why
+    assert "the rows published before are kept" in status.why
     assert due(storage, "stale") == [DAYS[0]]
     assert due(storage, "missing") == DAYS[1:]
 
@@ -200,7 +200,7 @@ def test_the_estimate_follows_past_manifests_and_what_is_left(storage: Storage) 
     assert [item.seconds for item in found] == pytest.approx([3.0, 1.5, 3.0])
     assert totals(found) == "2 of 3 dates to make: 80 rows, 3 shards, estimated time 0:00:04"
     assert [row["to do"] for row in table_rows(found)] == ["leave alone", "make", "make"]
-    assert table_rows(found)[1]["shards"] == "1 of 2 are there"
+    assert table_rows(found)[1]["shards"] == "1 of 2 are done"
 
 
 def test_a_version_that_does_not_exist_is_refused_before_anything_runs(storage: Storage) -> None:

@@ -11,7 +11,7 @@ from infra.errors import GenerationError, PreconditionFailed, StorageError
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.plans.test_plan import plan_of
-from workers.partitions.leftovers import COPY_AGE, WORK_AGE, clean_up
+from workers.partitions.leftovers import COPY_AGE, WORK_AGE, remove_leftovers
 from workers.partitions.manifest import (
     Published,
     is_current,
@@ -188,7 +188,7 @@ def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Stora
     for key, data in kept.items():
         storage.put(key, data)
     assert len(published_parts(storage)) == 4
-    assert clean_up(storage, new.job, new.date) == 2
+    assert remove_leftovers(storage, new.job, new.date) == 2
     assert all(new.fingerprint[:8] in name for name in published_parts(storage))
 
 
@@ -201,9 +201,9 @@ def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work
     run(storage, plan)
     assert len(published_parts(storage)) == 2
     storage.put(f"{folder}part-000000-2-beef0000.parquet", b"newer than the manifest")
-    assert clean_up(storage, plan.job, plan.date) == 0
+    assert remove_leftovers(storage, plan.job, plan.date) == 0
     later = datetime.now(UTC) + COPY_AGE + timedelta(minutes=1)
-    assert clean_up(storage, plan.job, plan.date, later) == 1
+    assert remove_leftovers(storage, plan.job, plan.date, later) == 1
     assert is_whole(storage, read(storage, plan).manifest)
 
 
@@ -215,7 +215,7 @@ def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage
     while not is_newer(storage, "later", manifest_key(plan.job, plan.date)):
         storage.put("later", b"")
     receipts = write_all(storage, plan)
-    assert clean_up(storage, plan.job, plan.date) == 0
+    assert remove_leftovers(storage, plan.job, plan.date) == 0
     assert publish(
         storage,
         plan,
@@ -226,7 +226,7 @@ def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage
     assert read(storage, plan).manifest.run == "forced"
     write_all(storage, plan)
     later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
-    assert clean_up(storage, plan.job, plan.date, later) == plan.num_shards
+    assert remove_leftovers(storage, plan.job, plan.date, later) == plan.num_shards
     assert list_parts(storage, plan.prefix) == {}
 
 
@@ -236,10 +236,10 @@ def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(
     left, plan = a_plan(seed=1), a_plan()
     write_all(storage, left)
     later = datetime.now(UTC) + WORK_AGE + timedelta(minutes=1)
-    assert clean_up(storage, plan.job, plan.date, later) == 0
+    assert remove_leftovers(storage, plan.job, plan.date, later) == 0
     run(storage, plan)
     assert len(list_parts(storage, left.prefix)) == 2
-    assert clean_up(storage, plan.job, plan.date, later) == 3
+    assert remove_leftovers(storage, plan.job, plan.date, later) == 3
     assert not list(storage.list(left.prefix))
     assert list(storage.list(plan.prefix))
 
@@ -300,7 +300,7 @@ def test_rows_are_published_although_what_they_supersede_cannot_be_removed(
     assert published is not None
     assert is_whole(storage, published.manifest)
     assert list_parts(storage, plan.prefix) != {}
-    assert clean_up(storage, plan.job, plan.date) > 0
+    assert remove_leftovers(storage, plan.job, plan.date) > 0
     assert list_parts(storage, plan.prefix) == {}
 
 
@@ -364,7 +364,7 @@ def test_a_partition_whose_parts_are_gone_is_damaged(storage: Storage) -> None:
     storage.delete([gone])
     (state,) = list_partitions(storage, plan.job, plan.date)
     assert (state.state, state.shards_done) == ("damaged", 1)
-    assert state.reasons == [f"1 parts are gone or cut short, such as {gone}"]
+    assert state.reasons == [f"1 parts are missing or truncated, such as {gone}"]
     assert run(storage, plan)
     assert is_whole(storage, read(storage, plan).manifest)
 

@@ -107,7 +107,7 @@ def test_only_a_better_challenger_becomes_champion(storage: Storage, tmp_path: P
     assert challenge(storage, better, silent)
     found = read_champion(storage, "copywriter")
     assert found is not None
-    assert (found[0].version, found[0].previous) == (better.version, first.version)
+    assert (found.version, found.champion.previous) == (better.version, first.version)
 
 
 def test_champion_and_challenger_are_scored_on_the_same_texts(
@@ -148,7 +148,7 @@ def test_a_challenger_meets_whoever_is_champion_when_it_takes_the_place(
     assert challenge(busy, later, silent)  # type: ignore[arg-type]
     found = read_champion(storage, "copywriter")
     assert found is not None
-    assert (found[0].version, found[0].previous) == (later.version, best.version)
+    assert (found.version, found.champion.previous) == (later.version, best.version)
 
 
 class _PromotesMeanwhile:
@@ -170,8 +170,8 @@ def test_of_two_promotions_at_once_one_is_told(storage: Storage, tmp_path: Path)
         add_version(storage, tmp_path, "2026-11-01"),
         add_version(storage, tmp_path, "2026-11-20"),
     )
-    with pytest.raises(PreconditionFailed, match="moved by somebody else"):
+    with pytest.raises(PreconditionFailed, match="has just changed the champion of copywriter"):
         promote(_PromotesMeanwhile(storage, older.version), "copywriter", newer.version, "second")  # type: ignore[arg-type]
     found = read_champion(storage, "copywriter")
     assert found is not None
-    assert found[0].version == older.version
+    assert found.version == older.version
