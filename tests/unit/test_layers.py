@@ -18,7 +18,10 @@ MAY_IMPORT = {
 }
 ORDER = (
     *("infra.errors", "infra.settings", "infra.storage", "infra.local"),
-    *(f"aigc_models.{name}" for name in ("seeds", "noise", "device", "checkpoint", "tracing")),
+    *(
+        f"aigc_models.{name}"
+        for name in ("rounding", "seeds", "noise", "device", "checkpoint", "tracing")
+    ),
     *("aigc_models.layers", "aigc_models.training"),
     *("aigc_models.text.language", "aigc_models.text.networks", "aigc_models.text"),
     *("aigc_models.images.networks", "aigc_models.images", "aigc_models.recommenders"),
