@@ -13,33 +13,31 @@ MAX_LINKS = 10
 
 def figures(manifest: Manifest) -> list[dict[str, str]]:
     """The partition's key figures as rows of a table."""
-    counts, quality = manifest.counts, manifest.quality
-    found = manifest.prepared.summary["counts"] if manifest.prepared else {}
+    counts = manifest.counts
     rows = {
         "rows published": f"{counts.accepted:,}",
         "rows rejected by checks": f"{counts.rejected:,}",
         "rows quarantined": f"{counts.quarantined:,}",
         "rows from the future, left out": f"{counts.future:,}",
-        **{
-            FIGURES.get(name, (name, ".3g"))[0]: _show(name, value)
-            for name, value in quality.items()
-        },
-        **({"published though": "; ".join(manifest.breaches)} if manifest.breaches else {}),
-        "seconds": f"{manifest.seconds:.1f}",
-        "seconds of actors": f"{manifest.actor_seconds:.1f}",
-        "seconds of actors that were lost": f"{manifest.wasted_seconds:.1f}",
-        "rows per second": f"{manifest.rows_per_second:.1f}",
-        **{pin.name: pin.version for pin in manifest.model_pins},
-        "attempts at rows set aside": f"{manifest.attempts:,}",
-        "parts": f"{len(manifest.parts):,}",
-        "fingerprint": manifest.fingerprint,
-        **{name: f"{number:,}" for name, number in found.items()},
     }
+    for name, value in manifest.quality.items():
+        label, style = FIGURES.get(name, (name, ".3g"))
+        rows[label] = format(value, style)
+    if manifest.breaches:
+        rows["failed gates, ignored"] = "; ".join(manifest.breaches)
+    rows["seconds"] = f"{manifest.seconds:.1f}"
+    rows["actor seconds"] = f"{manifest.actor_seconds:.1f}"
+    rows["actor seconds lost"] = f"{manifest.wasted_seconds:.1f}"
+    rows["rows per second"] = f"{manifest.rows_per_second:.1f}"
+    for pin in manifest.model_pins:
+        rows[pin.name] = pin.version
+    rows["attempts for rows set aside"] = f"{manifest.attempts:,}"
+    rows["parts"] = f"{len(manifest.parts):,}"
+    rows["fingerprint"] = manifest.fingerprint
+    if manifest.prepared:
+        for name, number in manifest.prepared.summary["counts"].items():
+            rows[name] = f"{number:,}"
     return [{"figure": name, "value": value} for name, value in rows.items()]
-
-
-def _show(name: str, value: float) -> str:
-    return format(value, FIGURES[name][1] if name in FIGURES else ".3g")
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
@@ -60,32 +58,24 @@ def markdown_summary(manifest: Manifest, samples: list[dict[str, Any]]) -> str:
 
 def markdown_held(plan: Plan, reasons: Sequence[str]) -> str:
     """Why the partition is held back, and what to do about it, as Markdown."""
-    lines = [
-        f"# {plan.job} · {plan.date} is held back",
-        "",
-        *(f"- {escape(reason)}" for reason in reasons),
-    ]
-    return "\n".join([*lines, "", how_to_publish(plan.job, plan.date, plan.fingerprint)])
+    lines = [f"# {plan.job} · {plan.date} is held back", ""]
+    lines += [f"- {escape(reason)}" for reason in reasons]
+    lines += ["", how_to_publish(plan.job, plan.date, plan.fingerprint)]
+    return "\n".join(lines)
 
 
 def markdown_links(manifest: Manifest, presign: Callable[[str], str]) -> str:
     """Links to the first parts, which expire, and the command that downloads all rows."""
     parts = [part for part in manifest.parts if part.rows]
-    shown = [
-        f"- [{each.key}]({presign(each.key)}): {each.rows:,} rows" for each in parts[:MAX_LINKS]
+    lines = [f"# Rows of {manifest.job} · {manifest.date}", ""]
+    lines += [
+        f"- [{part.key}]({presign(part.key)}): {part.rows:,} rows" for part in parts[:MAX_LINKS]
     ]
-    rest = [f"- and {len(parts) - MAX_LINKS:,} more"] if len(parts) > MAX_LINKS else []
-    command = f"`nightshift export {manifest.job} --date {manifest.date} --to rows`"
-    return "\n".join(
-        [
-            f"# Rows of {manifest.job} · {manifest.date}",
-            "",
-            *shown,
-            *rest,
-            "",
-            f"All of them: {command}",
-        ]
-    )
+    if len(parts) > MAX_LINKS:
+        lines.append(f"- and {len(parts) - MAX_LINKS:,} more")
+    command = f"nightshift export {manifest.job} --date {manifest.date} --to rows"
+    lines += ["", f"All of them: `{command}`"]
+    return "\n".join(lines)
 
 
 def how_to_publish(job: str, date: str, fingerprint: str) -> str:

@@ -1,5 +1,4 @@
-"""Pages that need nothing but themselves: one of each published partition, and one of all jobs and
-nights."""
+"""Self-contained HTML pages: one for each published partition, and one for all jobs and nights."""
 
 from workers.report.overview import (
     OVERVIEW,

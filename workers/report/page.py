@@ -1,7 +1,7 @@
-"""Puts a partition's report together: figures, samples, the model and its training, what was set
-aside, lineage.
+"""The report on a published partition: samples, rows set aside, figures, the model and its
+training, lineage.
 
-Everything that comes from data is escaped by the template.
+The template escapes everything that comes from data.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ from workers.report.pictures import class_samples
 from workers.report.trend import draw_trend, last_nights
 
 FINGERPRINT = "nightshift-manifest"
-"""Metadata of a page: which manifest it reports on."""
+"""The page's metadata that identifies the manifest it reports on."""
 MAX_REASONS = 20
 Rows = Sequence[tuple[str, str]]
 
@@ -33,27 +33,29 @@ def report_key(job: str, day: str) -> str:
 
 
 def has_report(storage: Storage, manifest: Manifest) -> bool:
-    """Whether the page of just this manifest is there."""
+    """Whether the page of this very manifest exists."""
     info = storage.head(report_key(manifest.job, manifest.date))
     return info is not None and info.metadata.get(FINGERPRINT) == _identity(manifest)
 
 
 def template(name: str) -> Template:
-    """A page's template; what it is given from data is escaped."""
-    loader = PackageLoader("workers.report", ".")
-    return Environment(
-        loader=loader, autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
-    ).get_template(name)
+    """A page's template, which escapes the values it is given."""
+    environment = Environment(
+        loader=PackageLoader("workers.report", "."),
+        autoescape=select_autoescape(["j2"]),
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def write_report(storage: Storage, manifest: Manifest, figures: Rows, samples: Rows) -> str:
-    """Writes the page and returns its key. `figures` are of the partition, `samples` are rows in
-    words."""
+    """Writes the page and returns its key. `samples` are (id, description) of published rows."""
     versions = [find_version(storage, pin.name, pin.version) for pin in manifest.model_pins]
     people = example_people(storage, manifest)
     text = template("page.html.j2").render(
         job=manifest.job,
         date=manifest.date,
+        verdict=_verdict(manifest),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         figures=figures,
         samples=[] if manifest.orders or people else samples,
@@ -72,6 +74,19 @@ def write_report(storage: Storage, manifest: Manifest, figures: Rows, samples: R
 
 def _identity(manifest: Manifest) -> str:
     return f"{manifest.fingerprint}-{manifest.generation}"
+
+
+def _verdict(manifest: Manifest) -> list[str]:
+    """What was published and whether the gates passed, a sentence each."""
+    counts = manifest.counts
+    published_at = datetime.fromisoformat(manifest.published_at).strftime("%Y-%m-%d %H:%M UTC")
+    rows = (
+        f"Published on {published_at}: {counts.accepted:,} of {counts.input_rows:,} rows. "
+        f"{counts.rejected:,} were rejected by checks, {counts.quarantined:,} quarantined."
+    )
+    if not manifest.breaches:
+        return [rows, "All quality gates passed."]
+    return [rows, f"Published although a quality gate failed: {'; '.join(manifest.breaches)}."]
 
 
 def _metrics(version: ModelVersion) -> Rows:
@@ -97,7 +112,8 @@ def _charts(storage: Storage, version: ModelVersion) -> list[str]:
 
 
 def reasons_set_aside(storage: Storage, manifest: Manifest) -> list[tuple[str, int]]:
-    """What rows were set aside for, without the figures that differ from row to row."""
+    """Why rows were set aside, and how many for each reason. Figures that differ from row to row
+    are cut off."""
     work_prefix = partition_work_prefix(manifest.job, manifest.date)
     prefix = f"{work_prefix}{manifest.fingerprint}/quarantine-"
     counts: Counter[str] = Counter()

@@ -1,7 +1,7 @@
-"""Some users of a partition of recommendations: what they have beside what is recommended to them,
-and in which words.
+"""Example users of a partition of recommendations: their history, what is recommended to them, and
+the texts.
 
-Nobody is named: a page is passed on more easily than rows are.
+User ids are left out: pages are passed on more easily than rows.
 """
 
 import json
@@ -21,30 +21,29 @@ from workers.plans.prepared_rows import EXAMPLES_KEY
 class Recommended:
     title: str
     because: str
-    """Empty where nothing of the history speaks for it."""
+    """Title of the item in the history that led to it; empty if there is none."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
     history: list[str]
-    """The newest titles, the oldest of them first."""
+    """The newest titles, oldest first."""
     num_items: int
-    """Of the whole history that was read."""
+    """In the whole history."""
     recommended: list[Recommended]
 
 
 def example_people(storage: Storage, manifest: Manifest) -> list[Person]:
-    """Those that the preparation remembered; nobody where its file is gone or the job prepares no
-    rows."""
+    """The examples that the preparation chose; none if its file was removed or the job does not
+    prepare rows."""
     if not manifest.prepared or not manifest.prepared.objects:
         return []
     try:
-        examples = json.loads(
-            read_metadata(storage, manifest.prepared.objects[0].key)[EXAMPLES_KEY]
-        )
+        metadata = read_metadata(storage, manifest.prepared.objects[0].key)
     except ObjectNotFound:
         return []
+    examples = json.loads(metadata[EXAMPLES_KEY])
     rows = sample_rows(storage, manifest, len(examples) * manifest.settings["num_items"])
     people = [_person(example, rows) for example in examples]
     return [person for person in people if person.recommended]

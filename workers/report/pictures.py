@@ -14,13 +14,13 @@ from infra.storage.parquet import iter_batches, open_parquet
 from workers.inputs.pictures import PictureError, open_picture, to_square
 from workers.partitions.manifest import Manifest
 
-EACH = 10
-"""Pictures of a class that are shown, of either kind."""
+PICTURES_PER_CLASS = 10
+"""Of published and of real ones."""
 MAX_CLASSES = 30
 CELL_PX, GAP_PX = 48, 4
-"""Of the grid: small pictures are shown larger."""
+"""Of the grid: smaller pictures are enlarged to a cell."""
 MAX_ROWS_READ = 20_000
-"""Of the inputs: real pictures of a class that begins later are not shown."""
+"""Of the inputs. A class whose first picture comes later shows no real ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,19 @@ class ClassSamples:
 def class_samples(storage: Storage, manifest: Manifest) -> list[ClassSamples]:
     orders = manifest.orders[:MAX_CLASSES]
     wanted = {order.label for order in orders}
-    synthetic = _first_of_each(storage, [part.key for part in manifest.parts], wanted)
-    sizes = [
-        Image.open(io.BytesIO(content)).size[0]
-        for contents in synthetic.values()
-        for content in contents[:1]
-    ]
-    objects = [item.key for item in manifest.snapshot.objects]
-    real = _first_of_each(storage, objects, wanted, MAX_ROWS_READ) if sizes else {}
+    synthetic = _first_of_each_class(storage, [part.key for part in manifest.parts], wanted)
+    first = next((contents[0] for contents in synthetic.values() if contents), None)
+    real: dict[int, list[bytes]] = {}
+    if first is not None:
+        px = Image.open(io.BytesIO(first)).size[0]
+        objects = [item.key for item in manifest.snapshot.objects]
+        found = _first_of_each_class(storage, objects, wanted, MAX_ROWS_READ)
+        for label, contents in found.items():
+            real[label] = [_resized(content, px) for content in contents]
     return [
         ClassSamples(
             name=order.label_name,
-            real=[_data_uri(_resized(content, sizes[0])) for content in real.get(order.label, [])],
+            real=[_data_uri(content) for content in real.get(order.label, [])],
             synthetic=[_data_uri(content) for content in synthetic.get(order.label, [])],
         )
         for order in orders
@@ -53,21 +54,22 @@ def class_samples(storage: Storage, manifest: Manifest) -> list[ClassSamples]:
 
 
 def draw_grid(storage: Storage, manifest: Manifest) -> bytes:
-    """PNG of some published pictures: a row for each class."""
+    """PNG of some published pictures, a row for each class."""
     wanted = {order.label for order in manifest.orders[:MAX_CLASSES]}
-    found = _first_of_each(storage, [part.key for part in manifest.parts], wanted)
-    rows = [
-        [Image.open(io.BytesIO(content)) for content in found[label]] for label in sorted(found)
-    ]
+    found = _first_of_each_class(storage, [part.key for part in manifest.parts], wanted)
+    rows = []
+    for label in sorted(found):
+        rows.append([Image.open(io.BytesIO(content)) for content in found[label]])
     px = rows[0][0].size[0] if rows else 1
-    cell = max(px, CELL_PX) + GAP_PX
-    grid = Image.new("RGB", (EACH * cell + GAP_PX, max(1, len(rows)) * cell + GAP_PX), "white")
+    shown_px = max(px, CELL_PX)
+    cell_px = shown_px + GAP_PX
+    width_px = PICTURES_PER_CLASS * cell_px + GAP_PX
+    height_px = max(1, len(rows)) * cell_px + GAP_PX
+    grid = Image.new("RGB", (width_px, height_px), "white")
     for down, row in enumerate(rows):
         for across, image in enumerate(row):
-            shown = image.convert("RGB").resize(
-                (cell - GAP_PX, cell - GAP_PX), Image.Resampling.NEAREST
-            )
-            grid.paste(shown, (GAP_PX + across * cell, GAP_PX + down * cell))
+            shown = image.convert("RGB").resize((shown_px, shown_px), Image.Resampling.NEAREST)
+            grid.paste(shown, (GAP_PX + across * cell_px, GAP_PX + down * cell_px))
     sink = io.BytesIO()
     grid.save(sink, "PNG")
     return sink.getvalue()
@@ -80,16 +82,17 @@ def write_grid(storage: Storage, manifest: Manifest) -> str:
     return key
 
 
-def _first_of_each(
+def _first_of_each_class(
     storage: Storage, keys: list[str], wanted: set[int], max_rows: int | None = None
 ) -> dict[int, list[bytes]]:
+    """The first PICTURES_PER_CLASS pictures of each wanted label that has any."""
     found: dict[int, list[bytes]] = defaultdict(list)
+    num_left = len(wanted) * PICTURES_PER_CLASS
     for number, (label, content) in enumerate(_iter_pictures(storage, keys)):
-        if label in wanted and len(found[label]) < EACH:
+        if label in wanted and len(found[label]) < PICTURES_PER_CLASS:
             found[label].append(content.as_py())
-        if number == max_rows or (
-            found.keys() == wanted and all(len(each) == EACH for each in found.values())
-        ):
+            num_left -= 1
+        if num_left == 0 or number == max_rows:
             break
     return found
 
@@ -98,13 +101,12 @@ def _iter_pictures(storage: Storage, keys: list[str]) -> Iterator[tuple[int, Any
     for key in keys:
         with open_parquet(storage, key) as file:
             for batch in iter_batches(file, columns=["image", "label"]):
-                yield from zip(
-                    batch["label"].to_pylist(), batch["image"].field("bytes"), strict=True
-                )
+                contents = batch["image"].field("bytes")
+                yield from zip(batch["label"].to_pylist(), contents, strict=True)
 
 
 def _resized(content: bytes, px: int) -> bytes:
-    """As training saw it; a picture that is none since it was put is left as it is."""
+    """The picture as training sees it; unchanged if it cannot be read any more."""
     try:
         image = to_square(open_picture(content), px)
     except PictureError:

@@ -14,7 +14,7 @@ READS_AT_ONCE = 16
 
 
 def last_nights(storage: Storage, manifest: Manifest) -> list[Manifest]:
-    """The manifests published for the nights up to this one, the oldest first."""
+    """The manifests of the NIGHTS nights up to this one, oldest first."""
     last = date.fromisoformat(manifest.date)
     days = [(last - timedelta(days=number)).isoformat() for number in range(NIGHTS - 1, 0, -1)]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
@@ -23,8 +23,8 @@ def last_nights(storage: Storage, manifest: Manifest) -> list[Manifest]:
 
 
 def trend_figures(nights: Sequence[Manifest]) -> dict[str, list[float]]:
-    """What moved from night to night, by what people call it; NaN where a night has no such
-    figure."""
+    """The values of each figure, night by night, by its name for people; NaN for a night without
+    the figure."""
     figures = {
         "rows published": [float(night.counts.accepted) for night in nights],
         "share set aside": [share_set_aside([night]) for night in nights],
@@ -38,7 +38,7 @@ def trend_figures(nights: Sequence[Manifest]) -> dict[str, list[float]]:
 
 
 def draw_trend(nights: Sequence[Manifest]) -> str:
-    """A panel for each figure of the manifests of some nights; empty before the second night."""
+    """SVG with a panel for each figure; empty if there are fewer than two nights."""
     if len(nights) < 2:
         return ""
     from workers.report.charts import Trend, draw_trends
@@ -50,7 +50,7 @@ def draw_trend(nights: Sequence[Manifest]) -> str:
 
 
 def share_set_aside(manifests: Sequence[Manifest]) -> float:
-    """Of all their input rows, those rejected or quarantined; NaN without any."""
-    counts = [manifest.counts for manifest in manifests]
-    num_rows = sum(each.input_rows for each in counts)
-    return sum(each.set_aside for each in counts) / num_rows if num_rows else float("nan")
+    """The share of all input rows that were rejected or quarantined; NaN without input rows."""
+    num_rows = sum(manifest.counts.input_rows for manifest in manifests)
+    num_set_aside = sum(manifest.counts.set_aside for manifest in manifests)
+    return num_set_aside / num_rows if num_rows else float("nan")

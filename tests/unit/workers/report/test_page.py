@@ -91,6 +91,22 @@ def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(
     assert "<th>check: odd</th><td>2</td>" in text
 
 
+def test_the_page_begins_with_the_verdict_and_the_rows_and_ends_with_lineage(
+    storage: Storage,
+) -> None:
+    manifest = manifest_of(storage, with_orders=True)
+    text = storage.get(write_report(storage, manifest, FIGURES, [])).decode()
+    headings = ["Pictures", "Rows set aside", "Figures", "Training", "Lineage"]
+    places = [text.index(f"<h2>{heading}</h2>") for heading in headings]
+    assert places == sorted(places)
+    verdict = "Published on 2026-11-23 02:00 UTC: 1,234 of 1,239 rows. 5 were rejected by checks"
+    assert text.index(verdict) < places[0]
+    assert "All quality gates passed." in text
+    ignored = replace(manifest, breaches=("distinct_2 is 0, the limit is 0.1",))
+    text = storage.get(write_report(storage, ignored, FIGURES, [])).decode()
+    assert "Published although a quality gate failed: distinct_2 is 0" in text
+
+
 def test_markup_in_data_stays_text(storage: Storage) -> None:
     manifest = manifest_of(storage, with_orders=True)
     text = storage.get(write_report(storage, manifest, FIGURES, [])).decode()
