@@ -1,4 +1,4 @@
-"""What a job declares: which table it reads, which model it needs, what a row becomes.
+"""What a job declares: the table it reads, the model it needs and what each row becomes.
 
 A job is one file in `workers/jobs/` and one line in its `JOBS`. Knows nothing about Ray or flows.
 """
@@ -21,29 +21,32 @@ OUTPUT_COLUMNS = (
     pa.field("row_seed", pa.int64(), nullable=False),
     pa.field("model_version", pa.string(), nullable=False),
 )
-"""Columns that every published row carries, whatever the job."""
+"""Columns of every published row, for all jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """What may be set for any job with `--set key=value`; all that changes rows is part of a plan's
-    fingerprint."""
+    """Settings of every job, set with `--set key=value`.
+
+    Every setting that changes rows is part of a plan's fingerprint.
+    """
 
     seed: int = 0
-    """The run seed; a row's seed is a hash of it and of the row's id."""
+    """The run seed; a row's seed is a hash of the run seed and the row's id."""
     rows_per_shard: int = 0
-    """0: from the number of rows, about 64 shards of whole batches, of 2,048 rows at the most."""
+    """0: derived from the number of rows, to give about 64 shards of whole batches with at most
+    2,048 rows each."""
     batch_rows: int = 64
-    """Rows that go through the model together; batches never cross a shard."""
+    """Rows that go through the model together; a batch never crosses a shard."""
     threads: int = 1
-    """CPU threads of one actor, for torch and for making PNG beside it: a setting of the plan,
-    since sums differ in their last bits with it."""
+    """CPU threads of one actor, for torch and PNG encoding. Part of the fingerprint, because the
+    last bits of a sum depend on the number of threads."""
     num_gpus: float = 0.0
-    """GPUs, or a share of one, for one actor."""
+    """GPUs of one actor; a fraction is a share of one GPU."""
     error_budget: float = 0.01
-    """Share of rows that may raise before the partition fails; judged once 20 rows were seen."""
+    """Share of rows that may raise before the partition fails; checked after 20 rows."""
     trace_batches: int = 0
-    """Batches of each actor's first shard that a profiler trace is recorded of; 0: none."""
+    """Batches of each actor's first shard to record a profiler trace of; 0: none."""
 
     def __post_init__(self) -> None:
         if self.rows_per_shard < 0 or self.batch_rows < 1 or self.threads < 1:
@@ -51,86 +54,84 @@ class JobSettings:
         if self.trace_batches < 0:
             raise ValueError("trace_batches must not be negative")
         if not 0 <= self.error_budget <= 1:
-            raise ValueError("error_budget is a share: between 0 and 1")
+            raise ValueError("error_budget must be between 0 and 1")
         if self.num_gpus < 0 or (self.num_gpus > 1 and self.num_gpus % 1):
-            raise ValueError(
-                "num_gpus must be a share of one GPU or a whole number, and not negative"
-            )
+            expected = "a share of one GPU or a whole number, and not negative"
+            raise ValueError(f"num_gpus must be {expected}")
 
 
 class Preparer(Protocol):
     """Computes the rows of one partition."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """One row for each row to generate, the same for the same plan; holds no more than it needs
-        at a time."""
+        """Yields one row for each row to generate; deterministic for a plan."""
         ...
 
     def summary(self) -> Mapping[str, Any]:
-        """What `Prepared.summary` holds; asked for after the last batch, like `examples`."""
+        """The value of `Prepared.summary`; called after the last batch, like `examples`."""
         ...
 
     def examples(self) -> list[dict[str, Any]]:
-        """What the report shows beside some rows; kept in the file of prepared rows only."""
+        """Examples for the report; stored only in the file of prepared rows."""
         ...
+
+
+OnPrepared = Callable[[float, str], None]
+"""Called with the share that is done and a description of the current step."""
+StartPreparation = Callable[[Callable[[], Storage], "Plan", Any, Any, OnPrepared], Preparer]
+"""(opens the store, plan, model, settings, on_progress) → the preparer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """Rows that a job computes from several tables, with a model of its own, before it
-    generates."""
+    """Rows that a job computes from several tables with another model before it generates."""
 
     tables: tuple[str, ...]
-    """Tables beside the job's own."""
+    """Tables it reads besides `Job.table`."""
     model: str
     """A key of `workers.models.MODELS`."""
     schema: pa.Schema
-    """Of the prepared rows; the job's `columns` are among them."""
-    start: Callable[
-        [Callable[[], Storage], "Plan", Any, Any, Callable[[float, str], None]], Preparer
-    ]
-    """(opens the store, plan, model, settings, who hears which share is done and of what) → what
-    computes them."""
+    """Schema of the prepared rows; includes the job's `columns`."""
+    start: StartPreparation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     name: str
     version: int
-    """To be raised by whoever changes what the job generates: published partitions become stale."""
+    """Raise it with every change to what the job generates; published partitions become stale."""
     table: str
     id_column: str
     columns: tuple[str, ...]
-    """Columns read from the input table, or of ordered or prepared rows."""
+    """Columns to read from the input table, from the orders or from the prepared rows."""
     model: str
     """A key of `workers.models.MODELS`."""
     settings: type[JobSettings]
     output: pa.Schema
-    """The generated columns; `passed` (bool) and `checks` (list of problems) among them,
-    `OUTPUT_COLUMNS` not."""
+    """The generated columns, including `passed` (bool) and `checks` (list of problems) but not
+    `OUTPUT_COLUMNS`."""
     generate: Callable[[Any, pa.Table, Sequence[int], Any], pa.Table]
-    """(model, batch, row seeds, settings) → one row for each row of the batch, in the same
-    order."""
+    """(model, batch, row seeds, settings) → one row for each row of the batch, in order."""
     meter: Callable[[], Meter]
-    """Measures the quality of a partition."""
+    """Makes a meter for the quality of one partition."""
     gates: tuple[Gate, ...]
-    """What must be kept for a partition to be published."""
+    """Limits a partition must keep to be published."""
     orders: Callable[[Storage, Snapshot, Any], tuple[Order, ...]] | None = None
-    """(store, snapshot, settings) → the rows to generate, by number. None: one for each input
-    row."""
+    """(store, snapshot, settings) → how many rows of which class to generate. None: one row for
+    each input row."""
     preparation: Preparation | None = None
-    """Where the rows to generate are none of one table, how they come to be."""
+    """How to compute the rows to generate from, for a job that needs more than one table."""
     retrain_after_days: int = 7
-    """A champion trained on data older than this is retrained before the night's work."""
+    """A champion trained on data older than this is retrained before the nightly run."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """All that it needs, in the order of their use."""
+        """All models of the job, in the order of use."""
         return (self.preparation.model, self.model) if self.preparation else (self.model,)
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """All that it reads."""
+        """All tables that the job reads."""
         return (self.table, *self.preparation.tables) if self.preparation else (self.table,)
 
     @property
@@ -141,10 +142,12 @@ class Job:
     def place_orders(
         self, storage: Storage, snapshot: Snapshot, settings: Any
     ) -> tuple[Order, ...]:
-        """What is to be generated by number; empty for a job that makes a row of each input row."""
+        """The job's orders; empty for a job that generates one row for each input row."""
         return self.orders(storage, snapshot, settings) if self.orders else ()
 
     def parse_settings(self, overrides: Mapping[str, Any]) -> JobSettings:
-        """The job's settings with `overrides` (texts or values); raises InputError that names the
-        setting."""
+        """The job's settings with `overrides` (strings or values) applied.
+
+        Raises InputError naming the wrong setting.
+        """
         return override(self.settings(), overrides, f"job {self.name}")

@@ -1,7 +1,7 @@
-"""What a model declares: which tables it learns from, how it is trained, loaded, judged.
+"""What a model declares: its training tables and how to train, load and evaluate it.
 
-A model is one file in `workers/models/` and one line in its `MODELS`. Its versions compete for
-champion, whatever their family. Knows nothing about Ray or flows.
+A model is one file in `workers/models/` and one line in its `MODELS`. Versions of all its families
+compete for champion. Knows nothing about Ray or flows.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,8 +30,11 @@ class Train(Protocol):
         on_progress: Callable[[TrainingProgress], None],
         on_checkpoint: Callable[[Path], None],
     ) -> Metrics:
-        """Writes a complete checkpoint folder; goes on from the state files that `work_dir` holds.
-        Of several processes that train together, only the first one writes and has metrics."""
+        """Trains, writes a complete checkpoint to `folder` and returns the metrics.
+
+        Resumes from the state files in `work_dir`. In distributed training only rank 0 writes and
+        returns metrics.
+        """
         ...
 
 
@@ -39,35 +42,34 @@ class Train(Protocol):
 class ModelDeclaration:
     name: str
     version: int
-    """To be raised by whoever changes training: earlier trainings do not count as the same any
-    more."""
+    """Raise it with every change to training; earlier versions then no longer count as trained the
+    same way."""
     tables: tuple[str, ...]
-    """Input tables with its examples; a table that is absent is left out, but not all of them."""
+    """Input tables with training examples. Missing tables are skipped, but one must exist."""
     families: tuple[str, ...]
-    """The first one is the default."""
+    """The first is the default."""
     default_settings: Callable[..., Any]
-    """(family, what `survey` found) → its training settings, a dataclass on top of
-    `LoopSettings`."""
+    """(family, **the result of `survey`) → training settings, a subclass of `LoopSettings`."""
     survey: Callable[[Storage, list[Snapshot]], dict[str, Any]] = lambda storage, snapshots: {}
-    """What of the inputs the default settings depend on, found without reading whole rows; as
-    `family` what suits them better than the usual default."""
+    """Facts about the inputs that the default settings depend on, found without reading whole rows.
+    The key `family` overrides the default family."""
     quick: Mapping[str, Any]
-    """Changes to the settings of its `family` for a first look within a minute."""
+    """Settings for a training of about a minute; `family` is one of them."""
     read_examples: Callable[[Storage, list[Snapshot], Any], Any]
-    """(store, snapshots, training settings) → all that is learned from. Raises InputError where
-    that is too little."""
+    """(store, snapshots, training settings) → the training examples. Raises InputError where there
+    are too few."""
     train: Train
     load: Callable[[Path, str], Any]
-    """(checkpoint folder, device) → what jobs generate with. Raises `CheckpointError`."""
+    """(checkpoint folder, device) → the model as jobs use it. Raises `CheckpointError`."""
     evaluate: Callable[[Any, Any, Any], Metrics]
-    """(loaded model, examples, training settings) → its metrics on what a training with these holds
-    out."""
+    """(loaded model, examples, training settings) → metrics on the examples that a training with
+    these settings holds out."""
     score: Callable[[Mapping[str, float]], float]
-    """The figure by which challenger and champion are compared; more is better."""
+    """Metrics → the number that ranks challenger and champion; higher is better."""
     figures: Mapping[str, str]
-    """The metrics that people are shown, by what they are called."""
+    """The metrics to show, by display name."""
     unit: str = "tokens"
-    """What its training counts, and tells the speed in."""
+    """The unit in which training progress and speed are counted."""
 
     def parse_settings(
         self,
@@ -77,23 +79,26 @@ class ModelDeclaration:
         quick: bool = False,
         survey: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Training settings of `family`; raises InputError that names what is wrong."""
+        """Training settings of `family`, or of the default family if it is empty.
+
+        Raises InputError naming the wrong setting.
+        """
         if quick and family not in ("", self.quick["family"]):
             raise InputError(
-                f"a quick training is made for the family {self.quick['family']}, not {family}"
+                f"quick training supports only the family {self.quick['family']}, not {family}"
             )
-        found = dict(survey or {})
-        suited = found.pop("family", self.families[0])
-        family = self.quick["family"] if quick else family or suited
+        surveyed = dict(survey or {})
+        default_family = surveyed.pop("family", self.families[0])
+        family = self.quick["family"] if quick else family or default_family
         if family not in self.families:
             raise InputError(
                 f"model {self.name} has no family {family!r}; there are {', '.join(self.families)}"
             )
         if "family" in overrides:
             raise InputError(
-                f"family is no setting: `--model {overrides['family']}`, or the form's field family"
+                f"family is not a setting: use `--model {overrides['family']}`, "
+                "or the field family of the form"
             )
-        preset = self.quick if quick else {}
-        return override(
-            self.default_settings(family, **found), {**preset, **overrides}, f"training {self.name}"
-        )
+        base = self.default_settings(family, **surveyed)
+        presets = self.quick if quick else {}
+        return override(base, {**presets, **overrides}, f"training {self.name}")

@@ -1,4 +1,4 @@
-"""Settings given as text (`--set key=value`, a form in the UI) on top of a settings dataclass."""
+"""Applies settings given as text (`--set key=value` or a form) to a settings dataclass."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -12,8 +12,10 @@ Kind = TypeVar("Kind")
 
 
 def override(base: Kind, overrides: Mapping[str, Any], what: str) -> Kind:
-    """`base`, a settings dataclass, with `overrides` in its fields' types; raises InputError naming
-    what is wrong."""
+    """The settings dataclass `base` with `overrides` converted to its fields' types.
+
+    Raises InputError that starts with `what` and names the wrong setting.
+    """
     known = [field.name for field in fields(base)]  # type: ignore[arg-type]  # Kind is a dataclass
     unknown = [key for key in overrides if key not in known]
     if unknown:

@@ -1,5 +1,4 @@
-"""What a plan pins: input objects, snapshots of tables, orders, a version of a model; and the days
-they belong to."""
+"""What a plan pins: input objects, table snapshots, orders and model versions; and its dates."""
 
 import hashlib
 import json
@@ -25,8 +24,7 @@ class InputObject:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The input objects as they were when planned, and the time from which on their rows count as
-    the future."""
+    """A table's input objects at planning time, and the cut between past and future rows."""
 
     table: str
     cut: str
@@ -40,7 +38,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """So many rows of one class, to be generated from nothing but that."""
+    """A number of rows of one class to generate without input rows."""
 
     label: int
     label_name: str
@@ -53,28 +51,26 @@ class ModelPin:
     version: str
     weights_sha256: str
     through: str
-    """The date through which its training data goes."""
+    """The last date of its training data."""
 
 
 def digest(value: Any) -> str:
     """SHA-256 of the value's canonical JSON."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def end_of_day(day: date) -> datetime:
-    """The first moment (UTC) that no longer belongs to `day`."""
+    """Midnight (UTC) at the end of `day`; no longer part of it."""
     return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
 def parse_date(text: str) -> date:
-    """YYYY-MM-DD as a date; an empty text is yesterday (UTC), the last day that is complete."""
+    """YYYY-MM-DD as a date; an empty text is yesterday (UTC), the last complete day."""
     if not text:
         return datetime.now(UTC).date() - timedelta(days=1)
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise InputError(
-            f"{text!r} is not a date; expected YYYY-MM-DD, such as 2026-11-22"
-        ) from exc
+        expected = "YYYY-MM-DD, such as 2026-11-22"
+        raise InputError(f"{text!r} is not a date; expected {expected}") from exc

@@ -1,4 +1,4 @@
-"""Between Arrow rows and a text model's requests; shared by the jobs that write texts."""
+"""Converts Arrow rows to text requests and texts to columns, for all jobs that write texts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ TEXT_OUTPUT = (
     pa.field("num_candidates", pa.int32(), nullable=False),
     pa.field("num_faithful", pa.int32(), nullable=False),
 )
-"""The columns of a generated text: what every text job publishes."""
+"""The columns that every text job publishes for a generated text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSettings(JobSettings):
     num_candidates: int = 10
-    """Texts sampled for each sentence, beside the greedy one; the best faithful one is kept."""
+    """Texts sampled for each sentence besides the greedy one; the best faithful text is kept."""
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
@@ -42,8 +42,7 @@ AttributeList = Sequence[Mapping[str, Any]]
 
 
 def has_attributes(row: Mapping[str, Any]) -> bool:
-    """Whether the row's attributes can be read, as those of every row can that `nightshift inputs
-    put` has checked."""
+    """Whether the row's attributes can be read; `nightshift inputs put` ensures that they can."""
     return row["attributes"] is not None and all(pair and pair["key"] for pair in row["attributes"])
 
 
@@ -55,33 +54,26 @@ def text_requests(intents: Iterable[str], attributes: Iterable[AttributeList]) -
 
 
 def product_attributes(batch: pa.Table) -> list[AttributeList]:
-    """Each product's attributes; its title and category stand in for `name` and `type` where it has
-    none."""
-    return [
-        with_name_and_type(title, category, pairs)
-        for title, category, pairs in zip(
-            batch["title"].to_pylist(),
-            batch["category"].to_pylist(),
-            batch["attributes"].to_pylist(),
-            strict=True,
-        )
-    ]
+    """Each product's attributes, with title and category as fallbacks for `name` and `type`."""
+    columns = (batch[name].to_pylist() for name in ("title", "category", "attributes"))
+    return [with_name_and_type(*values) for values in zip(*columns, strict=True)]
 
 
 def with_name_and_type(
     title: str | None, category: str | None, attributes: AttributeList
 ) -> AttributeList:
+    """The attributes, preceded by the title as `name` and the category as `type` if missing."""
     given = {pair["key"] for pair in attributes}
-    lead = [
+    fallbacks = [
         {"key": key, "value": value}
         for key, value in (("name", title), ("type", category))
         if value and key not in given
     ]
-    return [*lead, *attributes]
+    return [*fallbacks, *attributes]
 
 
 def text_columns(texts: "Sequence[GeneratedText]") -> dict[str, pa.Array]:
-    """The values of `TEXT_OUTPUT`; a text with any problem has not passed."""
+    """The columns of `TEXT_OUTPUT`; a text passes if it has no problem."""
     return {
         "text": pa.array([text.text for text in texts], pa.string()),
         "passed": pa.array([not text.problems for text in texts], pa.bool_()),

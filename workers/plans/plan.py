@@ -1,13 +1,14 @@
-"""What a partition will consist of, fixed before anything is generated.
+"""The plan of a partition, fixed before generation starts.
 
 A plan pins the input objects, the model version and every setting; its hash is the fingerprint.
-Shards follow from the plan alone: consecutive rows of one input file, of one order, or of the rows
-that a job prepares. Planning reads Parquet footers; rows only where a job's orders depend on them.
+Shards are derived, not stored: a shard is a range of rows of one input file, of one order or of the
+prepared rows. Planning reads Parquet footers, and reads rows only for jobs whose orders need them.
 """
 
 import json
 from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -19,28 +20,27 @@ from workers.pins import InputObject, ModelPin, Order, Snapshot, digest
 
 SHARDS_AIMED_FOR = 64
 SETTINGS_WITHOUT_EFFECT = frozenset({"error_budget", "history_engine", "trace_batches"})
-"""Settings that make no other rows: changing them does not throw away what is generated."""
-MIN_ROWS_PER_SHARD, MAX_ROWS_PER_SHARD = 64, 2048
-"""Or a single batch, where that is smaller than the minimum."""
+"""Settings that do not change rows, and so are not part of the fingerprint."""
+MIN_ROWS_PER_SHARD = 64
+"""A shard may be as small as one batch if that has fewer rows."""
+MAX_ROWS_PER_SHARD = 2048
 SHARD_LAYOUT = 2
-"""To be raised by whoever changes how rows are divided into shards: parts of one plan must never
+"""Raise it with every change to how rows are divided into shards: the parts of one plan must never
 mix two layouts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What a job computes its rows from before it generates, beside its own table; and these rows,
-    once they are there.
+    """The further inputs of a job that prepares its rows, and the prepared rows once they exist.
 
-    They follow from everything else that a plan pins.
+    The prepared rows are determined by everything else that the plan pins.
     """
 
     snapshots: tuple[Snapshot, ...]
     model: ModelPin
     objects: tuple[InputObject, ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
-    """`counts` of what was found in the inputs, by what people call it; `quality`: figures of the
-    prepared rows."""
+    """`counts`: what the inputs held, by display name; `quality`: figures of the prepared rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +62,26 @@ class Plan:
     model: ModelPin
     settings: Mapping[str, Any]
     orders: tuple[Order, ...] = ()
-    """Where there are any, they are what is generated, and the snapshot is what they were counted
-    from."""
+    """If there are any, they say what to generate; the snapshot is what they were counted from."""
     attempts: int = 1
-    """How often a row that is set aside is tried, each time with a seed of its own."""
+    """How often a rejected row is tried, each time with a different seed."""
     prepared: Prepared | None = None
-    """Where there is one, its objects are what is generated from."""
+    """If set, its objects are the rows to generate from."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that changes rows or parts: job version, inputs, cut, model weights,
-        settings, layout."""
-        making = {
+        """Hash of everything that changes rows or parts.
+
+        That is the job version, inputs, cut, model weights, settings and shard layout.
+        """
+        effective = {
             name: value
             for name, value in self.settings.items()
             if name not in SETTINGS_WITHOUT_EFFECT
         }
-        pinned = asdict(replace(self, settings=making, prepared=None))
+        pinned = asdict(replace(self, settings=effective, prepared=None))
         if self.prepared:
+            # The rows are derived from what is pinned, and unknown until they are prepared.
             pinned["prepared"] = asdict(replace(self.prepared, objects=(), summary={}))
         else:
             del pinned["prepared"]
@@ -87,7 +89,7 @@ class Plan:
 
     @property
     def prefix(self) -> str:
-        """Where the plan and its parts are kept until they are published."""
+        """The key prefix of the plan and of its parts before they are published."""
         return f"{partition_work_prefix(self.job, self.date)}{self.fingerprint}/"
 
     @property
@@ -96,63 +98,62 @@ class Plan:
 
     @property
     def prepared_key(self) -> str:
-        """Where prepared rows lie; however often rows are tried, they are the same."""
+        """The key of the prepared rows; the same for any number of attempts."""
         return f"{replace(self, attempts=1).prefix}prepared.parquet"
 
     @property
     def sources(self) -> tuple[InputObject, ...] | tuple[Order, ...]:
-        return self.prepared.objects if self.prepared else self.orders or self.snapshot.objects
+        """The prepared rows, orders or input files to generate from."""
+        if self.prepared:
+            return self.prepared.objects
+        return self.orders or self.snapshot.objects
 
     @cached_property
     def num_rows(self) -> int:
-        """Rows to generate, those included of which only reading tells that they are from the
-        future."""
+        """Rows to generate, including rows that will turn out to lie after the cut when read."""
         return sum(source.num_rows for source in self.sources)
 
     @cached_property
     def rows_per_shard(self) -> int:
         if self.settings["rows_per_shard"]:
             return int(self.settings["rows_per_shard"])
-        # batches that are not full cost more a row
-        whole = min(int(self.settings["batch_rows"]), MIN_ROWS_PER_SHARD)
-        share = -(-self.num_rows // SHARDS_AIMED_FOR)
-        return min(MAX_ROWS_PER_SHARD, max(1, -(-share // whole)) * whole)
+        # Only whole batches, because a batch that is not full costs more per row.
+        batch_rows = min(int(self.settings["batch_rows"]), MIN_ROWS_PER_SHARD)
+        rows_aimed_for = ceil_div(self.num_rows, SHARDS_AIMED_FOR)
+        num_batches = max(1, ceil_div(rows_aimed_for, batch_rows))
+        return min(MAX_ROWS_PER_SHARD, num_batches * batch_rows)
 
     @cached_property
-    def _last_shards(self) -> list[int]:
-        """For each source the number of shards up to and including it."""
-        return list(
-            accumulate(-(-source.num_rows // self.rows_per_shard) for source in self.sources)
-        )
+    def _shard_ends(self) -> list[int]:
+        """For each source, the number of shards up to and including it."""
+        num_shards = (ceil_div(source.num_rows, self.rows_per_shard) for source in self.sources)
+        return list(accumulate(num_shards))
 
     @property
     def num_shards(self) -> int:
-        return self._last_shards[-1] if self._last_shards else 0
+        return self._shard_ends[-1] if self._shard_ends else 0
 
     def shard(self, index: int) -> Shard:
         """Shard `index` of [0, num_shards); costs O(log sources)."""
-        position = bisect_right(self._last_shards, index)
+        position = bisect_right(self._shard_ends, index)
         source = self.sources[position]
-        before = self._last_shards[position - 1] if position else 0
-        start = (index - before) * self.rows_per_shard
+        shards_before = self._shard_ends[position - 1] if position else 0
+        start = (index - shards_before) * self.rows_per_shard
         return Shard(index, source, start, min(start + self.rows_per_shard, source.num_rows))
 
     def store(self, storage: Storage) -> None:
-        """Writes plan.json; a plan of the same fingerprint that is already there is the same
-        plan."""
-        document = json.dumps(
-            asdict(self) | {"fingerprint": self.fingerprint, "num_shards": self.num_shards},
-            indent=1,
-        )
-        try:
-            storage.put(
-                f"{self.prefix}plan.json",
-                document.encode(),
-                if_absent=True,
-                content_type="application/json",
-            )
-        except PreconditionFailed:
-            return
+        """Writes plan.json if it does not exist yet."""
+        derived = {"fingerprint": self.fingerprint, "num_shards": self.num_shards}
+        document = json.dumps(asdict(self) | derived, indent=1).encode()
+        key = f"{self.prefix}plan.json"
+        # The key holds the fingerprint, so a plan that is already there is the same plan.
+        with suppress(PreconditionFailed):
+            storage.put(key, document, if_absent=True, content_type="application/json")
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """The quotient, rounded up."""
+    return -(-dividend // divisor)
 
 
 def partition_work_prefix(job: str, day: str) -> str:

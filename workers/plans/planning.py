@@ -1,4 +1,4 @@
-"""From a job, a date and what is there to the plan of a partition."""
+"""Makes the plan of a partition from a job, a date, its inputs and model versions."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,10 +20,9 @@ def plan_date(
     models: Sequence[ModelPin],
     settings: Any,
 ) -> Plan:
-    """The plan of one date from `inputs` of the job's tables and the versions of its models, in the
-    job's order.
+    """The plan for one date; `inputs` and `models` follow `job.tables` and `job.models`.
 
-    Prepared rows are not looked for: `workers.generation.preparation` does.
+    Does not look for prepared rows; `workers.generation.preparation` does.
     """
     snapshot, *others = [each.snapshot(day) for each in inputs]
     prepared = Prepared(snapshots=tuple(others), model=models[0]) if job.preparation else None

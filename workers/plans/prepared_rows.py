@@ -1,7 +1,6 @@
-"""The file of rows that a job prepares: found by its plan, with its summary in the footer, and
-examples for the report.
+"""The file of a job's prepared rows, with their summary and examples in its footer.
 
-The summary goes on into plan and manifest; examples, which are about people, stay in this file.
+The summary is copied into plan and manifest. The examples are about people and stay in this file.
 """
 
 import json
@@ -12,14 +11,17 @@ from infra.storage.parquet import read_footer
 from workers.pins import InputObject
 from workers.plans.plan import Plan
 
-SUMMARY_KEY, EXAMPLES_KEY = "nightshift-prepared", "nightshift-examples"
-"""In the footer, as JSON: `Prepared.summary`, and what the job's `Preparer` remembers for the
-report."""
+SUMMARY_KEY = "nightshift-prepared"
+"""Footer key of `Prepared.summary`, as JSON."""
+EXAMPLES_KEY = "nightshift-examples"
+"""Footer key of `Preparer.examples()`, as JSON."""
 
 
 def find_prepared(storage: Storage, plan: Plan) -> Plan | None:
-    """The plan with its prepared rows; None where they are not there yet. A job without any is
-    always prepared."""
+    """The plan with its prepared rows, or None if they are not stored yet.
+
+    Returns the plan unchanged for a job that does not prepare rows.
+    """
     if plan.prepared is None:
         return plan
     info = storage.head(plan.prepared_key)
@@ -27,8 +29,7 @@ def find_prepared(storage: Storage, plan: Plan) -> Plan | None:
         return None
     footer = read_footer(storage, info.key)
     groups = tuple(group.num_rows for group in footer.row_groups)
-    objects = (
-        (InputObject(info.key, info.etag, info.size_bytes, groups),) if footer.num_rows else ()
-    )
+    rows = InputObject(info.key, info.etag, info.size_bytes, groups)
+    objects = (rows,) if footer.num_rows else ()
     summary = json.loads(footer.metadata[SUMMARY_KEY])
     return replace(plan, prepared=replace(plan.prepared, objects=objects, summary=summary))

@@ -1,6 +1,7 @@
-"""Quality of a whole partition, and the gates that hold back one that is not good enough.
+"""The quality of a partition, and the gates that hold a bad partition back.
 
-A job's meter says what is measured; it sees the accepted rows in streams, a few columns of them.
+A job's meter decides what is measured. It sees the accepted rows batch by batch, and only the
+columns it asks for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +27,14 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "coverage": ("share of the catalogue that is recommended", ".1%"),
     "popularity_lift": ("popularity lift", "+.2f"),
 }
-"""Figures of quality: what people call them, and their format."""
-
+"""By figure: its display name and its number format."""
 
 CHANGES: Mapping[str, Callable[[float, float], float]] = {
     "drift": lambda value, last: abs(value / last - 1),
     "drop": lambda value, last: 1 - value / last,
     "rise": lambda value, last: value - last,
 }
+"""(value, value of the last published partition) → the change that a gate limits."""
 
 
 class Meter(Protocol):
@@ -41,25 +42,25 @@ class Meter(Protocol):
 
     @property
     def columns(self) -> Sequence[str]:
-        """What of the parts is read."""
+        """The columns of the parts to read."""
         ...
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes the next rows, in the order of the parts."""
+        """Adds the next rows, in the order of the parts."""
         ...
 
     def quality(self, orders: Sequence[Order], summary: Mapping[str, Any], /) -> Quality:
-        """The figures of all rows so far; `orders` and `summary` are the plan's, each may be
+        """The figures of all rows so far; `orders` and `summary` come from the plan and may be
         empty."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A limit to a figure of quality, or to how it has moved since the last published partition.
+    """A limit on a quality figure, or on its change since the last published partition.
 
-    `drift` is its change and `drop` its fall, as shares of what it was; `rise` is by how much it
-    grew.
+    `drift` limits the relative change, `drop` the relative decrease and `rise` the absolute
+    increase.
     """
 
     figure: str
@@ -69,7 +70,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A gate that was not kept."""
+    """A gate that failed."""
 
     gate: str
     value: float
@@ -82,30 +83,27 @@ class Breach:
 def find_breaches(
     gates: Sequence[Gate], quality: Mapping[str, float], last: Mapping[str, Any] | None
 ) -> list[Breach]:
-    """The gates that `quality` does not keep; `last` is the quality of the last published
-    partition, if any.
+    """The gates that `quality` fails; `last` is the quality of the last published partition.
 
-    A figure that could not be measured, as the diversity of single pictures, is not in `quality`,
-    and its gates are not asked.
+    A figure that cannot be measured, such as the diversity of single pictures, is missing from
+    `quality`, and its gates are skipped.
     """
-    if quality[PASSED_SHARE] == 0:  # there are no rows that other gates could speak of
+    if quality[PASSED_SHARE] == 0:  # without accepted rows, the other figures mean nothing
         gates = [gate for gate in gates if gate.figure == PASSED_SHARE]
-    measured = [gate for gate in gates if gate.figure in quality]
-    found = [
-        _breach(gate, quality[gate.figure], (last or {}).get(gate.figure)) for gate in measured
-    ]
-    return [breach for breach in found if breach]
+    breaches = []
+    for gate in gates:
+        if gate.figure in quality:
+            last_value = last.get(gate.figure) if last else None
+            breaches.append(_find_breach(gate, quality[gate.figure], last_value))
+    return [breach for breach in breaches if breach]
 
 
-def _breach(gate: Gate, value: float, last: float | None) -> Breach | None:
+def _find_breach(gate: Gate, value: float, last: float | None) -> Breach | None:
     if gate.kind in CHANGES:
-        if last is None or (last == 0 and gate.kind != "rise"):  # no share of nothing
+        if last is None or (last == 0 and gate.kind != "rise"):  # a relative change needs a base
             return None
         change = CHANGES[gate.kind](value, last)
-        return (
-            Breach(f"{gate.figure}_{gate.kind}", change, gate.limit)
-            if change > gate.limit
-            else None
-        )
+        is_broken = change > gate.limit
+        return Breach(f"{gate.figure}_{gate.kind}", change, gate.limit) if is_broken else None
     is_broken = value < gate.limit if gate.kind == "min" else value > gate.limit
     return Breach(gate.figure, value, gate.limit) if is_broken else None

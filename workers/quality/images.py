@@ -1,4 +1,7 @@
-"""Quality of a partition of pictures. Keeps 8 bytes for each picture and the pixels of some."""
+"""The quality of a partition of pictures.
+
+Keeps 8 bytes of every picture, and the pixels of some.
+"""
 
 import hashlib
 import io
@@ -15,7 +18,7 @@ from workers.pins import Order
 from workers.quality.gates import Gate, Quality
 
 PICTURES_FOR_DIVERSITY = 64
-"""Of each class, the first ones."""
+"""Pictures of each class, taken from the start."""
 IMAGE_GATES = (
     Gate("passed_share", "min", 0.8),
     Gate("lowest_class_share", "min", 0.5),
@@ -26,10 +29,13 @@ IMAGE_GATES = (
 
 
 class ImageMeter:
-    """lowest_class_share: accepted over ordered pictures of the class that has the fewest.
-    duplicate_share. diversity: standard deviation between the pictures of a class, as a share of
-    the whole range, mean over pixels; the mean over classes, and the lowest; left out where no
-    class has two pictures."""
+    """Measures `lowest_class_share`, `duplicate_share`, `diversity` and `lowest_diversity`.
+
+    - lowest_class_share: accepted over ordered pictures, of the class where that is lowest
+    - diversity: standard deviation between the pictures of a class, as a share of the value range,
+      averaged over pixels and classes; lowest_diversity is that of the least diverse class. Both
+      are missing if no class has two pictures.
+    """
 
     columns = ("image", "label")
 
@@ -39,11 +45,11 @@ class ImageMeter:
         self._pixels: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        labels, contents = batch["label"].to_pylist(), batch["image"].field("bytes").to_pylist()
+        labels = batch["label"].to_pylist()
+        contents = batch["image"].field("bytes").to_pylist()
         self._accepted.update(labels)
-        for each in contents:
-            self._hashes.frombytes(hashlib.blake2b(each, digest_size=8).digest())
         for label, content in zip(labels, contents, strict=True):
+            self._hashes.frombytes(hashlib.blake2b(content, digest_size=8).digest())
             if len(self._pixels[label]) < PICTURES_FOR_DIVERSITY:
                 self._pixels[label].append(np.asarray(Image.open(io.BytesIO(content))))
 
@@ -51,13 +57,15 @@ class ImageMeter:
         shares = [self._accepted[order.label] / order.num_rows for order in orders]
         deviations = [_deviation(pixels) for pixels in self._pixels.values() if len(pixels) > 1]
         num_images = len(self._hashes)
-        found = {
+        num_distinct = len(np.unique(self._hashes))
+        figures = {
             "lowest_class_share": min(shares, default=0.0),
-            "duplicate_share": 1 - len(np.unique(self._hashes)) / num_images if num_images else 0.0,
+            "duplicate_share": 1 - num_distinct / num_images if num_images else 0.0,
         }
         if deviations:
-            found |= {"diversity": float(np.mean(deviations)), "lowest_diversity": min(deviations)}
-        return found
+            figures["diversity"] = float(np.mean(deviations))
+            figures["lowest_diversity"] = min(deviations)
+        return figures
 
 
 def _deviation(pixels: list[np.ndarray]) -> float:

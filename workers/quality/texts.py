@@ -1,4 +1,4 @@
-"""Quality of a partition of texts. Keeps 8 bytes for each text."""
+"""The quality of a partition of texts. Keeps 8 bytes of every text."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,20 @@ TEXT_GATES = (
 
 
 class TextMeter:
-    """duplicate_share; distinct_2 (Li et al. 2016): different word pairs over all word pairs, of
-    the first texts; mean_length in words."""
+    """Measures `duplicate_share`, `distinct_2` and `mean_length`.
+
+    - distinct_2 (Li et al. 2016): distinct over all word pairs, of the first texts
+    - mean_length: in words
+    """
 
     columns = ("text",)
 
     def __init__(self) -> None:
         self._hashes: list[np.ndarray] = []
         self._pairs: set[tuple[str, str]] = set()
-        self._num_texts = self._num_words = self._num_pairs = 0
+        self._num_texts = 0
+        self._num_words = 0
+        self._num_pairs = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         texts = batch["text"].to_pylist()
@@ -42,9 +47,9 @@ class TextMeter:
         self._num_texts += len(texts)
 
     def quality(self, _orders: Sequence[Order], _summary: Mapping[str, Any]) -> Quality:
-        num_different = len(np.unique(np.concatenate(self._hashes))) if self._hashes else 0
+        num_distinct = len(np.unique(np.concatenate(self._hashes))) if self._hashes else 0
         return {
-            "duplicate_share": 1 - num_different / self._num_texts if self._num_texts else 0.0,
+            "duplicate_share": 1 - num_distinct / self._num_texts if self._num_texts else 0.0,
             "distinct_2": len(self._pairs) / self._num_pairs if self._num_pairs else 0.0,
             "mean_length": self._num_words / self._num_texts if self._num_texts else 0.0,
         }

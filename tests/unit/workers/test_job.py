@@ -35,7 +35,7 @@ def test_settings_come_as_text_and_get_their_types() -> None:
         ({"temprature": "1"}, "there is no setting 'temprature'; there are .*temperature"),
         ({"num_facts": "many"}, "num_facts: .*integer"),
         ({"batch_rows": "0"}, "batch_rows"),
-        ({"error_budget": "3"}, "error_budget is a share"),
+        ({"error_budget": "3"}, "error_budget must be between 0 and 1"),
         ({"num_gpus": "-1"}, "num_gpus must be"),
         ({"num_gpus": "1.5"}, "num_gpus must be a share of one GPU or a whole number"),
     ],

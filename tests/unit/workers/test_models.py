@@ -140,5 +140,5 @@ def test_families_have_settings_of_their_own_and_unknown_ones_are_refused() -> N
     assert model.parse_settings("lstm", {}).width != model.parse_settings("gpt", {}).width
     with pytest.raises(InputError, match="no family 'bert'; there are gpt, lstm, gru, rnn"):
         model.parse_settings("bert", {})
-    with pytest.raises(InputError, match="family is no setting: `--model gru`"):
+    with pytest.raises(InputError, match="family is not a setting: use `--model gru`"):
         model.parse_settings("", {"family": "gru"})
