@@ -1,4 +1,5 @@
 import os
 
-# Ray reads this when it is imported, and clusters of tests listen on every interface: they want a token.
+# Ray reads this when it is imported. The clusters of tests listen on all interfaces, so they need a
+# token.
 os.environ["RAY_AUTH_MODE"] = "token"

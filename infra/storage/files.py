@@ -165,7 +165,7 @@ class FileStorage(Storage):
 
     def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
         top = self._root / prefix.rpartition("/")[0]
-        for folder, subfolders, names in os.walk(top, onerror=_raise_unless_gone):
+        for folder, subfolders, names in os.walk(top, onerror=_raise_unless_missing):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             for name in names:
                 path = Path(folder, name)
@@ -212,7 +212,7 @@ class FileStorage(Storage):
                 return f"{folder}: {exc.strerror or exc} (NIGHTSHIFT_STORAGE_URI is {self.uri})"
 
 
-def _raise_unless_gone(exc: OSError) -> None:
+def _raise_unless_missing(exc: OSError) -> None:
     if not isinstance(exc, FileNotFoundError | NotADirectoryError):
         raise exc
 

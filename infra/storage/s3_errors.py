@@ -33,15 +33,17 @@ MISSING_BUCKET = (
 )
 UNKNOWN_KEY = "{place} does not know the access key: " + CHECK_KEYS
 REFUSED_ACCESS = (
-    "{place} refused access to {uri} ({said}): " + CHECK_KEYS + " and the bucket's policy"
+    "{place} refused access to {uri} ({reason}): " + CHECK_KEYS + " and the bucket's policy"
 )
-OTHER_REGION = "bucket {bucket!r} is in another region: check NIGHTSHIFT_S3_REGION ({said})"
-NO_CONDITIONS = "{place} does not support a request ({said}); it may not support conditional writes"
+OTHER_REGION = "bucket {bucket!r} is in another region: check NIGHTSHIFT_S3_REGION ({reason})"
+NO_CONDITIONS = (
+    "{place} does not support a request ({reason}); it may not support conditional writes"
+)
 OTHER_CHECKSUM = (
     "does not match its checksum. If the store sends the checksum of the whole object with a part "
     "of it, as rclone does, set NIGHTSHIFT_S3_CHECKSUMS=when_required and write the object again"
 )
-OTHER_ANSWER = "{place} answered {code} for {uri}: {said}"
+OTHER_ANSWER = "{place} answered {code} for {uri}: {reason}"
 MESSAGES = {
     "NoSuchBucket": MISSING_BUCKET,
     "InvalidAccessKeyId": UNKNOWN_KEY,
@@ -93,13 +95,15 @@ def _from_answer(
     exc: ClientError, uri: str, bucket: str, endpoint: str | None, key: str | None
 ) -> StorageError:
     code = str(exc.response["Error"].get("Code", "unknown"))
-    said = exc.response["Error"].get("Message", code)
+    reason = exc.response["Error"].get("Message", code)
     if code in FAILED_CONDITION:
         return PreconditionFailed(f"{key} in {uri} was written by another writer first")
     if code in NOT_FOUND and key is not None:
         return ObjectNotFound(f"{key} is not in {uri}")
     template = MISSING_BUCKET if code in NOT_FOUND else MESSAGES.get(code, OTHER_ANSWER)
-    message = template.format(place=_place(endpoint), bucket=bucket, uri=uri, code=code, said=said)
+    message = template.format(
+        place=_place(endpoint), bucket=bucket, uri=uri, code=code, reason=reason
+    )
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return StorageAway(message) if status in TRANSIENT_STATUSES else StorageError(message)
 

@@ -46,7 +46,7 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def s3_keys() -> Iterator[tuple[str, str]]:
-    """The keys of the servers of this session, where boto3 and child processes find them."""
+    """The keys of this session's servers, in the environment of boto3 and child processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
@@ -61,13 +61,13 @@ def seaweedfs(
     spec, server = seaweedfs_below(folder, s3_keys, ports.SEAWEEDFS)
     supervised.start(spec, folder)
     yield server
-    # asked politely it waits 20 s for the connections of clients
+    # After SIGTERM it would wait 20 s for its clients' connections.
     supervised.stop(spec.name, folder, timeout_s=0)
 
 
 @dataclass(frozen=True, slots=True)
 class MortalServer:
-    """An S3 server of one test's own, to be killed and started again on its data."""
+    """An S3 server for a single test, which can kill it and start it again with its data."""
 
     folder: Path
     spec: supervised.ProcessSpec
@@ -96,8 +96,8 @@ def seaweedfs_below(
 ) -> tuple[supervised.ProcessSpec, S3Server]:
     book = PortBook(folder / "ports.json")
     chosen = {
-        name: book.choose(name, wished=first_port + place, needs_grpc=True)
-        for place, name in enumerate(PORTS)
+        name: book.choose(name, wished=wished, needs_grpc=True)
+        for wished, name in enumerate(PORTS, start=first_port)
     }
     spec = seaweedfs_spec(
         data_dir=folder / "data",
@@ -113,7 +113,7 @@ def seaweedfs_below(
 def rclone(
     tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]
 ) -> Iterator[S3Server]:
-    """An S3 server that takes `If-None-Match` and `If-Match` and ignores them."""
+    """An S3 server that accepts `If-None-Match` and `If-Match` and ignores them."""
     with running_rclone(tmp_path_factory.mktemp("rclone"), *s3_keys) as server:
         yield server
 
@@ -128,14 +128,9 @@ def running_rclone(folder: Path, access_key: str, secret_key: str) -> Iterator[S
     spec = supervised.ProcessSpec(
         name="rclone",
         argv=[
-            str(binary),
-            *(
-                "serve",
-                "s3",
-                str(folder / "data"),
-                f"--addr={LOOPBACK}:{port}",
-                f"--auth-key={access_key},{secret_key}",
-            ),
+            *(str(binary), "serve", "s3", str(folder / "data")),
+            f"--addr={LOOPBACK}:{port}",
+            f"--auth-key={access_key},{secret_key}",
             *("--config=", f"--cache-dir={folder / 'cache'}"),
         ],
         env=child_environment(),
@@ -150,7 +145,7 @@ def running_rclone(folder: Path, access_key: str, secret_key: str) -> Iterator[S
 
 @pytest.fixture
 def s3_settings(seaweedfs: S3Server) -> Settings:
-    """Settings for an empty prefix of its own."""
+    """Settings for a new, empty prefix."""
     return seaweedfs.settings(uuid.uuid4().hex)
 
 
@@ -164,16 +159,17 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 @pytest.fixture(scope="session")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
-    """One stack for all tests of whole nights: each takes dates of its own and leaves the inputs as
-    they were."""
+    """One stack for all tests of nights. Each test uses its own dates and restores the inputs."""
     with running_night(tmp_path_factory.mktemp("night")) as night:
         yield night
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator["playwright.sync_api.Page"]:
-    """A page of a headless Chromium. While it is open this thread has a running event loop: it is
-    no session's."""
+    """A page of a headless Chromium.
+
+    Not a session fixture: while it is open, this thread has a running event loop.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

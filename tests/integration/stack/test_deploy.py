@@ -1,4 +1,4 @@
-"""What the containers of infra/deploy start, on this machine: a server with a password,
+"""The programs of infra/deploy's containers, on this machine: a Prefect server with a password,
 register.sh, worker.sh."""
 
 import os
@@ -33,7 +33,7 @@ QUEUES = ("nightly", "default", "backfill")
 class Server:
     url: str
     environment: dict[str, str]
-    """That of its clients, with the password."""
+    """The environment of its clients, with the password."""
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +48,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         PREFECT_HOME=str(folder / "home"),
         DO_NOT_TRACK="1",
     )
+    of_server = {
+        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    command = (sys.executable, "-m", "prefect", "server", "start")
     spec = supervised.ProcessSpec(
         name="prefect-server",
-        argv=[
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ],
-        env=clients
-        | {
-            "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        },
+        argv=[*command, "--host", "127.0.0.1", "--port", str(port)],
+        env=clients | of_server,
         is_ready=lambda: is_healthy(api_url(port)),
         ready_timeout_s=120,
     )
@@ -76,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.timeout(300)
-def test_the_server_answers_questions_about_its_health_only_without_the_password(
+def test_only_the_health_check_needs_no_password(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
@@ -92,7 +83,7 @@ def test_registering_again_changes_nothing(server: Server) -> None:
     for _ in range(2):
         done = subprocess.run(
             ["sh", str(DEPLOY / "register.sh")],
-            cwd=REPO_ROOT,  # where prefect.yaml lies
+            cwd=REPO_ROOT,  # the folder of prefect.yaml
             env=server.environment,
             capture_output=True,
             text=True,
@@ -110,7 +101,7 @@ def test_registering_again_changes_nothing(server: Server) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_worker_is_a_node_of_its_ray_cluster_without_resources_and_ends_with_it(
+def test_a_worker_is_a_ray_node_without_resources_and_ends_with_it(
     server: Server,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -150,7 +141,7 @@ def live_nodes() -> list[dict[str, dict[str, float]]]:
 
 
 def has_workers(url: str) -> bool:
-    """False also where the server is too busy to say."""
+    """Whether a worker is online; False also if the server is too busy to answer."""
     try:
         return bool(online_workers(url, WORK_POOL))
     except (OSError, ValueError):

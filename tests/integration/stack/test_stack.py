@@ -1,4 +1,4 @@
-"""The local stack with its real servers: started, hurt, mended, stopped."""
+"""The local stack with its real servers: started, damaged, repaired, stopped."""
 
 import socket
 import subprocess
@@ -32,8 +32,7 @@ def make_settings(folder: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A stack of this module's own; each test brings it up, which costs nothing where it is up
-    already."""
+    """A stack for this module. Each test calls `up`, which is quick if it is running."""
     settings = make_settings(tmp_path_factory.mktemp("one") / "stack")
     yield settings
     down(settings)
@@ -44,7 +43,7 @@ def pids(stack: StackStatus) -> dict[str, int]:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Whatever runs with the folder in its environment, seen without the stack's own records."""
+    """All processes with the folder in their environment, found without the stack's records."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -81,7 +80,7 @@ def test_a_second_up_finds_everything_running(settings: Settings) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_settings_that_the_worker_does_not_know_yet_are_told(
+def test_settings_that_the_worker_does_not_have_yet_are_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up(settings)
@@ -111,7 +110,7 @@ def test_only_what_was_killed_is_started_again(settings: Settings) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_two_stacks_that_wish_for_the_same_ports_run_side_by_side(
+def test_two_stacks_with_the_same_wished_ports_run_at_the_same_time(
     settings: Settings, tmp_path: Path
 ) -> None:
     other = settings.model_copy(update={"stack_dir": tmp_path / "other"})
@@ -160,7 +159,7 @@ def test_down_does_not_wait_for_actors_at_work(settings: Settings) -> None:
     assert stopped_at["ray has stopped"] - stopped_at["prefect-worker has stopped"] < 15.0
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ServiceError, match="cannot create the folder"):
         up(make_settings(tmp_path / "file" / "stack"))

@@ -1,5 +1,7 @@
-"""Whole nights on a folder and on rclone's S3 server, which ignores conditional writes, with the
-stack's own Ray; and the lease of the Prefect server under which nights are published there."""
+"""Nights on a folder, and on rclone's S3 server, which ignores conditional writes.
+
+Also the lease of the Prefect server, which protects publishing on such a store.
+"""
 
 import os
 import subprocess
@@ -23,8 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 DAY = "2026-09-02"
 NUM_PROCESSES, NUM_THREADS = 2, 2
 NOTICED_WITHIN_S = 60
-"""What the server takes beyond the lease to see that it is over, and the one who waits to ask
-again."""
+"""How long after the lease's end the server and the waiting process may take to notice."""
 HOLD = """
 import sys, time
 from flows.server.exclusive import publishing_alone
@@ -49,7 +50,7 @@ with ThreadPoolExecutor() as threads:
 
 @dataclass(frozen=True, slots=True)
 class Heir:
-    """A process that waits for the lease of one that was killed."""
+    """A process that waits for the lease of a killed one."""
 
     process: "subprocess.Popen[str]"
     killed_at: float
@@ -68,8 +69,8 @@ def start(night: Night, script: str, *words: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def heir(night: Night) -> Iterator[Heir]:
-    """Begins to wait when the module's first test asks for it: the lease takes longer than the
-    tests until the last."""
+    """Starts to wait before the module's first test, because the lease lasts longer than the
+    tests."""
     holder = start(night, HOLD, "killed")
     assert holder.stdout is not None
     assert holder.stdout.readline()
@@ -96,7 +97,7 @@ def other_night(
 
 
 def published_ids(night: Night) -> list[str]:
-    """The ids of the date's rows as a plain reader of the folder sees them."""
+    """The ids of the date's rows, as a reader of the folder sees them."""
     filesystem, root = filesystem_of(night.storage)
     rows = ds.dataset(f"{root}/outputs/{JOB}/dt={DAY}", filesystem=filesystem).to_table()
     return sorted(rows["product_id"].to_pylist())
@@ -152,7 +153,7 @@ def test_a_night_is_published_once_survives_a_kill_and_is_superseded(
     assert remove_leftovers(other_night.storage, JOB, DAY) == 0
 
 
-def test_a_publisher_that_is_killed_blocks_nobody_for_long(heir: Heir) -> None:
+def test_a_killed_publisher_does_not_block_others_for_long(heir: Heir) -> None:
     output, _ = heir.process.communicate("\n", timeout=LEASE_S + NOTICED_WITHIN_S)
     assert heir.process.returncode == 0
     assert float(output) - heir.killed_at < LEASE_S + NOTICED_WITHIN_S

@@ -1,5 +1,5 @@
-"""The S3 policies of infra/deploy on a server that enforces them: they name what the code does, and
-no more."""
+"""The S3 policies of infra/deploy, on a server that enforces them: they allow what the code does,
+and no more."""
 
 import json
 import uuid
@@ -31,7 +31,7 @@ from tests.support.reader import filesystem_of
 PREFIX = "prod"
 PART = "outputs/job/dt=2026-11-02/part.parquet"
 PARTS_BYTES = s3.MULTIPART_THRESHOLD_BYTES + 2**20
-"""Size of a file that goes up in parts."""
+"""The size of a file that is uploaded in parts."""
 NEEDED_TO = {
     "ListObjectsV2": {"s3:ListBucket"},
     "GetObject": {"s3:GetObject"},
@@ -45,7 +45,7 @@ NEEDED_TO = {
     "CompleteMultipartUpload": {"s3:PutObject"},
     "AbortMultipartUpload": {"s3:AbortMultipartUpload"},
 }
-"""The actions that AWS asks for, by the operation's name in boto3."""
+"""The actions that AWS requires for each operation of boto3."""
 
 
 def policy(name: str, bucket: str = "") -> dict[str, Any]:
@@ -59,7 +59,7 @@ def actions(document: dict[str, Any]) -> set[str]:
 
 
 def without(document: dict[str, Any], action: str) -> dict[str, Any]:
-    """The policy with one action fewer."""
+    """The policy without one action."""
     statements = []
     for statement in document["Statement"]:
         left = actions({"Statement": [statement]}) - {action}
@@ -71,7 +71,7 @@ def without(document: dict[str, Any], action: str) -> dict[str, Any]:
 def server(
     tmp_path_factory: pytest.TempPathFactory, s3_keys: tuple[str, str]
 ) -> Iterator[S3Server]:
-    """A SeaweedFS in which users and their policies can be made."""
+    """A SeaweedFS where tests create users and their policies."""
     folder = tmp_path_factory.mktemp("policies")
     spec, server = seaweedfs_below(folder, s3_keys, ports.POLICIES)
     supervised.start(replace(spec, argv=[*spec.argv, "-s3.iam.readOnly=false"]), folder)
@@ -88,7 +88,7 @@ def client(server: S3Server, service: str, access_key: str, secret_key: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with one policy and keys of their own."""
+    """A user with one policy and its own keys."""
 
     server: S3Server
     access_key: str
@@ -104,7 +104,7 @@ class User:
         )
 
     def storage(self) -> S3Storage:
-        """The store as runs open it, below the prefix."""
+        """The store below the prefix, opened as runs open it."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_ACCESS_KEY_ID", self.access_key)
             patch.setenv("AWS_SECRET_ACCESS_KEY", self.secret_key)
@@ -125,7 +125,7 @@ def make_user(server: S3Server, document: dict[str, Any]) -> User:
 
 
 def error_of(ask: Callable[[], object]) -> str:
-    """The code with which the server refuses; empty if it does not."""
+    """The code of the server's refusal; empty if it does not refuse."""
     try:
         ask()
     except ClientError as exc:
@@ -134,7 +134,7 @@ def error_of(ask: Callable[[], object]) -> str:
 
 
 def do_everything(storage: S3Storage, folder: Path) -> None:
-    """Each method of a store once, those paths included that only large objects take."""
+    """Calls each method of a store once, also on the paths of large objects."""
     storage.probe()
     table = pa.table({"n": [1, 2]})
     storage.put(PART, encode(table, table.schema, {}), if_absent=True)
@@ -152,7 +152,7 @@ def do_everything(storage: S3Storage, folder: Path) -> None:
         file.truncate(PARTS_BYTES)
     storage.put_file("large", large)
     with pytest.MonkeyPatch.context() as patch:
-        # as if it were larger than one copy takes
+        # As if it were too large for one copy request.
         patch.setattr(s3, "MAX_SINGLE_REQUEST_BYTES", 2**20)
         storage.copy("large", "copies/large")
     storage.download("copies", folder / "down")
@@ -161,8 +161,8 @@ def do_everything(storage: S3Storage, folder: Path) -> None:
 
 
 def break_off_upload(storage: S3Storage, folder: Path, server: S3Server) -> int:
-    """Breaks an upload off after its first part; returns how many uploads it leaves unfinished on
-    the server."""
+    """Aborts an upload after its first part; returns the number of unfinished uploads on the
+    server."""
 
     def refuse(**_: Any) -> None:
         raise OSError("broken off")
@@ -191,7 +191,7 @@ def test_the_policy_of_runs_names_the_actions_of_everything_that_a_store_does(
     assert actions(policy("runs")) == set().union(*NEEDED_TO.values())
 
 
-# SeaweedFS counts aborting as a write, so that it cannot show the need for that action: the test above does.
+# Not AbortMultipartUpload: for SeaweedFS aborting is a write. The test above covers that action.
 @pytest.mark.parametrize("action", sorted(actions(policy("runs")) - {"s3:AbortMultipartUpload"}))
 def test_runs_need_each_action(server: S3Server, tmp_path: Path, action: str) -> None:
     user = make_user(server, without(policy("runs", server.bucket), action))
@@ -201,7 +201,7 @@ def test_runs_need_each_action(server: S3Server, tmp_path: Path, action: str) ->
         do_everything(user.storage(), tmp_path)
 
 
-def test_runs_may_do_nothing_outside_the_prefix_and_nothing_to_the_bucket(server: S3Server) -> None:
+def test_runs_may_change_nothing_outside_the_prefix_nor_the_bucket(server: S3Server) -> None:
     runs = make_user(server, policy("runs", server.bucket)).client()
     inside = {"Bucket": server.bucket, "Key": f"{PREFIX}/object"}
     elsewhere = {"Bucket": server.bucket, "Key": "other/object"}

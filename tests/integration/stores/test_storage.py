@@ -1,5 +1,4 @@
-"""The promises of a store, kept by SeaweedFS and by a folder alike, and what is said where one
-cannot be used."""
+"""The guarantees of a store, on SeaweedFS and on a folder, and the errors if it cannot be used."""
 
 import os
 import random
@@ -29,7 +28,7 @@ NUM_RACERS = 32
 
 
 def race(write: Callable[[int], object]) -> list[int]:
-    """Runs `write` in many threads at once and returns those that were not refused."""
+    """Runs `write` in many threads at once; returns the numbers of those that were not refused."""
     barrier = threading.Barrier(NUM_RACERS)
 
     def wins(number: int) -> bool:
@@ -44,7 +43,7 @@ def race(write: Callable[[int], object]) -> list[int]:
         return [number for number, won in enumerate(racers.map(wins, range(NUM_RACERS))) if won]
 
 
-def test_what_was_put_comes_back_with_its_etag_and_metadata(storage: Storage) -> None:
+def test_an_object_is_read_with_its_etag_and_metadata(storage: Storage) -> None:
     etag = storage.put("a/b.bin", b"bytes", metadata={"receipt": '{"rows": 3}'})
     head = storage.head("a/b.bin")
     assert storage.get_with_etag("a/b.bin") == (b"bytes", etag)
@@ -56,7 +55,7 @@ def test_what_was_put_comes_back_with_its_etag_and_metadata(storage: Storage) ->
     )
 
 
-def test_what_is_not_there_is_told_apart_from_an_error(storage: Storage) -> None:
+def test_a_missing_object_is_reported_as_such(storage: Storage) -> None:
     storage.put("a/b", b"")
     assert storage.head("a/c") is None
     assert storage.head("a") is None
@@ -67,20 +66,20 @@ def test_what_is_not_there_is_told_apart_from_an_error(storage: Storage) -> None
         storage.copy("a/c", "a/d")
 
 
-def test_of_many_writers_that_want_to_be_first_one_wins(storage: Storage) -> None:
+def test_one_of_many_first_writers_wins(storage: Storage) -> None:
     winners = race(lambda number: storage.put("race", str(number).encode(), if_absent=True))
     assert len(winners) == 1
     assert storage.get("race") == str(winners[0]).encode()
 
 
-def test_of_many_writers_that_replace_the_same_object_one_wins(storage: Storage) -> None:
+def test_one_of_many_replacing_writers_wins(storage: Storage) -> None:
     etag = storage.put("race", b"before")
     winners = race(lambda number: storage.put("race", str(number).encode(), if_match=etag))
     assert len(winners) == 1
     assert storage.get("race") == str(winners[0]).encode()
 
 
-def test_a_conditional_write_over_an_object_that_is_gone_is_refused(storage: Storage) -> None:
+def test_a_conditional_write_over_a_deleted_object_is_refused(storage: Storage) -> None:
     etag = storage.put("gone", b"before")
     storage.delete(["gone"])
     with pytest.raises(PreconditionFailed):
@@ -88,7 +87,7 @@ def test_a_conditional_write_over_an_object_that_is_gone_is_refused(storage: Sto
     assert storage.head("gone") is None
 
 
-def test_a_large_file_goes_up_in_parts_and_comes_back_whole(
+def test_a_large_file_is_uploaded_in_parts_and_read_completely(
     storage: Storage, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.bin"
@@ -102,7 +101,7 @@ def test_a_large_file_goes_up_in_parts_and_comes_back_whole(
     assert (tmp_path / "down" / "large").read_bytes() == large.read_bytes()
 
 
-def test_a_file_is_put_under_a_condition_too(storage: Storage, tmp_path: Path) -> None:
+def test_a_file_can_be_written_conditionally(storage: Storage, tmp_path: Path) -> None:
     path = tmp_path / "part"
     path.write_bytes(b"first")
     etag = storage.put_file("part", path, if_absent=True)
@@ -138,7 +137,7 @@ def test_a_copy_replaces_its_target(storage: Storage) -> None:
     assert head.metadata["version"] == "2"
 
 
-def test_deleting_what_is_not_there_is_fine(storage: Storage) -> None:
+def test_deleting_a_missing_object_is_not_an_error(storage: Storage) -> None:
     storage.put("a", b"")
     storage.delete(["a", "b", "c/d"])
     storage.delete([])
@@ -151,7 +150,7 @@ def test_a_presigned_address_can_be_read_without_keys(storage: Storage) -> None:
         assert answer.read() == b"<p>report</p>"
 
 
-def test_a_folder_goes_up_and_comes_down_without_hidden_files(
+def test_a_folder_is_copied_both_ways_without_hidden_files(
     storage: Storage, tmp_path: Path
 ) -> None:
     (tmp_path / "up" / "deep").mkdir(parents=True)
@@ -163,7 +162,7 @@ def test_a_folder_goes_up_and_comes_down_without_hidden_files(
     assert (tmp_path / "down" / "deep" / "weights").read_text() == "deep/weights"
 
 
-def test_tables_are_read_where_they_lie(storage: Storage) -> None:
+def test_tables_are_read_from_the_store_directly(storage: Storage) -> None:
     schema = pa.schema([pa.field("n", pa.int64())])
     for day in (1, 2):
         table = pa.table({"n": [day, day]})
@@ -186,7 +185,7 @@ def test_an_object_is_read_as_a_file(storage: Storage, num_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("num_bytes", [0, 1, TAIL_BYTES, 3 * TAIL_BYTES])
-def test_an_object_is_read_as_a_file_from_a_store_that_refuses_ranges_longer_than_it(
+def test_an_object_is_read_as_a_file_from_a_store_that_refuses_longer_ranges(
     rclone: S3Server, num_bytes: int
 ) -> None:
     settings = rclone.settings("ranges").model_copy(update={"s3_checksums": "when_required"})
@@ -212,7 +211,7 @@ def check_file(storage: Storage, num_bytes: int) -> None:
                 assert file.tell() == max(start, min(num_bytes, start + size))
 
 
-def test_what_is_no_table_is_told_from_what_is_not_there(storage: Storage) -> None:
+def test_a_file_that_is_not_a_table_is_not_a_missing_file(storage: Storage) -> None:
     storage.put("empty", b"")
     storage.put("text", b"no table" * 100_000)
     for key in ("empty", "text"):
@@ -222,16 +221,16 @@ def test_what_is_no_table_is_told_from_what_is_not_there(storage: Storage) -> No
         read_rows(storage, "missing")
 
 
-def test_the_probe_sees_conditional_writes_and_leaves_nothing_behind(storage: Storage) -> None:
+def test_the_probe_finds_conditional_writes_and_leaves_no_object(storage: Storage) -> None:
     assert storage.probe().conditional_put is True
     assert list(storage.list("")) == []
 
 
-def test_the_probe_finds_out_a_store_that_ignores_conditions(rclone: S3Server) -> None:
+def test_the_probe_detects_a_store_that_ignores_conditions(rclone: S3Server) -> None:
     assert open_storage(rclone.settings("probe")).probe().conditional_put is False
 
 
-def test_a_store_that_gives_checksums_of_the_whole_with_a_part_is_told_with_the_setting(
+def test_a_wrong_checksum_of_a_range_names_the_setting(
     rclone: S3Server,
 ) -> None:
     rows, schema = pa.table({"n": range(100_000)}), pa.schema([pa.field("n", pa.int64())])
@@ -282,7 +281,7 @@ def test_a_missing_bucket_is_named(seaweedfs: S3Server) -> None:
 
 
 @pytest.mark.usefixtures("s3_keys")
-def test_an_endpoint_that_is_down_is_told_within_fifteen_seconds() -> None:
+def test_an_endpoint_that_is_down_is_reported_within_fifteen_seconds() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -292,7 +291,7 @@ def test_an_endpoint_that_is_down_is_told_within_fifteen_seconds() -> None:
     assert time.monotonic() - started < 15
 
 
-def test_no_storage_at_all_is_a_matter_of_settings() -> None:
+def test_missing_storage_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="NIGHTSHIFT_STORAGE_URI"):
         open_storage(Settings(storage_uri=""))
 
@@ -311,7 +310,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_said_so_and_keeps_what_was_there(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_keeps_the_old_objects(small_disk: Path) -> None:
     storage = open_storage(Settings(storage_uri=small_disk.as_uri()))
     storage.put("kept", b"before")
     with pytest.raises(StorageError, match=r"disk that holds .* is full: .* MB are free"):

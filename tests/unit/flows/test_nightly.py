@@ -13,7 +13,7 @@ DAY = "2026-11-22"
 
 
 class AwayStorage(FileStorage):
-    """A store that went away."""
+    """A store that does not answer."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         raise StorageError(f"no answer for {prefix}")
@@ -26,7 +26,7 @@ def test_a_job_without_rows_is_skipped(tmp_path: Path, name: str) -> None:
     assert f"nothing is loaded into {' and '.join(JOBS[name].tables)}" in outcome.message
 
 
-def test_a_job_whose_tables_cannot_be_looked_at_has_failed_and_stops_no_other(
+def test_a_job_whose_tables_cannot_be_read_fails_and_stops_no_other(
     tmp_path: Path,
 ) -> None:
     outcomes = [run_job(AwayStorage(tmp_path.as_uri()), job, DAY) for job in JOBS.values()]

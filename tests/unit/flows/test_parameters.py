@@ -10,18 +10,18 @@ from workers.jobs import JOBS
 from workers.models import MODELS
 
 
-def test_forms_offer_just_the_jobs_and_models_there_are() -> None:
+def test_forms_list_exactly_the_jobs_and_models() -> None:
     assert [name.value for name in JobName] == list(JOBS)
     assert [name.value for name in ModelName] == list(MODELS)
 
 
-def test_a_given_date_is_taken_and_none_is_yesterday() -> None:
+def test_a_run_is_for_the_given_date_or_for_yesterday() -> None:
     assert resolve_date("2026-11-22") == date(2026, 11, 22)
     today = datetime.now(UTC).date()
     assert resolve_date("") in {today - timedelta(days=1), today}
 
 
-def test_settings_of_a_form_are_words_on_any_number_of_lines() -> None:
+def test_settings_of_a_form_may_have_several_lines() -> None:
     assert split_assignments("seed=1\ntemperature=0.7  num_facts=4") == {
         "seed": "1",
         "temperature": "0.7",
@@ -31,7 +31,7 @@ def test_settings_of_a_form_are_words_on_any_number_of_lines() -> None:
         split_assignments("seed 1")
 
 
-def test_gpus_are_those_of_the_installation_where_a_run_sets_none(
+def test_num_gpus_of_the_settings_is_the_default_of_a_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = JOBS["product_descriptions"]

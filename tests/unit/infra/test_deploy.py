@@ -1,8 +1,7 @@
-"""The files of infra/deploy against schemas, against the programs they start and against each
-other; nothing is built.
+"""Checks the files of infra/deploy against schemas, the programs that they start, and each other.
 
-KubeRay's schema of a RayCluster is in no package: its pods are checked as pods, its own fields
-against a list here.
+Builds nothing. No package has KubeRay's schema of a RayCluster: its pods are checked as pods, its
+own fields against a list here.
 """
 
 import re
@@ -29,7 +28,7 @@ from tests.conftest import REPO_ROOT
 DEPLOY = REPO_ROOT / "infra" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 KUBERNETES_VERSION = "1.33"
-"""An old one among those that are kept: fields that newer ones added would not be known on it."""
+"""An old version that is still maintained, so that newer fields are refused."""
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 SCRIPTS = {path.name: path.read_text() for path in sorted(DEPLOY.glob("*.sh"))}
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -52,23 +51,23 @@ RAY_CLUSTER_FIELDS = {
     "autoscalerOptions": {"idleTimeoutSeconds", "env", "envFrom", "resources", "securityContext"},
     "group": {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"},
 }
-"""Those of ray.io/v1 (KubeRay's API reference) that are used here."""
+"""The fields of ray.io/v1 (KubeRay's API reference) that are used here."""
 SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|AUTH_STRING|ACCESS_KEY|CONNECTION_URL")
 OF_OTHER_PROGRAMS = {
-    *("POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"),  # the image of PostgreSQL
-    *(
-        "HOME",
-        "PYTHONUNBUFFERED",
-        "PIP_NO_CACHE_DIR",
-        "PIP_DISABLE_PIP_VERSION_CHECK",
-        "PIP_ROOT_USER_ACTION",
-    ),
+    "POSTGRES_USER",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD",
+    "HOME",
+    "PYTHONUNBUFFERED",
+    "PIP_NO_CACHE_DIR",
+    "PIP_DISABLE_PIP_VERSION_CHECK",
+    "PIP_ROOT_USER_ACTION",
     "DO_NOT_TRACK",
 }
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name and the pod's specification of everything in the manifests that starts one."""
+    """The name and specification of each pod that the manifests start."""
     for manifest in MANIFESTS:
         if manifest["kind"] in ("Deployment", "Job"):
             yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
@@ -152,7 +151,7 @@ def test_compose_itself_reads_the_file(tmp_path: Path) -> None:
 )
 def test_each_manifest_fits_its_schema(manifest: dict[str, Any]) -> None:
     if manifest["kind"] == "RayCluster":
-        pytest.skip("the schema of RayCluster is in no package: see the two tests that follow")
+        pytest.skip("no package has the schema of RayCluster: see the next two tests")
     assert (
         kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
         == KUBERNETES_VERSION
@@ -171,7 +170,7 @@ def test_the_ray_cluster_has_known_fields_only_and_options_that_ray_start_has() 
     for group in (CLUSTER["headGroupSpec"], *CLUSTER["workerGroupSpecs"]):
         assert set(group) <= RAY_CLUSTER_FIELDS["group"]
         assert {f"--{name}" for name in group["rayStartParams"]} <= ray_options()
-        # a number is refused
+        # Ray refuses numbers.
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
@@ -193,7 +192,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 
 def known_variables() -> set[str]:
-    """Every variable of the environment that somebody reads."""
+    """All environment variables that some program reads."""
     ours = {f"NIGHTSHIFT_{name.upper()}" for name in Settings.model_fields}
     of_ray = {*RAY_AUTH_VARIABLES, USAGE_STATS_ENABLED_ENV_VAR}
     of_s3 = {EnvProvider.ACCESS_KEY, EnvProvider.SECRET_KEY}
@@ -211,7 +210,7 @@ def _supported_variables(schema: Any) -> Iterator[str]:
 
 
 def named_variables() -> dict[str, set[str]]:
-    """The variables that each file sets for programs."""
+    """The variables that each file sets."""
     compose = {
         name for service in COMPOSE["services"].values() for name in service.get("environment", {})
     }
@@ -227,11 +226,11 @@ def named_variables() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("file", named_variables())
-def test_somebody_reads_each_variable(file: str) -> None:
+def test_each_variable_is_read_by_some_program(file: str) -> None:
     assert named_variables()[file] <= known_variables()
 
 
-def test_what_the_local_stack_tells_its_processes_the_containers_are_told_too(
+def test_containers_get_the_variables_of_the_local_stack(
     tmp_path: Path,
 ) -> None:
     keys = StackKeys(access_key="key", secret_key="secret")
@@ -249,7 +248,7 @@ def test_what_the_local_stack_tells_its_processes_the_containers_are_told_too(
 
 
 def commands() -> str:
-    """All commands of compose and of the scripts, one a line."""
+    """All commands of compose and of the scripts, one per line."""
     lists = [
         " ".join(service["command"])
         for service in COMPOSE["services"].values()
@@ -272,7 +271,7 @@ def test_ray_and_seaweedfs_have_the_options_that_they_are_started_with() -> None
     }
 
 
-def test_services_find_each_other_by_name_and_port() -> None:
+def test_services_use_the_names_and_ports_of_each_other() -> None:
     services = COMPOSE["services"]
     worker = services["prefect-worker"]["environment"]
     assert (
@@ -297,7 +296,7 @@ def test_versions_are_those_of_the_constraints() -> None:
     assert re.search(r"PYTHON_IMAGE=python:3\.1[1-9]-", DOCKERFILE)
 
 
-def test_the_image_is_built_from_nothing_that_is_ignored() -> None:
+def test_the_image_uses_no_ignored_file() -> None:
     allowed = {
         line[1:]
         for line in (REPO_ROOT / ".dockerignore").read_text().splitlines()
@@ -314,11 +313,11 @@ def test_the_image_is_built_from_nothing_that_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_is_one_for_the_plainest_shell(script: str) -> None:
+def test_each_script_is_valid_for_posix_sh(script: str) -> None:
     assert run("sh", "-n", DEPLOY / script).returncode == 0
 
 
-def test_secrets_are_named_and_never_given() -> None:
+def test_secrets_are_referenced_and_never_contained() -> None:
     for service in COMPOSE["services"].values():
         for name, value in service.get("environment", {}).items():
             assert not SECRET_NAMES.search(name) or re.search(r"\$\{\w+:\?", value), name
@@ -331,7 +330,7 @@ def test_secrets_are_named_and_never_given() -> None:
     assert "Secret" not in {manifest["kind"] for manifest in MANIFESTS}
 
 
-def test_the_example_of_compose_names_every_key_and_gives_none() -> None:
+def test_the_compose_example_names_every_key_without_a_value() -> None:
     example = (DEPLOY / "compose.env.example").read_text()
     given = dict(
         line.split("=", maxsplit=1)
@@ -343,10 +342,10 @@ def test_the_example_of_compose_names_every_key_and_gives_none() -> None:
 
 
 @pytest.mark.parametrize("name", PODS)
-def test_no_pod_is_root_or_takes_what_others_need(name: str) -> None:
+def test_pods_run_as_non_root_with_limits(name: str) -> None:
     pod, only = PODS[name], container(PODS[name])
     assert pod["securityContext"]["runAsNonRoot"]
-    # a service called prefect-server would set PREFECT_SERVER_… variables
+    # A service named prefect-server would set PREFECT_SERVER_… variables.
     assert pod["enableServiceLinks"] is False
     assert only["securityContext"]["allowPrivilegeEscalation"] is False
     assert only["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -356,7 +355,7 @@ def test_no_pod_is_root_or_takes_what_others_need(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PODS if name.startswith("ray-")])
-def test_ray_nodes_have_the_token_in_variables_that_kuberay_hands_to_its_init_container(
+def test_ray_nodes_have_the_token_in_variables_that_kuberay_copies(
     name: str,
 ) -> None:
     variables = {each["name"]: each for each in container(PODS[name])["env"]}
@@ -365,7 +364,7 @@ def test_ray_nodes_have_the_token_in_variables_that_kuberay_hands_to_its_init_co
     assert container(PODS[name])["env"] == CLUSTER["autoscalerOptions"]["env"]
 
 
-def test_gpu_nodes_come_with_work_and_go_without() -> None:
+def test_gpu_nodes_are_started_on_demand() -> None:
     assert CLUSTER["enableInTreeAutoscaling"] is True
     assert (GROUPS["gpu"]["minReplicas"], GROUPS["gpu"]["replicas"]) == (0, 0)
     assert [
@@ -376,7 +375,7 @@ def test_gpu_nodes_come_with_work_and_go_without() -> None:
     assert CLUSTER["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
 
 
-def test_runs_are_told_of_the_groups_that_may_grow() -> None:
+def test_node_groups_in_the_settings_match_the_cluster() -> None:
     told = Settings.model_validate({"node_groups": settings_env()["NIGHTSHIFT_NODE_GROUPS"]})
     names = {"cpu": "CPU", "nvidia.com/gpu": "GPU"}
     expected = {}
@@ -389,7 +388,7 @@ def test_runs_are_told_of_the_groups_that_may_grow() -> None:
     } == expected
 
 
-def test_every_secret_is_made_on_the_page_about_deploying() -> None:
+def test_the_deployment_guide_creates_every_secret() -> None:
     page = (REPO_ROOT / "docs/how-to/deploy.md").read_text()
     containers = [container(pod) for pod in PODS.values()]
     whole = {

@@ -24,7 +24,7 @@ PREFECT_API_URL='http://127.0.0.1:4200/api'
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with a stack's `env` file; the environment is put back afterwards."""
+    """An empty working folder with a stack's `env` file; restores the environment afterwards."""
     monkeypatch.chdir(tmp_path)
     for line in STACK.splitlines():
         monkeypatch.setenv(line.partition("=")[0], "")
@@ -38,17 +38,17 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def environment(*names: str) -> dict[str, str | None]:
-    import os  # noqa: PLC0415  what this test is about
+    import os  # noqa: PLC0415  the subject of this test
 
     return {name: os.environ.get(name) for name in names}
 
 
-def test_the_stack_gives_what_is_not_set(stack: Path) -> None:
+def test_the_stack_provides_unset_variables(stack: Path) -> None:
     assert load_settings().storage_uri == "s3://nightshift"
     assert environment("PREFECT_API_URL") == {"PREFECT_API_URL": "http://127.0.0.1:4200/api"}
 
 
-def test_variables_that_are_set_win_over_the_stack(
+def test_variables_that_are_set_override_the_stack(
     stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")
@@ -64,7 +64,7 @@ def test_the_stacks_store_comes_with_the_stacks_keys(
     assert environment("AWS_ACCESS_KEY_ID") == {"AWS_ACCESS_KEY_ID": "of-the-stack"}
 
 
-def test_a_store_of_ones_own_takes_nothing_of_the_stacks(
+def test_another_store_gets_no_variable_of_the_stack(
     stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", "s3://mine")
@@ -81,7 +81,9 @@ def test_a_wrong_value_names_its_variable(stack: Path, monkeypatch: pytest.Monke
         load_settings()
 
 
-def test_where_actors_may_be_is_given_as_json(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_labels_and_node_groups_are_given_as_json(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NIGHTSHIFT_ACTOR_RESOURCES", '{"fast_disk": 1}')
     monkeypatch.setenv("NIGHTSHIFT_ACTOR_LABELS", '{"zone": "eu-1a"}')
     group = {"name": "gpu", "max_nodes": 8, "resources": {"CPU": 4, "GPU": 1}}
@@ -116,7 +118,7 @@ def test_where_actors_may_be_is_given_as_json(stack: Path, monkeypatch: pytest.M
         ),
     ],
 )
-def test_what_is_wrong_in_json_is_named_by_its_place(
+def test_an_error_in_json_is_named_by_its_place(
     stack: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(f"NIGHTSHIFT_{variable}", value)
@@ -151,7 +153,7 @@ def test_a_storage_uri_that_would_lead_elsewhere_is_refused(
         ("STACK_RAY_PORT", 65533, len(ray_head.PORTS) - 1),
     ],
 )
-def test_the_last_port_that_follows_from_a_wish_is_one(
+def test_the_last_port_that_follows_from_a_wish_is_valid(
     stack: Path, monkeypatch: pytest.MonkeyPatch, variable: str, highest: int, last: int
 ) -> None:
     assert highest + last == 65535
@@ -182,12 +184,12 @@ def test_this_machine_is_never_reached_through_a_proxy(
         assert environment("NO_PROXY", "no_proxy") == {"NO_PROXY": expected, "no_proxy": expected}
 
 
-def test_storage_that_is_needed_and_not_set_says_how_to_get_one() -> None:
+def test_missing_storage_says_how_to_get_one() -> None:
     with pytest.raises(SettingsError, match="run `nightshift up` for a local one"):
         Settings(storage_uri="").require_storage()
 
 
-def test_an_interface_that_somebody_chose_for_gloo_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interface_that_the_user_chose_for_gloo_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "chosen")
     use_interface("found")
     assert child_environment()["GLOO_SOCKET_IFNAME"] == "chosen"

@@ -1,4 +1,4 @@
-"""`nightshift reports` on a store of files; no browser is started."""
+"""`nightshift reports` on a folder as store; no browser is started."""
 
 import webbrowser
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bad usage of the commands that run flows is refused before any server is asked."""
+"""The commands that run flows refuse wrong usage before they call a server."""
 
 import pytest
 from typer.testing import CliRunner
@@ -26,7 +26,9 @@ def test_force_and_retry_quarantined_exclude_each_other() -> None:
         (("--num-actors", "-1"), "should be greater than or equal to 0"),
     ],
 )
-def test_a_backfill_refuses_what_it_does_not_know(words: tuple[str, ...], expected: str) -> None:
+def test_a_backfill_refuses_unknown_choices_and_wrong_numbers(
+    words: tuple[str, ...], expected: str
+) -> None:
     result = CliRunner().invoke(app, [*RANGE, *words])
     assert result.exit_code == 2
     assert expected in " ".join(result.output.replace("│", " ").split())

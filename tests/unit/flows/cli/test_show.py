@@ -1,4 +1,4 @@
-"""`nightshift show` on a store of files, without any server."""
+"""`nightshift show` on a folder as store, without any server."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def shown(*words: str) -> str:
     return " ".join(result.output.replace("│", " ").split())
 
 
-def test_six_weeks_are_seen_at_a_glance(storage: Storage) -> None:
+def test_the_calendar_shows_six_weeks(storage: Storage) -> None:
     text = shown()
     line = text.partition(f"{JOB} ")[2].partition("●, ")[0]
     assert line.count("●") >= 2
@@ -67,7 +67,7 @@ def test_only_the_newest_partitions_are_listed(storage: Storage) -> None:
     assert "and 2 earlier ones: --last 3" in text
 
 
-def test_a_held_partition_says_why_in_just_its_characters_and_how_to_publish(
+def test_a_held_partition_shows_its_reason_unchanged_and_how_to_publish(
     storage: Storage,
 ) -> None:
     text = shown(JOB, "--date", HELD)
@@ -83,6 +83,6 @@ def test_a_date_in_full_for_scripts_has_its_page(storage: Storage) -> None:
     assert state["manifest"]["counts"]["accepted"] == 2
 
 
-def test_sparklines_reach_from_the_least_to_the_most() -> None:
+def test_sparklines_scale_from_the_least_to_the_most() -> None:
     assert sparkline([0, nan, 7, 3.5]) == f"{SPARKS[0]} {SPARKS[-1]}{SPARKS[4]}"
     assert sparkline([]) == ""

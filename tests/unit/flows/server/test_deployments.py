@@ -34,7 +34,7 @@ def test_every_job_has_a_deployment_and_every_model_a_schedule() -> None:
 
 
 @each_deployment
-def test_a_deployment_gives_parameters_that_its_flow_takes(deployment: dict[str, Any]) -> None:
+def test_a_deployment_sets_only_parameters_of_its_flow(deployment: dict[str, Any]) -> None:
     assert set(deployment.get("parameters", {})) <= set(
         inspect.signature(flow_of(deployment).fn).parameters
     )
@@ -52,7 +52,7 @@ def test_each_field_of_a_form_has_a_title_and_is_explained(deployment: dict[str,
     ] == []
 
 
-def test_the_automation_that_notifies_is_one_that_prefect_takes() -> None:
+def test_prefect_accepts_the_notification_automation() -> None:
     text = Path("infra/deploy/notify.yaml").read_text().replace("BLOCK_ID", str(uuid4()))
     automation = AutomationCore.model_validate(yaml.safe_load(text))
     assert isinstance(automation.trigger, EventTrigger)

@@ -10,12 +10,12 @@ from flows.server.interruption import check_interruption, interrupting_threads
 @pytest.mark.parametrize(
     "cause", [TerminationSignal(signal=15), KeyboardInterrupt()], ids=["cancelled", "ctrl-c"]
 )
-def test_threads_raise_what_the_main_thread_was_interrupted_by(cause: BaseException) -> None:
+def test_threads_raise_the_main_threads_interruption(cause: BaseException) -> None:
     raised: list[BaseException] = []
     may_look = threading.Event()
 
     def work() -> None:
-        check_interruption()  # nothing has happened yet
+        check_interruption()  # not interrupted yet
         started.set()
         may_look.wait()
         try:
@@ -41,7 +41,7 @@ def test_threads_raise_what_the_main_thread_was_interrupted_by(cause: BaseExcept
     assert raised[0] is not cause
 
 
-def test_outside_nothing_is_interrupted() -> None:
+def test_without_an_exception_nothing_is_interrupted() -> None:
     with interrupting_threads():
         check_interruption()
     check_interruption()

@@ -1,4 +1,4 @@
-"""The doctor's findings where nothing is running."""
+"""The doctor's findings while nothing is running."""
 
 import socket
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_each_missing_part_is_named_with_a_remedy(
     assert find(checks, "device").state == "ok"
 
 
-def test_servers_that_are_gone_are_told_by_their_address(
+def test_servers_that_do_not_answer_are_named_by_their_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{closed_port}/api")
@@ -45,7 +45,7 @@ def test_servers_that_are_gone_are_told_by_their_address(
     assert str(closed_port) in find(checks, "prefect").found
 
 
-def test_keys_of_the_shell_in_place_of_the_stacks_are_noticed(
+def test_keys_of_the_shell_that_override_the_stacks_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "env").write_text("AWS_ACCESS_KEY_ID='of-the-stack'\n")

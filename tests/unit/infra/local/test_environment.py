@@ -1,4 +1,4 @@
-"""What the stack tells other processes, and what it keeps from its own."""
+"""The variables that other processes get from the stack, and its own processes do not inherit."""
 
 import stat
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_inherited_addresses_do_not_reach_the_stack(
     assert env["AWS_ACCESS_KEY_ID"] == "key"
 
 
-def test_storage_that_the_user_chose_stays_chosen(
+def test_storage_that_the_user_chose_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", "s3://mine")
@@ -83,10 +83,10 @@ def test_storage_that_the_user_chose_stays_chosen(
     [
         ("http://minio:9000", "my-key", True),
         ("http://127.0.0.1:8333", "my-key", False),
-        ("http://127.0.0.1:8343", "key", False),  # the stack's, when its port was another
+        ("http://127.0.0.1:8343", "key", False),  # the stack's own, at its previous port
     ],
 )
-def test_a_bucket_of_the_stacks_name_elsewhere_stays_chosen(
+def test_a_bucket_of_the_same_name_on_another_server_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str, is_own: bool
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_S3_ENDPOINT_URL", endpoint)
@@ -106,7 +106,7 @@ def test_loopback_is_never_reached_through_a_proxy(
     assert env["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 
 
-def test_rays_folder_is_short_enough_for_sockets_however_deep_the_stack_lies() -> None:
+def test_rays_folder_is_short_enough_for_sockets_in_a_deep_stack_folder() -> None:
     assert ray_temp_dir(Path("/srv/n")) == Path("/srv/n/ray").resolve()
     deep = Path("/srv") / ("deep" * 30)
     assert len(str(ray_temp_dir(deep))) < 60

@@ -12,7 +12,7 @@ from infra.local.ports import GRPC_OFFSET, PortBook, is_free, is_open
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that something listens on."""
+    """A port with a listener."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -26,12 +26,12 @@ def free() -> int:
         return server.getsockname()[1]
 
 
-def test_a_free_wish_is_granted_and_recorded(tmp_path: Path, free: int) -> None:
+def test_a_free_wished_port_is_chosen_and_recorded(tmp_path: Path, free: int) -> None:
     assert PortBook(tmp_path / "ports.json").choose("s3", wished=free) == free
     assert PortBook(tmp_path / "ports.json").recorded("s3") == free
 
 
-def test_a_taken_wish_gives_another_port_that_is_kept_over_restarts(
+def test_a_taken_wished_port_gives_another_that_survives_restarts(
     tmp_path: Path, taken: int
 ) -> None:
     port = PortBook(tmp_path / "ports.json").choose("s3", wished=taken)
@@ -49,7 +49,7 @@ def test_two_names_never_share_a_port(tmp_path: Path, free: int) -> None:
     assert book.choose("a", wished=free) != book.choose("b", wished=free)
 
 
-def test_a_port_whose_grpc_twin_is_taken_is_not_chosen(tmp_path: Path, taken: int) -> None:
+def test_a_port_whose_grpc_port_is_taken_is_not_chosen(tmp_path: Path, taken: int) -> None:
     if taken - GRPC_OFFSET < 1024:
         pytest.skip("the taken port is too low to be a twin")
     book = PortBook(tmp_path / "ports.json")
@@ -62,19 +62,21 @@ def test_a_port_whose_unix_socket_a_server_has_is_not_chosen(
 ) -> None:
     monkeypatch.setattr(local_ports, "SOCKETS", tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / f"seaweedfs-filer-{free}.sock"))  # stays when the server ends
+        server.bind(
+            str(tmp_path / f"seaweedfs-filer-{free}.sock")
+        )  # the file stays after the server ends
         if is_alive:
             server.listen()
         chosen = PortBook(tmp_path / "ports.json").choose("filer", wished=free)
     assert (chosen != free) == is_alive
 
 
-def test_a_spoilt_book_is_begun_anew(tmp_path: Path, free: int) -> None:
+def test_a_damaged_port_book_is_replaced(tmp_path: Path, free: int) -> None:
     (tmp_path / "ports.json").write_text("{")
     assert PortBook(tmp_path / "ports.json").choose("s3", wished=free) == free
 
 
-def test_free_and_open_are_told_apart(taken: int, free: int) -> None:
+def test_a_free_port_is_not_open_and_an_open_port_is_not_free(taken: int, free: int) -> None:
     assert is_open(taken)
     assert not is_free(taken)
     assert is_free(free)

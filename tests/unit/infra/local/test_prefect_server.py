@@ -13,10 +13,10 @@ from infra.settings import Settings
 
 @pytest.fixture
 def ssh_port() -> Iterator[int]:
-    """A port behind which something answers that knows nothing of HTTP."""
+    """A port where a program answers that is not an HTTP server."""
 
     def serve() -> None:
-        with suppress(OSError):  # closed: the test is over
+        with suppress(OSError):  # the listener was closed: the test is over
             while True:
                 client, _ = listener.accept()
                 with client:
@@ -32,7 +32,7 @@ def test_what_does_not_speak_http_is_not_healthy(ssh_port: int) -> None:
     assert not is_healthy(api_url(ssh_port))
 
 
-def test_the_doctor_tells_where_something_else_answers(
+def test_the_doctor_names_the_address_where_another_program_answers(
     ssh_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", api_url(ssh_port))

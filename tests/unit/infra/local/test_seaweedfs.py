@@ -5,7 +5,7 @@ import pytest
 from infra.local.seaweedfs import endpoint_url, has_bucket
 
 
-def test_a_profile_of_the_shell_that_is_not_there_does_not_matter(
+def test_an_unknown_profile_of_the_shell_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")

@@ -31,7 +31,7 @@ threading.Thread(target=time.sleep, args=(600,)).start()
 print(listener.getsockname()[1], "ready", flush=True)
 ctypes.CDLL(None).pthread_exit(None)
 """
-"""Its main thread has ended, as it may have in a process that was killed a moment ago."""
+"""Its main thread has ended, as in a process that was killed a moment ago."""
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_orphans_of_a_killed_process_are_found_and_stopped(folder: Path) -> None
     assert not supervised.is_alive(orphan)
 
 
-def test_stop_takes_the_descendants_along(folder: Path) -> None:
+def test_stop_also_stops_the_descendants(folder: Path) -> None:
     supervised.start(spec(folder, PARENT), folder)
     grandchild = psutil.Process(int(supervised.log_path(folder, "child").read_text().split()[0]))
     supervised.stop("child", folder, timeout_s=5.0)
@@ -149,14 +149,14 @@ def test_a_process_of_another_folder_is_left_alone(
     assert process.is_running()
 
 
-def test_a_spoilt_record_counts_as_a_leftover(folder: Path) -> None:
+def test_a_damaged_record_counts_as_a_leftover(folder: Path) -> None:
     record(folder).parent.mkdir()
     record(folder).write_text("{")
     assert supervised.find("child", folder) is None
     assert supervised.has_leftovers("child", folder)
 
 
-def test_the_last_log_is_kept_beside_the_present_one(folder: Path) -> None:
+def test_the_previous_log_is_kept_beside_the_current_one(folder: Path) -> None:
     for _ in range(2):
         supervised.start(spec(folder, SLEEPER), folder)
         supervised.stop("child", folder, timeout_s=5.0)

@@ -9,7 +9,7 @@ from infra.storage.files import FileStorage
 
 
 class HeedlessStorage(FileStorage):
-    """A store that takes conditions and ignores them."""
+    """A store that accepts conditions and ignores them."""
 
     def put(
         self,
@@ -43,7 +43,7 @@ class UnknowingStorage(FileStorage):
 @pytest.mark.parametrize(
     "key", ["a", "outputs/job/dt=2026-11-01/_SUCCESS", "قلم/😀.parquet", "a b/c+d"]
 )
-def test_ordinary_keys_are_taken(key: str) -> None:
+def test_ordinary_keys_are_accepted(key: str) -> None:
     assert checked_key(key) == key
 
 
@@ -63,7 +63,7 @@ def test_a_folder_prefix_ends_in_one_slash() -> None:
     ("kind", "is_conditional"),
     [(FileStorage, True), (HeedlessStorage, False), (UnknowingStorage, False)],
 )
-def test_the_probe_believes_what_it_sees(
+def test_the_probe_reports_what_the_store_does(
     tmp_path: Path, kind: type[FileStorage], is_conditional: bool
 ) -> None:
     storage = kind(tmp_path.as_uri())

@@ -23,7 +23,7 @@ def storage(root: Path) -> FileStorage:
     return FileStorage(root.as_uri())
 
 
-def test_each_write_has_an_etag_of_its_own_even_for_the_same_bytes(storage: FileStorage) -> None:
+def test_each_write_has_its_own_etag_even_for_the_same_bytes(storage: FileStorage) -> None:
     etags = [storage.put("key", b"same") for _ in range(200)]
     assert len(set(etags)) == len(etags)
 
@@ -46,15 +46,15 @@ def test_a_write_that_fails_half_way_leaves_the_old_object(
     assert [path.name for path in root.iterdir()] == ["key"]
 
 
-def test_an_object_removed_in_the_middle_of_its_copy_is_copied_whole(
+def test_an_object_that_is_removed_during_its_copy_is_copied_completely(
     storage: FileStorage, root: Path
 ) -> None:
-    """A publisher that another has overtaken finds its parts gone at any moment."""
+    """The parts of a publisher that lost a race may be deleted at any moment."""
     storage.put("part", b"rows", metadata={"rows": "4"})
     kept = root / METADATA_FOLDER / "part.json"
     metadata = kept.read_bytes()
     kept.unlink()
-    # who reads the metadata is in the middle of a copy, and stays there until they are written
+    # A reader of the metadata is in the middle of a copy, and blocks until they are written.
     os.mkfifo(kept)
     with ThreadPoolExecutor(1) as other:
         copying = other.submit(storage.copy, "part", "copy")
@@ -69,7 +69,7 @@ def test_an_object_removed_in_the_middle_of_its_copy_is_copied_whole(
         storage.copy("part", "copy")
 
 
-def test_what_a_crash_left_behind_is_no_object(storage: FileStorage, root: Path) -> None:
+def test_an_unfinished_write_is_not_an_object(storage: FileStorage, root: Path) -> None:
     storage.put("folder/key", b"1", metadata={"a": "b"})
     (root / "folder" / ".0123.tmp").write_bytes(b"half")
     (root / ".locks").mkdir()
@@ -77,7 +77,7 @@ def test_what_a_crash_left_behind_is_no_object(storage: FileStorage, root: Path)
     assert [info.key for info in storage.list("")] == ["folder/key"]
 
 
-def test_metadata_of_an_earlier_object_are_never_taken_for_those_of_a_later_one(
+def test_metadata_of_an_earlier_object_never_belong_to_a_later_one(
     storage: FileStorage, root: Path
 ) -> None:
     storage.put("key", b"1", metadata={"receipt": "old"})
@@ -104,7 +104,7 @@ def test_metadata_keys_come_back_in_lower_case_as_from_s3(storage: FileStorage, 
     assert stored == {"etag": etag, "metadata": {"receipt": "R"}}
 
 
-def test_deleting_takes_the_metadata_along(storage: FileStorage, root: Path) -> None:
+def test_deleting_an_object_deletes_its_metadata(storage: FileStorage, root: Path) -> None:
     storage.put("a/key", b"1", metadata={"receipt": "r"})
     storage.delete(["a/key", "a/other", "b/key"])
     assert not any(path.is_file() for path in root.rglob("*"))
@@ -117,15 +117,13 @@ def test_a_prefix_is_compared_as_text_not_as_a_folder(storage: FileStorage) -> N
     assert [info.key for info in storage.list("a/")] == ["a/1"]
 
 
-def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    storage: FileStorage, root: Path
-) -> None:
+def test_a_folder_that_cannot_be_read_is_not_empty(storage: FileStorage, root: Path) -> None:
     (root / "loop").symlink_to("loop")
     with pytest.raises(StorageError, match="loop"):
         list(storage.list("loop/"))
 
 
-def test_below_what_is_no_folder_lies_nothing(storage: FileStorage) -> None:
+def test_a_listing_below_a_file_is_empty(storage: FileStorage) -> None:
     storage.put("a", b"")
     assert list(storage.list("a/")) == list(storage.list("none/")) == []
 
@@ -162,7 +160,7 @@ def test_readers_never_see_half_an_object(storage: FileStorage) -> None:
     assert set(seen) <= set(values)
 
 
-def test_a_writer_that_was_killed_holds_nobody_up(storage: FileStorage, root: Path) -> None:
+def test_a_killed_writer_does_not_block_others(storage: FileStorage, root: Path) -> None:
     die_locked = (
         "import fcntl, os, sys; "
         "fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); "

@@ -43,7 +43,7 @@ def storage(tmp_path: Path) -> Storage:
     return FileStorage(tmp_path.as_uri())
 
 
-def test_what_was_encoded_comes_back_with_its_schema_and_metadata(storage: Storage) -> None:
+def test_an_encoded_table_is_read_with_its_schema_and_metadata(storage: Storage) -> None:
     storage.put("a.parquet", encode(rows(5), SCHEMA, {"receipt": "ä"}))
     footer = read_footer(storage, "a.parquet")
     assert footer.schema.remove_metadata() == SCHEMA
@@ -52,7 +52,7 @@ def test_what_was_encoded_comes_back_with_its_schema_and_metadata(storage: Stora
     assert read_rows(storage, "a.parquet")["id"].to_pylist() == [0, 1, 2, 3, 4]
 
 
-def test_the_same_rows_give_the_same_bytes_however_they_are_cut() -> None:
+def test_the_same_rows_give_the_same_bytes_however_they_are_chunked() -> None:
     whole = rows(9_000)
     cut = pa.concat_tables([whole.slice(0, 10), whole.slice(10, 8_000), whole.slice(8_010)])
     sliced = pa.concat_tables([whole, whole]).slice(9_000)
@@ -97,7 +97,7 @@ def test_files_that_are_not_parquet_or_damaged_are_named(storage: Storage) -> No
             read_rows(storage, name)
 
 
-def test_a_file_that_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_found(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(ObjectNotFound, match=r"none\.parquet"):
         read_footer(storage, "none.parquet")
     with (
@@ -157,7 +157,7 @@ def footer_and_rows(path: Path, table: pa.Table) -> tuple[Footer, int]:
         return footer_of(file), sum(batch.num_rows for batch in iter_batches(file))
 
 
-def test_an_earliest_time_that_is_no_datetime_is_left_out(tmp_path: Path) -> None:
+def test_an_earliest_time_that_is_not_a_datetime_is_left_out(tmp_path: Path) -> None:
     footer, num_rows = footer_and_rows(
         tmp_path / "a.parquet", instants(good=[7, 5], far=[2**60, 2**61])
     )
@@ -172,7 +172,7 @@ def test_an_earliest_time_of_two_columns_of_one_name_is_left_out(tmp_path: Path)
     assert num_rows == 1
 
 
-def test_a_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:
+def test_a_missing_folder_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         write_file(tmp_path / "none" / "a.parquet", [], SCHEMA)
 

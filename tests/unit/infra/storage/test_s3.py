@@ -5,7 +5,7 @@ from infra.settings import Settings
 from infra.storage import open_storage
 
 
-def test_a_profile_that_is_not_there_is_named_with_its_variable(
+def test_an_unknown_profile_is_named_with_its_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")

@@ -32,7 +32,7 @@ def test_a_lost_conditional_write_is_its_own_error(code: str) -> None:
     assert type(converted(answer(code))) is PreconditionFailed
 
 
-def test_a_missing_key_is_told_apart_from_a_missing_bucket() -> None:
+def test_a_missing_key_is_not_a_missing_bucket() -> None:
     assert type(converted(answer("NoSuchKey"))) is ObjectNotFound
     assert "bucket 'bucket'" in str(converted(answer("NoSuchBucket")))
     assert "bucket 'bucket'" in str(converted(answer("404"), key=None))
@@ -62,13 +62,13 @@ def test_each_refusal_says_where_to_look(code: str, hint: str) -> None:
         EndpointConnectionError(endpoint_url="x"),
     ],
 )
-def test_a_store_that_is_away_ends_commands_as_what_may_succeed_later(error: Exception) -> None:
+def test_an_outage_has_another_exit_status_than_a_refusal(error: Exception) -> None:
     away, refused = converted(error), converted(answer("AccessDenied", status=403))
     assert (type(away), away.exit_code) == (StorageAway, 1)
     assert (type(refused), refused.exit_code) == (StorageError, 2)
 
 
-def test_trouble_on_the_way_says_where_to_look() -> None:
+def test_each_connection_error_says_where_to_look() -> None:
     assert "NIGHTSHIFT_S3_ENDPOINT_URL" in str(
         converted(EndpointConnectionError(endpoint_url="http://host:1"))
     )

@@ -32,7 +32,9 @@ def wait_after(status: int = 0, code: str = "", error: Exception | None = None) 
     ("status", "code"),
     [(503, "SlowDown"), (500, ""), (409, "ConditionalRequestConflict"), (409, "OperationAborted")],
 )
-def test_what_passes_is_waited_for(status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transient_answer_is_retried(
+    status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waited = wait_after(status, code)
     assert waited is not None
     assert 0 <= waited <= MAX_WAIT_S
@@ -44,10 +46,10 @@ def test_what_passes_is_waited_for(status: int, code: str, monkeypatch: pytest.M
     ("status", "code"),
     [(200, ""), (403, "AccessDenied"), (409, "BucketNotEmpty"), (412, "PreconditionFailed")],
 )
-def test_an_answer_that_would_stay_the_same_is_final(status: int, code: str) -> None:
+def test_a_permanent_answer_is_not_retried(status: int, code: str) -> None:
     assert wait_after(status, code) is None
 
 
-def test_a_server_that_is_away_may_come_back_and_a_wrong_certificate_may_not() -> None:
+def test_a_missing_server_is_retried_and_a_wrong_certificate_is_not() -> None:
     assert wait_after(error=EndpointConnectionError(endpoint_url="http://host")) is not None
     assert wait_after(error=SSLError(endpoint_url="https://host", error="expired")) is None
