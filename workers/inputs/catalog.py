@@ -1,4 +1,4 @@
-"""The catalogue as it was at the end of a day, for jobs that look products up."""
+"""The catalogue at the end of a day, for jobs that look up products."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ COLUMNS = ("product_id", "title", "category", "attributes")
 @dataclass(frozen=True)
 class Catalog:
     table: pa.Table
-    """`COLUMNS`, without products from after the cut; attributes are never null."""
+    """`COLUMNS` of the products before the cut; attributes are never null."""
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -30,13 +30,13 @@ class Catalog:
 
     @cached_property
     def facts(self) -> dict[str, frozenset[tuple[str, str]]]:
-        """What each product is like: its attributes and its category, as pairs of a key and a
-        value."""
+        """By product: its attributes and its category, as (key, value) pairs."""
         columns = (self.table[name].to_pylist() for name in COLUMNS)
-        return {
-            product: frozenset(_facts([*attributes, {"key": "category", "value": category}]))
-            for product, _, category, attributes in zip(*columns, strict=True)
-        }
+        facts = {}
+        for product, _, category, attributes in zip(*columns, strict=True):
+            pairs = [*attributes, {"key": "category", "value": category}]
+            facts[product] = frozenset(_facts(pairs))
+        return facts
 
 
 def _facts(pairs: Iterable[Mapping[str, str | None] | None]) -> Iterator[tuple[str, str]]:
@@ -46,15 +46,13 @@ def _facts(pairs: Iterable[Mapping[str, str | None] | None]) -> Iterator[tuple[s
 
 
 def read_catalog(storage: Storage, snapshot: Snapshot) -> Catalog:
-    """Products without a time, and those from before the cut, in the order of the files; none
-    without an id."""
+    """Reads the products that have an id and a time before the cut or no time, in file order."""
     cut = pa.scalar(datetime.fromisoformat(snapshot.cut), TIMESTAMP)
+    columns = [*COLUMNS, "updated_at"]
     tables = []
     for item in snapshot.objects:
         for group in range(len(item.row_groups)):
-            rows = read_row_group(
-                storage, snapshot.table, item.key, group, [*COLUMNS, "updated_at"]
-            )
+            rows = read_row_group(storage, snapshot.table, item.key, group, columns)
             is_past = pc.fill_null(pc.less(rows["updated_at"], cut), True)
             rows = rows.filter(pc.and_(is_past, pc.is_valid(rows["product_id"]))).select(COLUMNS)
             attributes = pc.fill_null(rows["attributes"], pa.scalar([], ATTRIBUTES))

@@ -1,12 +1,11 @@
-"""Reads what a user has: Parquet, CSV or JSON Lines, as a stream of canonical batches. Nothing is
-ever guessed.
+"""Reads a user's Parquet, CSV or JSON Lines file as a stream of canonical batches. Guesses nothing.
 
-CSV: UTF-8 with commas and a header; an empty cell is null; attributes are either a JSON column
-`attributes` or columns `attributes.KEY`, whose empty cells leave the attribute out. JSON Lines:
-attributes are an object or a list of objects with `key` and `value`; numbers and booleans in them
-are taken as they are written in JSON. Columns that the table does not declare are carried along as
-text; a value that is not text stays the JSON that it was. Parquet columns of one name that the
-table does not declare are numbered.
+- CSV: UTF-8 with commas and a header; an empty cell is null. Attributes are a JSON column
+  `attributes`, or columns `attributes.KEY` in which an empty cell omits the attribute.
+- JSON Lines: attributes are an object, or a list of objects with `key` and `value`. Numbers and
+  booleans in them keep their JSON spelling.
+- Columns that the table does not declare are kept as text; a value that is not text keeps its JSON.
+  Undeclared Parquet columns of the same name are numbered.
 """
 
 import csv
@@ -36,7 +35,7 @@ from workers.inputs.tables import (
 BATCH_ROWS = 4096
 ATTRIBUTE_PREFIX = "attributes."
 NO_JSON_NUMBERS = frozenset({"NaN", "Infinity", "-Infinity"})
-"""Python's own words, which other software that writes JSON Lines with it may leave there."""
+"""Python's spellings of numbers that JSON lacks; its `json` module writes and reads them."""
 
 Row = Mapping[str, Any]
 Batches = Iterator[pa.RecordBatch]
@@ -44,7 +43,7 @@ Batches = Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True, slots=True)
 class _Number:
-    """A number of JSON as it is written: a float would lose digits and zeros."""
+    """A JSON number in its original spelling; a float would lose digits and trailing zeros."""
 
     text: str
 
@@ -54,10 +53,10 @@ class _Number:
 
 @contextmanager
 def open_input(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batches]]:
-    """The canonical schema of a local file and its batches; rows are not checked yet.
+    """Opens a local file: its canonical schema and its batches, whose rows are not checked yet.
 
-    Raises InputError, also while batches are read, where the file is not what its name's ending
-    says.
+    Raises InputError, possibly only while the batches are read, if the content does not match the
+    file's suffix.
     """
     readers = {
         ".parquet": _open_parquet,
@@ -79,30 +78,26 @@ def open_input(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batch
 def _open_parquet(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batches]]:
     with open_local_parquet(path) as file:
         check_schema(table, file.schema_arrow, str(path))
-        names = _distinct(file.schema_arrow.names)
+        names = _number_repeats(file.schema_arrow.names)
 
         def batches() -> Batches:
             for batch in iter_batches(file):
-                rows = canonical_table(
-                    table, pa.Table.from_batches([batch]).rename_columns(names), str(path)
-                )
-                yield from rows.to_batches()
+                rows = pa.Table.from_batches([batch]).rename_columns(names)
+                yield from canonical_table(table, rows, str(path)).to_batches()
 
         schema = canonical_schema(table, file.schema_arrow)
         fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
         yield pa.schema(fields, metadata=schema.metadata), batches()
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """The names, with a number behind those that stood before: Parquet may repeat them, a table may
-    not."""
-    found: list[str] = []
+def _number_repeats(names: list[str]) -> list[str]:
+    """The names, with a number appended to each repetition; Parquet allows repetitions."""
+    distinct: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in count(2))
-        found.append(
-            next(one for one in numbered if one not in names + found) if name in found else name
-        )
-    return found
+        free = (candidate for candidate in numbered if candidate not in names + distinct)
+        distinct.append(next(free) if name in distinct else name)
+    return distinct
 
 
 @contextmanager
@@ -117,14 +112,14 @@ def _open_csv(table: InputTable, path: Path) -> Iterator[tuple[pa.Schema, Batche
         has_attributes = len(names) < len(header)
         if len(set(header)) < len(header) or (has_attributes and "attributes" in names):
             raise InputError(f"{path}: the header names a column twice: {', '.join(header)}")
-        schema = _schema(table, names + ["attributes"] * has_attributes, str(path))
+        if has_attributes:
+            names.append("attributes")
+        schema = _schema(table, names, str(path))
         yield schema, _to_batches(table, schema, _csv_rows(lines, header, str(path)), str(path))
 
 
 def _csv_rows(lines: Iterator[list[str]], header: list[str], file_name: str) -> Iterator[Row]:
-    row = 0
-    while True:
-        row += 1
+    for row in count(1):
         try:
             cells = next(lines, None)
         except csv.Error as exc:
@@ -132,30 +127,30 @@ def _csv_rows(lines: Iterator[list[str]], header: list[str], file_name: str) -> 
         if cells is None:
             return
         if len(cells) != len(header):
-            raise InputError(f"{file_name}, row {row}: {_misfit(cells, header)}")
+            problem = _describe_cell_count(cells, header)
+            raise InputError(f"{file_name}, row {row}: {problem}")
         yield _csv_row(dict(zip(header, cells, strict=True)))
 
 
-def _misfit(cells: list[str], header: list[str]) -> str:
+def _describe_cell_count(cells: list[str], header: list[str]) -> str:
     """What is wrong with a line that has more or fewer cells than the header."""
-    found = f"found {len(cells)} cells; expected {len(header)}"
+    problem = f"found {len(cells)} cells; expected {len(header)}"
     if len(cells) < len(header):
-        return f"{found}, there is none for column {header[len(cells)]}"
-    return f"{found}, {cells[len(header)]!r} follows column {header[-1]} (values with commas need quotes)"
+        return f"{problem}, there is none for column {header[len(cells)]}"
+    extra = cells[len(header)]
+    return f"{problem}, {extra!r} follows column {header[-1]} (values with commas need quotes)"
 
 
 def _csv_row(cells: dict[str, str]) -> Row:
-    attributes = {
-        name.removeprefix(ATTRIBUTE_PREFIX): value
-        for name, value in cells.items()
-        if name.startswith(ATTRIBUTE_PREFIX) and value
-    }
-    plain = {
-        name: value or None
-        for name, value in cells.items()
-        if not name.startswith(ATTRIBUTE_PREFIX)
-    }
-    return plain if "attributes" in plain else plain | {"attributes": attributes}
+    row: dict[str, Any] = {}
+    attributes: dict[str, str] = {}
+    for name, value in cells.items():
+        if not name.startswith(ATTRIBUTE_PREFIX):
+            row[name] = value or None
+        elif value:
+            attributes[name.removeprefix(ATTRIBUTE_PREFIX)] = value
+    row.setdefault("attributes", attributes)
+    return row
 
 
 @contextmanager
@@ -193,7 +188,7 @@ def _parse_json(text: str) -> Any:
 
 
 def _schema(table: InputTable, names: list[str], file_name: str) -> pa.Schema:
-    """Declared columns in their types, the others as text."""
+    """A schema with the declared columns in their types and all others as text."""
     declared = {column.name: column.type for column in table.columns}
     schema = pa.schema([(name, declared.get(name, pa.string())) for name in names])
     check_schema(table, schema, file_name)
@@ -221,7 +216,7 @@ def _to_batches(
 def _to_array(
     column: Column | None, field: pa.Field, rows: list[Row], file_name: str, rows_before: int
 ) -> pa.Array:
-    parse = _carried if column is None else _parser(field.type)
+    parse = _as_text if column is None else _parser(field.type)
     values = []
     for index, row in enumerate(rows):
         value = row.get(field.name)
@@ -244,26 +239,27 @@ def _attributes(value: Any) -> list[dict[str, str | None]]:
     pairs = _parse_json(value) if isinstance(value, str) else value
     if isinstance(pairs, dict):
         pairs = [{"key": key, "value": item} for key, item in pairs.items()]
-    if not isinstance(pairs, list) or not all(
-        isinstance(pair, dict) and set(pair) == {"key", "value"} for pair in pairs
-    ):
+    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
         raise ValueError("neither an object nor a list of objects with key and value")
     return [{"key": _text(pair["key"]), "value": _attribute_value(pair["value"])} for pair in pairs]
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"key", "value"}
 
 
 def _attribute_value(value: Any) -> str | None:
     if isinstance(value, dict | list):
         raise ValueError(f"a value is {_kind(value)}")
-    return None if value is None else _carried(value)
+    return None if value is None else _as_text(value)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object as a dict, unless it names a key twice: JSON would keep the last one without a
-    word."""
+    """An object as a dict; raises ValueError for a repeated key, of which JSON keeps the last."""
     keys = [key for key, _ in pairs]
     repeated = next((key for key in keys if keys.count(key) > 1), None)
     if repeated is not None:
-        raise ValueError(f"key {repeated!a} stands twice")
+        raise ValueError(f"key {repeated!a} occurs twice")
     return dict(pairs)
 
 
@@ -276,11 +272,12 @@ def _time(value: Any) -> datetime:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"it is {_kind(value)}")
-    value.encode()  # JSON can spell halves of characters that no file can hold
+    value.encode()  # raises for half of a surrogate pair, which JSON can spell but UTF-8 cannot
     return value
 
 
-def _carried(value: Any) -> str:
+def _as_text(value: Any) -> str:
+    """Text unchanged, everything else as JSON."""
     return _text(value) if isinstance(value, str) else _write_json(value)
 
 
@@ -290,13 +287,10 @@ def _write_json(value: Any) -> str:
             raise ValueError(f"JSON has no number {value}")
         return value.text
     if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(f"{json.dumps(key)}: {_write_json(item)}" for key, item in value.items())
-            + "}"
-        )
+        items = [f"{json.dumps(key)}: {_write_json(item)}" for key, item in value.items()]
+        return f"{{{', '.join(items)}}}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_write_json, value)) + "]"
+        return f"[{', '.join(map(_write_json, value))}]"
     return json.dumps(value)
 
 

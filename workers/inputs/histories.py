@@ -1,12 +1,12 @@
-"""What each user did up to the end of a day: the newest items, the oldest of them first.
+"""Each user's history up to the end of a day: the newest items, oldest first.
 
-Two engines, the same rows out: DuckDB on this machine, Ray Data where a cluster or the size asks
-for it. Events of one moment are ordered by item, so that neither files nor engines change a
-history; one that is there twice counts once.
+Two engines give the same rows: DuckDB on this machine, and Ray Data for large tables or a cluster.
+Events at the same time are ordered by item, so that a history depends neither on the files nor on
+the engine. Repeated events count once.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Literal, get_args
@@ -42,12 +42,12 @@ HISTORIES = pa.schema(
         pa.field("newest", TIMESTAMP, nullable=False),
     ]
 )
-"""One row a user, in the order of their ids; `num_events` are all up to the cut, `num_repeated`
-were there before, `newest` is the time of the last one."""
+"""One row for each user, sorted by id. `num_events` counts all events before the cut,
+`num_repeated` those that repeat another event; `newest` is the time of the last event."""
 ORDER = [("event_time", "ascending"), ("item_id", "ascending"), ("event_type", "ascending")]
 MEMORY_LIMIT = "1GB"
 NUM_PARTITIONS = 8
-"""Of the hash shuffle."""
+"""Partitions of Ray Data's hash shuffle."""
 
 GROUPED = """
     select
@@ -59,10 +59,16 @@ GROUPED = """
     from (
         select
             user_id, item_id, event_time,
-            row_number() over (partition by user_id order by event_time, item_id, event_type) as place,
+            row_number() over (
+                partition by user_id order by event_time, item_id, event_type
+            ) as place,
             count(*) over (partition by user_id) as num_distinct,
             sum(copies - 1) over (partition by user_id) as num_repeated
-        from (select user_id, item_id, event_time, event_type, count(*) as copies from events group by all)
+        from (
+            select user_id, item_id, event_time, event_type, count(*) as copies
+            from events
+            group by all
+        )
     )
     where place > num_distinct - $max_items
     group by user_id
@@ -75,7 +81,7 @@ class Histories:
     table: pa.Table
     """`HISTORIES`."""
     num_future: int
-    """Events that are left out since they come after the cut."""
+    """Events left out because they are not before the cut."""
 
     def total(self, column: str) -> int:
         return pc.sum(self.table[column]).as_py() or 0
@@ -88,36 +94,43 @@ def build_histories(
     max_items: int,
     engine: Engine = "duckdb",
 ) -> Histories:
-    """Each user's `max_items` newest items before the snapshot's cut. The engine `ray` needs a
-    connection to a cluster that has a CPU to spare, and opens the store in its workers. Raises
-    InputError for an unknown engine, or an event without user, item, time or type."""
+    """Each user's `max_items` newest items before the snapshot's cut.
+
+    The engine `ray` needs a connected cluster with a free CPU, and opens the store in its workers.
+    Raises InputError for an unknown engine, and for an event without user, item, time or type.
+    """
     if engine not in ENGINES:
-        raise InputError(f"{engine!r} is no engine for histories: choose {' or '.join(ENGINES)}")
-    make = _by_duckdb if engine == "duckdb" else _by_ray
-    table = make(open_store, snapshot, max_items).cast(HISTORIES)
-    histories = Histories(table, 0)
-    return replace(histories, num_future=snapshot.num_rows - histories.total("num_events"))
+        raise InputError(f"{engine!r} is not a history engine: choose {' or '.join(ENGINES)}")
+    build = _build_by_duckdb if engine == "duckdb" else _build_by_ray
+    table = build(open_store, snapshot, max_items).cast(HISTORIES)
+    num_past = pc.sum(table["num_events"]).as_py() or 0
+    return Histories(table, num_future=snapshot.num_rows - num_past)
 
 
 def _past_events(storage: Storage, key: str, cut: str) -> Iterator[pa.Table]:
-    """The events of one file before the cut, batch by batch; raises InputError for one that lacks
-    something."""
-    first_left_out = pa.scalar(datetime.fromisoformat(cut), TIMESTAMP)
-    num_rows = 0
+    """The events of one file before the cut, batch by batch; raises InputError for a null."""
+    end = pa.scalar(datetime.fromisoformat(cut), TIMESTAMP)
+    rows_before = 0
     with open_parquet(storage, key) as file:
         for batch in iter_batches(file, columns=EVENTS.names):
-            for name in EVENTS.names:
-                if batch[name].null_count:
-                    place = batch[name].is_null().index(True).as_py()
-                    expected = "a value (`nightshift inputs put` checks files before it loads them)"
-                    raise Place(key, name, num_rows).refuse(place, "null", expected)
-            num_rows += batch.num_rows
+            _check_complete(batch, key, rows_before)
+            rows_before += batch.num_rows
             columns = [batch[field.name].cast(field.type, safe=False) for field in EVENTS]
             rows = pa.table(columns, schema=EVENTS)
-            yield rows.filter(pc.less(rows["event_time"], first_left_out))
+            yield rows.filter(pc.less(rows["event_time"], end))
 
 
-def _by_duckdb(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int) -> pa.Table:
+def _check_complete(batch: pa.RecordBatch, key: str, rows_before: int) -> None:
+    for name in EVENTS.names:
+        if batch[name].null_count:
+            index = batch[name].is_null().index(True).as_py()
+            expected = "a value (`nightshift inputs put` checks files before it loads them)"
+            raise Place(key, name, rows_before).refuse(index, "null", expected)
+
+
+def _build_by_duckdb(
+    open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int
+) -> pa.Table:
     storage = open_store()
     failures: list[NightshiftError] = []
 
@@ -126,7 +139,7 @@ def _by_duckdb(open_store: Callable[[], Storage], snapshot: Snapshot, max_items:
             for item in snapshot.objects:
                 for table in _past_events(storage, item.key, snapshot.cut):
                     yield from table.to_batches()
-        except NightshiftError as exc:  # DuckDB would make it one of its own
+        except NightshiftError as exc:  # DuckDB would replace it with an error of its own
             failures.append(exc)
             raise
 
@@ -140,8 +153,10 @@ def _by_duckdb(open_store: Callable[[], Storage], snapshot: Snapshot, max_items:
             raise
 
 
-def _by_ray(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int) -> pa.Table:
-    import ray  # noqa: PLC0415  # takes seconds that one machine need not wait for
+def _build_by_ray(
+    open_store: Callable[[], Storage], snapshot: Snapshot, max_items: int
+) -> pa.Table:
+    import ray  # noqa: PLC0415  # takes seconds, and DuckDB does not need it
     from ray.data import DataContext  # noqa: PLC0415
     from ray.data.context import ShuffleStrategy  # noqa: PLC0415
 
@@ -157,13 +172,14 @@ def _by_ray(open_store: Callable[[], Storage], snapshot: Snapshot, max_items: in
     files = ray.data.from_items([{"key": item.key} for item in snapshot.objects])
     events = files.map_batches(read, batch_size=1, batch_format="pyarrow")
     grouped = events.groupby("user_id", num_partitions=NUM_PARTITIONS)
-    newest = grouped.map_groups(partial(_newest, max_items=max_items), batch_format="pyarrow")
-    parts = [part for part in ray.get(newest.to_arrow_refs()) if part.num_rows]
+    build_row = partial(_history_of_user, max_items=max_items)
+    histories = grouped.map_groups(build_row, batch_format="pyarrow")
+    parts = [part for part in ray.get(histories.to_arrow_refs()) if part.num_rows]
     return pa.concat_tables(parts).sort_by("user_id") if parts else HISTORIES.empty_table()
 
 
-def _newest(group: pa.Table, max_items: int) -> pa.Table:
-    """The row of one user."""
+def _history_of_user(group: pa.Table, max_items: int) -> pa.Table:
+    """One row of `HISTORIES` from all events of one user."""
     distinct = group.group_by(EVENTS.names).aggregate([]).select(EVENTS.names).sort_by(ORDER)
     row = {
         "user_id": [distinct["user_id"][0].as_py()],

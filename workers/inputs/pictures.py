@@ -1,4 +1,4 @@
-"""Pictures as bytes: what a PNG or JPEG may hold, pixels out of it, and pixels into PNG.
+"""Decodes and checks PNG and JPEG bytes, and encodes pixels as PNG.
 
 Knows nothing about models or storage.
 """
@@ -10,26 +10,26 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MIN_PX, MAX_PX = 8, 4096
-"""Of a side. Smaller ones show nothing, larger ones are photographs to be made small first."""
+"""Limits of a side. Smaller pictures show nothing; larger ones should be scaled down first."""
 FORMATS = ("PNG", "JPEG")
 GREY, COLOUR = "L", "RGB"
 MODES = {"1": GREY, "L": GREY, "LA": GREY, "P": COLOUR, "RGB": COLOUR, "RGBA": COLOUR}
-"""What is taken, and what becomes of it. A palette may hold colours; what is transparent becomes
-white."""
+"""By accepted Pillow mode: the mode it is converted to. Transparency becomes white."""
 PNG_COMPRESSION = 3
-"""zlib's level: 6, the usual one, takes twice the time for 2 % fewer bytes at these sizes."""
+"""zlib level. The default, 6, takes twice the time for 2 % fewer bytes at these sizes."""
 
 
 class PictureError(ValueError):
-    """Bytes that are no picture for us: what was found, and what was expected."""
+    """Bytes that are not an accepted picture: what was found, and what was expected."""
 
     def __init__(self, found: str, expected: str) -> None:
         super().__init__(f"found {found}; expected {expected}")
-        self.found, self.expected = found, expected
+        self.found = found
+        self.expected = expected
 
 
 def open_picture(content: bytes | None) -> Image.Image:
-    """The decoded picture in grey or RGB; raises PictureError for everything that is none."""
+    """Decodes a picture to grey or RGB; raises PictureError if it is not an accepted one."""
     if not content:
         raise PictureError("no bytes", "the bytes of a PNG or JPEG image")
     try:
@@ -48,19 +48,16 @@ def _check_kind(image: Image.Image) -> None:
     if image.format not in FORMATS:
         raise PictureError(f"a {image.format}", "the bytes of a PNG or JPEG image")
     if getattr(image, "is_animated", False):
-        raise PictureError(
-            f"an animated {image.format} of {getattr(image, 'n_frames', '?')} frames",
-            "a single picture",
-        )
+        num_frames = getattr(image, "n_frames", "?")
+        found = f"an animated {image.format} of {num_frames} frames"
+        raise PictureError(found, "a single picture")
     if image.mode not in MODES:
-        raise PictureError(
-            f"a {image.format} in {image.mode}", "grey or RGB with 8 bits each (convert it)"
-        )
-    if min(image.size) < MIN_PX or max(image.size) > MAX_PX:
-        width, height = image.size
-        raise PictureError(
-            f"a picture of {width} x {height} pixels", f"sides of {MIN_PX} to {MAX_PX:,} pixels"
-        )
+        found = f"a {image.format} in {image.mode}"
+        raise PictureError(found, "grey or RGB with 8 bits each (convert it)")
+    width, height = image.size
+    if min(width, height) < MIN_PX or max(width, height) > MAX_PX:
+        found = f"a picture of {width} x {height} pixels"
+        raise PictureError(found, f"sides of {MIN_PX} to {MAX_PX:,} pixels")
 
 
 def _flattened(image: Image.Image) -> Image.Image:
@@ -72,25 +69,22 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def to_square(image: Image.Image, px: int) -> Image.Image:
-    """The middle of the picture, cut square and resampled to `px` a side; untouched where it is
-    just that."""
+    """Crops the largest centred square and resamples it to `px` by `px`; a no-op at that size."""
     if image.size == (px, px):
         return image
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize(
-        (px, px), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
-    )
+    square = (left, top, left + side, top + side)
+    return image.resize((px, px), Image.Resampling.LANCZOS, box=square)
 
 
 def encode_png(pixels_HWC: np.ndarray) -> bytes:
-    """uint8 [H, W, 1 or 3] as PNG; the same pixels give the same bytes."""
+    """Encodes uint8 [H, W, 1 or 3] as PNG; deterministic."""
     return _to_png(_to_image(pixels_HWC))
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray | None]], gap_px: int = 2) -> bytes:
-    """Pictures [H, W, C] of one size, row by row, as one PNG on white; None leaves a place
-    empty."""
+    """Rows of equally large pictures [H, W, C] as one PNG on white; None leaves a cell empty."""
     height, width, _ = next(pixels for row in rows for pixels in row if pixels is not None).shape
     columns = max(len(row) for row in rows)
     size = ((width + gap_px) * columns + gap_px, (height + gap_px) * len(rows) + gap_px)

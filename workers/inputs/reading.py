@@ -1,4 +1,4 @@
-"""Reads input tables as their declaration says, whatever optional columns a file has or lacks."""
+"""Reads input tables in their declared types, whichever optional columns a file has."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,29 +12,26 @@ from workers.inputs.tables import input_table
 
 
 def event_time_column(table: str) -> str | None:
-    """The column that says when a row came to be, for tables that have one."""
-    return next(
-        (column.name for column in input_table(table).columns if column.content == "time"), None
-    )
+    """The column that dates a row, or None for a table without one."""
+    names = (column.name for column in input_table(table).columns if column.content == "time")
+    return next(names, None)
 
 
 def read_row_group(
     storage: Storage, table: str, key: str, row_group: int, columns: Sequence[str]
 ) -> pa.Table:
-    """The columns of one row group, in their declared types; an optional column that the file lacks
-    is null.
+    """The columns of one row group in their declared types; missing optional columns are null.
 
-    Times are cut to microseconds.
+    Truncates times to microseconds.
     """
-    return _as_declared(
-        read_rows(storage, key, columns=columns, row_groups=[row_group]), table, columns
-    )
+    rows = read_rows(storage, key, columns=columns, row_groups=[row_group])
+    return _as_declared(rows, table, columns)
 
 
 def iter_rows(
     storage: Storage, table: str, key: str, columns: Sequence[str], *, having: str
 ) -> Iterator[dict[str, Any]]:
-    """The file's rows in which column `having` is not null, one by one; holds one batch of them."""
+    """Yields the file's rows in which the column `having` is not null; holds one batch of them."""
     with open_parquet(storage, key) as file:
         present = [name for name in columns if name in file.schema_arrow.names]
         for batch in iter_batches(file, columns=present):
@@ -44,10 +41,12 @@ def iter_rows(
 
 def _as_declared(rows: pa.Table, table: str, columns: Sequence[str]) -> pa.Table:
     types = {column.name: column.type for column in input_table(table).columns}
-    arrays = [
-        rows[name].cast(types[name], safe=not pa.types.is_timestamp(types[name]))
-        if name in rows.column_names
-        else pa.nulls(rows.num_rows, types[name])
-        for name in columns
-    ]
+    arrays = []
+    for name in columns:
+        type_ = types[name]
+        if name in rows.column_names:
+            # an unsafe cast truncates finer times instead of raising
+            arrays.append(rows[name].cast(type_, safe=not pa.types.is_timestamp(type_)))
+        else:
+            arrays.append(pa.nulls(rows.num_rows, type_))
     return pa.table(arrays, names=list(columns))

@@ -1,10 +1,11 @@
-"""What a row of an input table may hold; every refusal names file, row, column, what was found and
-what was expected.
+"""Checks what a row of an input table holds.
 
-Rows are counted from 1 in the order of the file; a CSV file's header is not a row.
+Every error names file, row, column, what was found and what was expected. Rows count from 1 in file
+order; the header of a CSV file is not a row.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from workers.inputs.tables import (
 )
 
 BIDI_OVERRIDES = r"\x{202a}-\x{202e}\x{2066}-\x{2069}"
-"""They make a text look different from what it is; right-to-left scripts need none of them."""
+"""They make text look different from what it is; right-to-left scripts do not need them."""
 NOT_IN_A_LINE = rf"[\x00-\x1f\x7f-\x{{9f}}{BIDI_OVERRIDES}]"
 NOT_IN_A_TEXT = rf"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{{9f}}{BIDI_OVERRIDES}]"
 SHOWN_CHARS = 60
@@ -32,15 +33,14 @@ SHOWN_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A stretch of one column: the file, the column, and how many rows of the file stand before
-    it."""
+    """Consecutive values of a column, as many as a batch has: for naming them in errors."""
 
     file_name: str
     column: str
     rows_before: int
 
     def refuse(self, index: int, found: str, expected: str) -> InputError:
-        """The error for the row at `index` of this stretch."""
+        """The error for the value at `index`."""
         row = self.rows_before + index + 1
         return InputError(
             f"{self.file_name}, row {row}, column {self.column}: found {found}; expected {expected}"
@@ -50,8 +50,10 @@ class Place:
 def check_rows(
     table: InputTable, rows: pa.RecordBatch, file_name: str, rows_before: int = 0
 ) -> None:
-    """Raises InputError for the first bad value of the first bad column; `rows` are canonical: see
-    `tables`."""
+    """Raises InputError for the first bad value of the first bad column.
+
+    `rows` must be canonical, as `tables.canonical_table` returns them.
+    """
     for column in table.columns:
         index = rows.schema.get_field_index(column.name)
         if index >= 0:
@@ -93,31 +95,24 @@ def _check_line(values: pa.Array, place: Place, max_chars: int, *, may_be_empty:
     if not may_be_empty:
         _refuse_first(place, _is_blank(values), "an empty text", "some text")
     _check_length(values, place, max_chars)
-    _refuse_first(
-        place,
-        _matches(values, NOT_IN_A_LINE),
-        "a control character",
-        "one line of plain text",
-        values,
-    )
+    mask = _matches(values, NOT_IN_A_LINE)
+    _refuse_first(place, mask, "a control character", "one line of plain text", values)
 
 
 def _check_text(values: pa.Array, place: Place, *, may_be_empty: bool) -> None:
     if not may_be_empty:
         _refuse_first(place, _is_blank(values), "an empty text", "some text")
     _check_length(values, place, MAX_TEXT_CHARS)
-    _refuse_first(
-        place, _matches(values, NOT_IN_A_TEXT), "a control character", "plain text", values
-    )
+    mask = _matches(values, NOT_IN_A_TEXT)
+    _refuse_first(place, mask, "a control character", "plain text", values)
 
 
 def _check_length(values: pa.Array, place: Place, max_chars: int) -> None:
     lengths = pc.utf8_length(values)
     index = _first(pc.greater(lengths, max_chars))
     if index >= 0:
-        raise place.refuse(
-            index, f"a text of {lengths[index].as_py():,} characters", f"at most {max_chars:,}"
-        )
+        found = f"a text of {lengths[index].as_py():,} characters"
+        raise place.refuse(index, found, f"at most {max_chars:,}")
 
 
 def _check_attributes(values: pa.Array, place: Place, *, is_act: bool) -> None:
@@ -126,67 +121,48 @@ def _check_attributes(values: pa.Array, place: Place, *, is_act: bool) -> None:
         return
     rows = pc.list_parent_indices(values).to_numpy()
     keys, attribute_values = pairs.field("key"), pairs.field("value")
-    for masks in _attribute_problems(keys, attribute_values, is_act):
-        mask, found, expected, shown = masks
-        index = _first(mask)
+    for problem in _attribute_problems(keys, attribute_values, is_act):
+        index = _first(problem.mask)
         if index >= 0:
-            raise place.refuse(int(rows[index]), f"{found}{_show(shown[index])}", expected)
+            found = f"{problem.found}{_show(problem.shown[index])}"
+            raise place.refuse(int(rows[index]), found, problem.expected)
     if not is_act:
         _check_repeats(keys, rows, place)
 
 
-def _attribute_problems(
-    keys: pa.Array, values: pa.Array, is_act: bool
-) -> Iterator[tuple[pa.Array, str, str, pa.Array]]:
-    """What may be wrong with single pairs: where, what it is, what was expected, and what to show
-    of it."""
-    yield (
-        pc.or_(keys.is_null(), pc.fill_null(_is_blank(keys), False)),
-        "an attribute without a key, value",
-        "a key",
-        values,
-    )
-    yield (
-        pc.greater(pc.utf8_length(keys), MAX_KEY_CHARS),
-        "a key that is too long,",
-        f"at most {MAX_KEY_CHARS}",
-        keys,
-    )
-    yield (
-        _matches(keys, NOT_IN_A_LINE),
-        "a control character in the key",
-        "one line of plain text",
-        keys,
-    )
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """A kind of bad attribute, and which attributes have it."""
+
+    mask: pa.Array
+    found: str
+    expected: str
+    shown: pa.Array
+    """Of each attribute, the value to append to `found`."""
+
+
+def _attribute_problems(keys: pa.Array, values: pa.Array, is_act: bool) -> Iterator[_Problem]:
+    """The kinds of problem that a single attribute may have, in the order of their checks."""
+    a_line, a_value = "one line of plain text", "a value (leave out an attribute that is not known)"
+    has_no_key = pc.or_(keys.is_null(), pc.fill_null(_is_blank(keys), False))
+    yield _Problem(has_no_key, "an attribute without a key, value", "a key", values)
+    is_long = pc.greater(pc.utf8_length(keys), MAX_KEY_CHARS)
+    yield _Problem(is_long, "a key that is too long,", f"at most {MAX_KEY_CHARS}", keys)
+    is_odd = _matches(keys, NOT_IN_A_LINE)
+    yield _Problem(is_odd, "a control character in the key", a_line, keys)
     if not is_act:
-        yield (
-            values.is_null(),
-            "null for key",
-            "a value (leave out an attribute that is not known)",
-            keys,
-        )
-    yield (
-        _is_blank(values),
-        "an empty value for key",
-        "a value (leave out an attribute that is not known)",
-        keys,
-    )
-    yield (
-        pc.greater(pc.utf8_length(values), MAX_VALUE_CHARS),
-        "a value that is too long for key",
-        f"at most {MAX_VALUE_CHARS:,} characters",
-        keys,
-    )
-    yield (
-        _matches(values, NOT_IN_A_LINE),
-        "a control character in the value of key",
-        "one line of plain text",
-        keys,
-    )
+        yield _Problem(values.is_null(), "null for key", a_value, keys)
+    yield _Problem(_is_blank(values), "an empty value for key", a_value, keys)
+    is_long = pc.greater(pc.utf8_length(values), MAX_VALUE_CHARS)
+    most = f"at most {MAX_VALUE_CHARS:,} characters"
+    yield _Problem(is_long, "a value that is too long for key", most, keys)
+    is_odd = _matches(values, NOT_IN_A_LINE)
+    yield _Problem(is_odd, "a control character in the value of key", a_line, keys)
 
 
 def _check_repeats(keys: pa.Array, rows: np.ndarray, place: Place) -> None:
     codes = keys.dictionary_encode()
+    # one number for each combination of row and key
     pairs = rows.astype(np.int64) * len(codes.dictionary) + codes.indices.to_numpy()
     _, first = np.unique(pairs, return_index=True)
     if len(first) == len(pairs):
@@ -208,12 +184,12 @@ def _refuse_first(
 ) -> None:
     index = _first(mask)
     if index >= 0:
-        raise place.refuse(
-            index, found + ("" if shown is None else f" in{_show(shown[index])}"), expected
-        )
+        excerpt = "" if shown is None else f" in{_show(shown[index])}"
+        raise place.refuse(index, f"{found}{excerpt}", expected)
 
 
 def _first(mask: pa.Array) -> int:
+    """The index of the first true value, or -1."""
     return pc.index(mask, True).as_py()
 
 
@@ -231,20 +207,19 @@ def _show(value: pa.Scalar) -> str:
 
 
 class IdRegister:
-    """Finds ids that occur twice among millions of rows, at eight bytes a row.
+    """Finds repeated ids among millions of rows, with eight bytes per row.
 
-    Ids are compared by a 64-bit hash: among a million rows the chance of a false alarm is below one
-    in ten million.
+    Compares 64-bit hashes: for a million rows, the chance of a false alarm is below one in ten
+    million.
     """
 
     def __init__(self, column: str) -> None:
-        self._column = column
+        self.column = column
         self._hashes: list[np.ndarray] = []
         self._files: list[str] = []
 
     def add(self, ids: pa.Array | pa.ChunkedArray, file_name: str) -> None:
-        """Takes the next ids of a file, in the order of its rows; a file's rows come one after
-        another."""
+        """Adds the next ids of a file in row order; finish one file before starting the next."""
         digests = b"".join(
             hashlib.blake2b(str(value).encode(), digest_size=8).digest()
             for value in ids.to_pylist()
@@ -253,28 +228,27 @@ class IdRegister:
         self._files.append(file_name)
 
     def check(self) -> None:
-        """Raises InputError naming both rows of the first id that occurs again."""
+        """Raises InputError naming both rows of the first repeated id."""
         hashes = np.concatenate(self._hashes) if self._hashes else np.empty(0, np.uint64)
         order = np.argsort(hashes, kind="stable")
         repeats = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
         if len(repeats) == 0:
             return
-        again = repeats[np.argmin(order[repeats + 1])]
-        (first_file, first_row), (file_name, row) = (
-            self._locate(order[again]),
-            self._locate(order[again + 1]),
-        )
+        repeat = repeats[np.argmin(order[repeats + 1])]
+        first_file, first_row = self._locate(order[repeat])
+        file_name, row = self._locate(order[repeat + 1])
         raise InputError(
-            f"{file_name}, row {row}, column {self._column}: the same id stands in {first_file}, row {first_row}; "
-            "expected each id once"
+            f"{file_name}, row {row}, column {self.column}: the same id is in {first_file}, "
+            f"row {first_row}; expected each id once"
         )
 
     def _locate(self, index: int) -> tuple[str, int]:
+        """The file and the row of the id at `index`, counted over all files."""
         row = int(index)
-        before: dict[str, int] = {}
+        rows_before: Counter[str] = Counter()
         for file_name, hashes in zip(self._files, self._hashes, strict=True):
             if row < len(hashes):
-                return file_name, before.get(file_name, 0) + row + 1
+                return file_name, rows_before[file_name] + row + 1
             row -= len(hashes)
-            before[file_name] = before.get(file_name, 0) + len(hashes)
+            rows_before[file_name] += len(hashes)
         raise IndexError(index)

@@ -1,5 +1,4 @@
-"""Snapshots of input tables: which objects are there, how many rows each row group has, and where
-the future begins."""
+"""Snapshots of input tables: their objects, the rows of each row group, and the cut."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,36 +18,38 @@ MAX_READS = 5
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """An input table as its footers describe it now; snapshots for any number of dates follow
-    without reading more."""
+    """An input table as its footers describe it now, for snapshots of any date without reading
+    more."""
 
     table: str
     files: tuple[InputFile, ...]
 
     def snapshot(self, day: date) -> Snapshot:
-        """What a run for `day` may see. A file with nothing but later rows is left out: its coming
-        changes no past."""
+        """What a run for `day` may read.
+
+        Leaves out files that hold only later rows, so that adding one does not change the past.
+        """
         cut = end_of_day(day)
-        past = [
-            file for file in self.files if not _is_future(file, event_time_column(self.table), cut)
-        ]
+        time_column = event_time_column(self.table)
+        past = [file for file in self.files if not _is_future(file, time_column, cut)]
         return Snapshot(self.table, cut.isoformat(), tuple(_input_object(file) for file in past))
 
 
 def read_inputs(storage: Storage, table: str) -> Inputs:
-    """Reads one footer for each object of the table; raises InputError when there is nothing or a
-    column is wrong."""
+    """Reads the footer of every object; raises InputError for an empty table or a wrong column."""
     return Inputs(table, tuple(check_inputs(storage, table)))
 
 
 def take_snapshot(storage: Storage, table: str, day: date) -> Snapshot:
-    """The snapshot of one date; raises InputError as `read_inputs` does."""
+    """The snapshot for one date; raises InputError like `read_inputs`."""
     return read_inputs(storage, table).snapshot(day)
 
 
 def while_files_change(act: Callable[[], T]) -> T:
-    """What `act` gives, which lists input files and reads them; once more where `inputs put` has
-    removed some of them in between. Raises ObjectNotFound where that goes on and on."""
+    """Calls `act`, which lists and reads input files; retries if `inputs put` has removed some.
+
+    Raises ObjectNotFound after `MAX_READS` attempts.
+    """
     for _ in range(MAX_READS - 1):
         with suppress(ObjectNotFound):
             return act()
@@ -56,7 +57,7 @@ def while_files_change(act: Callable[[], T]) -> T:
 
 
 def has_rows(storage: Storage, table: str) -> bool:
-    """Whether anything was loaded into the table."""
+    """Whether the table has any file."""
     return bool(list_input_files(storage, table))
 
 

@@ -1,42 +1,35 @@
-"""The input tables of the store: putting files there, whole or not at all, and looking at what is
-there.
+"""The input tables in the store: putting files, listing and checking them.
 
-A file is stored as `inputs/TABLE/HASH.parquet`, named by the bytes it was made from: putting it
-again changes nothing.
-
-Where a put changes several files, `inputs/TABLE/_hidden.json` keeps what is half done from readers.
-It names files that are no part of the table: at first those that are being uploaded, then in one
-write those that they replace, until these are removed. The next put removes what a killed one left
-hidden. Names that start with `_` or `.`, of folders too, are other software's markers and
-unfinished writes. Puts into one table are to follow each other; one that is overtaken says so.
+A file is stored as `inputs/TABLE/HASH.parquet`, named by the hash of the bytes it was made from, so
+putting it again changes nothing. Readers see all files of a put or none; see `hidden.py`.
+Names that start with `_` or `.`, also of folders, are markers and unfinished writes of other
+software, and are ignored.
 """
 
 import hashlib
-import json
 import tempfile
-import uuid
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import InputError, ObjectNotFound, PreconditionFailed
+from infra.errors import InputError
 from infra.storage import ObjectInfo, Storage
 from infra.storage.parquet import Footer, iter_batches, open_parquet, read_footer, write_file
 from workers.inputs.classes import LabelNames, count_file
 from workers.inputs.files import Batches, open_input
+from workers.inputs.hidden import delete_hidden, hide, list_visible, table_prefix
 from workers.inputs.rows import IdRegister, check_rows
 from workers.inputs.tables import InputTable, check_schema, input_table
 
 FOOTERS_AT_ONCE = 16
-HIDDEN = "_hidden.json"
 Progress = Callable[[str, int], None]
 """Called with a file's name and the number of its rows checked so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutSummary:
-    """What `put_table` found and did; `num_rows` counts the rows of the files given, each file
+    """What `put_table` found and did; `num_rows` counts the rows of the given files, each file
     once."""
 
     table: str
@@ -64,66 +57,45 @@ class _Staged:
     num_rows: int
 
 
-def table_prefix(table_name: str) -> str:
-    """Where the files of a table are."""
-    return f"inputs/{table_name}/"
-
-
 def list_input_files(storage: Storage, table_name: str) -> list[ObjectInfo]:
-    """The Parquet files of a table, sorted by key: all that a put brought, or none; markers are
-    left out.
+    """The Parquet files of a table, sorted by key; either all files of a put or none.
 
-    Raises InputError for a file that is not Parquet by its name: it would silently be no part of
-    the table.
+    Raises InputError for a file without the suffix `.parquet`, which would otherwise be silently
+    ignored.
     """
-    prefix = table_prefix(input_table(table_name).name)
-    after = _read_hidden(storage, prefix)
-    while True:
-        before, infos, after = after, list(storage.list(prefix)), _read_hidden(storage, prefix)
-        if before == after:
-            break
-    found = [
-        info
-        for info in infos
-        if info.key not in after and not _is_marker(info.key.removeprefix(prefix))
-    ]
-    for info in found:
+    name = input_table(table_name).name
+    prefix = table_prefix(name)
+    files = []
+    for info in list_visible(storage, name):
+        if _is_marker(info.key.removeprefix(prefix)):
+            continue
         if not info.key.endswith(".parquet"):
-            raise InputError(
-                f"{info.key} is not a Parquet file: put it with `nightshift inputs put {table_name} FILE`"
-            )
-    return found
+            command = f"nightshift inputs put {table_name} FILE"
+            raise InputError(f"{info.key} is not a Parquet file: put it with `{command}`")
+        files.append(info)
+    return files
 
 
 def _is_marker(name: str) -> bool:
     return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
-def _read_hidden(storage: Storage, prefix: str) -> list[str]:
-    try:
-        hidden: list[str] = json.loads(storage.get(f"{prefix}{HIDDEN}"))["hidden"]
-    except ObjectNotFound:
-        return []
-    return hidden
-
-
 def check_inputs(storage: Storage, table_name: str) -> list[InputFile]:
-    """The files of a table with their footers; raises InputError if there are none, or one does not
-    fit the table.
+    """The files of a table with their footers.
 
-    Reads footers only: files that came by `put_table` were checked row by row then.
+    Reads footers only, because `put_table` has checked every row. Raises InputError for an empty
+    table or a file with wrong columns.
     """
     table = input_table(table_name)
-    found = list_input_files(storage, table_name)
+    infos = list_input_files(storage, table_name)
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as threads:
-        footers = threads.map(lambda info: read_footer(storage, info.key), found)
-        files = [InputFile(info, footer) for info, footer in zip(found, footers, strict=True)]
+        footers = threads.map(lambda info: read_footer(storage, info.key), infos)
+        files = [InputFile(info, footer) for info, footer in zip(infos, footers, strict=True)]
     for file in files:
         check_schema(table, file.footer.schema, file.info.key)
     if not any(file.footer.num_rows for file in files):
-        raise InputError(
-            f"the input table {table_name} is empty: put files with `nightshift inputs put {table_name} FILES`"
-        )
+        command = f"nightshift inputs put {table_name} FILES"
+        raise InputError(f"the input table {table_name} is empty: put files with `{command}`")
     return files
 
 
@@ -135,28 +107,24 @@ def put_table(
     replace: bool = False,
     on_progress: Progress | None = None,
 ) -> PutSummary:
-    """Checks every row of every file, then uploads them; uploads nothing if anything is wrong.
+    """Checks every row of every file, then uploads the files; uploads nothing if a check fails.
 
-    Adds to the table; with `replace` the files become the whole table. Raises InputError for the
-    first problem, also for an id that stands twice in the files, or in the files and in the store;
-    PreconditionFailed where another put into the table went on at the same time.
+    Adds to the table, or replaces all its files if `replace` is true. Raises InputError for the
+    first problem, including an id that occurs twice in the files or is already stored, and
+    PreconditionFailed if another put into the table runs at the same time.
     """
     table = input_table(table_name)
     with tempfile.TemporaryDirectory(prefix="nightshift-inputs-") as folder:
         ids = IdRegister(table.id_column) if table.id_column else None
         names = LabelNames() if table.column("label") else None
+        checks = _Checks(table, ids, names, on_progress)
         sources = _sources(table, files)
-        if ids is not None and not replace:
-            _register_stored(storage, table, sources.keys(), ids)
-        if names is not None and not replace:
-            _add_stored_names(storage, table, names)
-        staged = [
-            _stage(table, path, key, Path(folder), ids, names, on_progress)
-            for key, path in sources.items()
-        ]
+        if not replace:
+            checks.add_stored(storage, sources)
+        staged = [_stage(checks, path, key, Path(folder)) for key, path in sources.items()]
         if ids is not None:
             ids.check()
-        present = _remove_hidden(storage, table.name)
+        present = delete_hidden(storage, table.name)
         keys = tuple(file.key for file in staged)
         new = [file for file in staged if file.key not in present]
         superseded = sorted(present - set(keys)) if replace else []
@@ -171,53 +139,23 @@ def put_table(
     )
 
 
-def _remove_hidden(storage: Storage, table_name: str) -> set[str]:
-    """Ends what a put that was killed had begun; returns the keys that are there then."""
-    prefix = table_prefix(table_name)
-    present = {info.key for info in storage.list(prefix)}
-    marker = f"{prefix}{HIDDEN}"
-    if marker not in present:
-        return present
-    hidden = _read_hidden(storage, prefix)
-    storage.delete(hidden)
-    storage.delete([marker])  # last: what is not removed yet must stay hidden
-    return present - {*hidden, marker}
-
-
 def _exchange(
     storage: Storage, table_name: str, new: Sequence[_Staged], superseded: Sequence[str]
 ) -> None:
-    """Uploads files and removes others; readers see all of that or nothing."""
-    needs_hiding = len(new) + len(superseded) > 1
-    etag = _hide(storage, table_name, [file.key for file in new]) if needs_hiding else None
+    """Uploads the new files and deletes the superseded ones; readers see all of that or nothing."""
+    is_atomic = len(new) + len(superseded) <= 1  # a single upload or deletion needs no hiding
+    etag = None if is_atomic else hide(storage, table_name, [file.key for file in new])
     for file in new:
         storage.put_file(file.key, file.path)
-    if needs_hiding:
-        _hide(storage, table_name, superseded, etag)
-        _remove_hidden(storage, table_name)
-    else:
+    if is_atomic:
         storage.delete(superseded)
-
-
-def _hide(storage: Storage, table_name: str, keys: Sequence[str], etag: str | None = None) -> str:
-    """Writes which files are hidden, over the object of that etag or where none is; returns the new
-    one."""
-    key = f"{table_prefix(table_name)}{HIDDEN}"
-    document = json.dumps({"hidden": list(keys), "put": uuid.uuid4().hex}).encode()
-    try:
-        return storage.put(key, document, if_absent=etag is None, if_match=etag)
-    except PreconditionFailed as exc:
-        found, found_etag = storage.get_with_etag(key) if storage.head(key) else (b"", "")
-        if found == document:  # our own write arrived, its answer was lost
-            return found_etag
-        raise PreconditionFailed(
-            f"another put into the table {table_name} went on at the same time and may have removed files of this one; "
-            "put the files again"
-        ) from exc
+    else:
+        hide(storage, table_name, superseded, etag)
+        delete_hidden(storage, table_name)
 
 
 def _sources(table: InputTable, files: Sequence[Path]) -> dict[str, Path]:
-    """The key that each file will have; of files with the same bytes one is kept."""
+    """The files by their future keys; of files with the same bytes, only the first."""
     if not files:
         raise InputError(f"no files were given for the table {table.name}")
     sources: dict[str, Path] = {}
@@ -228,69 +166,65 @@ def _sources(table: InputTable, files: Sequence[Path]) -> dict[str, Path]:
     return sources
 
 
-def _stage(
-    table: InputTable,
-    path: Path,
-    key: str,
-    folder: Path,
-    ids: IdRegister | None,
-    names: LabelNames | None,
-    on_progress: Progress | None,
-) -> _Staged:
-    """The file checked and written to `folder` as Parquet."""
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """The checks of one put, on single rows and across all its files."""
+
+    table: InputTable
+    ids: IdRegister | None
+    names: LabelNames | None
+    on_progress: Progress | None
+
+    def add_stored(self, storage: Storage, given: Container[str]) -> None:
+        """Adds the ids and label names of the stored files; no ids of files that are `given`."""
+        if self.ids is None and self.names is None:
+            return
+        infos = list_input_files(storage, self.table.name)
+        if self.ids is not None:
+            for info in infos:
+                if info.key not in given:
+                    self._add_stored_ids(storage, info.key, self.ids)
+        if self.names is not None:
+            for info in infos:
+                for label, name in count_file(storage, info.key, info.etag):
+                    self.names.add(label, name, info.key)
+
+    def _add_stored_ids(self, storage: Storage, key: str, ids: IdRegister) -> None:
+        with open_parquet(storage, key) as file:
+            for batch in iter_batches(file, columns=[ids.column]):
+                ids.add(batch.column(0), key)
+
+    def check(self, batches: Batches, path: Path) -> Batches:
+        """Checks each batch of a file, then yields it."""
+        file_name = str(path)  # the whole path, because folders may hold files of the same name
+        num_rows = 0
+        for batch in batches:
+            check_rows(self.table, batch, file_name, num_rows)
+            if self.ids is not None:
+                self.ids.add(batch.column(self.ids.column), file_name)
+            if self.names is not None:
+                self.names.add_rows(batch, file_name, num_rows)
+            num_rows += batch.num_rows
+            if self.on_progress is not None:
+                self.on_progress(path.name, num_rows)
+            yield batch
+
+
+def _stage(checks: _Checks, path: Path, key: str, folder: Path) -> _Staged:
+    """Checks a file and writes it to `folder` as Parquet."""
     target = folder / key.rpartition("/")[2]
-    with open_input(table, path) as (schema, batches):
-        if names is not None:
-            names.add_declared(schema, str(path))
-        num_rows = write_file(
-            target, _checked(table, batches, path, ids, names, on_progress), schema
-        )
+    with open_input(checks.table, path) as (schema, batches):
+        if checks.names is not None:
+            checks.names.add_declared(schema, str(path))
+        num_rows = write_file(target, checks.check(batches, path), schema)
     if num_rows == 0:
-        raise InputError(f"{path}: the table {table.name} is empty; expected at least one row")
+        name = checks.table.name
+        raise InputError(f"{path}: the table {name} is empty; expected at least one row")
     return _Staged(key, target, num_rows)
 
 
-def _checked(
-    table: InputTable,
-    batches: Batches,
-    path: Path,
-    ids: IdRegister | None,
-    names: LabelNames | None,
-    on_progress: Progress | None,
-) -> Batches:
-    file_name, num_rows = str(path), 0  # folders may hold files of the same name
-    for batch in batches:
-        check_rows(table, batch, file_name, num_rows)
-        if ids is not None and table.id_column is not None:
-            ids.add(batch.column(table.id_column), file_name)
-        if names is not None:
-            names.add_rows(batch, file_name, num_rows)
-        num_rows += batch.num_rows
-        if on_progress is not None:
-            on_progress(path.name, num_rows)
-        yield batch
-
-
-def _register_stored(
-    storage: Storage, table: InputTable, given: Container[str], ids: IdRegister
-) -> None:
-    """Takes the ids of the table's files, but for those whose keys are given anew."""
-    assert table.id_column is not None
-    for key in [
-        info.key for info in list_input_files(storage, table.name) if info.key not in given
-    ]:
-        with open_parquet(storage, key) as file:
-            for batch in iter_batches(file, columns=[table.id_column]):
-                ids.add(batch.column(0), key)
-
-
-def _add_stored_names(storage: Storage, table: InputTable, names: LabelNames) -> None:
-    for info in list_input_files(storage, table.name):
-        for label, name in count_file(storage, info.key, info.etag):
-            names.add(label, name, info.key)
-
-
 def input_key(table_name: str, path: Path) -> str:
-    """Where a file of these bytes is kept."""
+    """The key of a file, derived from its bytes."""
     with path.open("rb") as file:
-        return f"{table_prefix(table_name)}{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}.parquet"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{table_prefix(table_name)}{digest[:32]}.parquet"

@@ -1,7 +1,6 @@
-"""The input tables: their columns, the types that are taken for them, and what an id is.
+"""The input tables: their columns, the types accepted for them, and their ids.
 
-Knows nothing about where the files come from; what a single row may hold is checked in
-`workers.inputs.rows`.
+Knows nothing about where files come from. `workers.inputs.rows` checks single rows.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ ATTRIBUTE = pa.struct([pa.field("key", pa.string()), pa.field("value", pa.string
 ATTRIBUTES = pa.list_(ATTRIBUTE)
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 HUGGING_FACE_IMAGE = {"huggingface": '{"info": {"features": {"image": {"_type": "Image"}}}}'}
-"""Schema metadata by which `datasets` and Ray Data see pictures in a column `image`."""
+"""Schema metadata that make `datasets` and Ray Data read the column `image` as pictures."""
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 MAX_KEY_CHARS = 128
@@ -26,9 +25,8 @@ MAX_ID_CHARS = 256
 MAX_TEXT_CHARS = 20_000
 
 Content = Literal["id", "name", "text", "facts", "act", "image", "label", "time"]
-"""`id` and `name` are one line, `text` may have several; `facts` name each key once and each with a
-value, an `act` may repeat keys and ask for a value by leaving it null; a `label` is not
-negative."""
+"""`id` and `name` are one line; `text` may have several. `facts` have each key once and a value for
+each; an `act` may repeat keys, and asks for a value that is null. A `label` is not negative."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +35,7 @@ class Column:
     type: pa.DataType
     content: Content
     required: bool = True
-    """A column that is not required may be missing, and null."""
+    """An optional column may be missing or hold nulls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,19 +43,20 @@ class InputTable:
     name: str
     columns: tuple[Column, ...]
     id_column: str | None = None
-    """The column that names a row; no two rows of the table have the same."""
+    """The column that identifies a row; its values are unique in the table."""
 
     def column(self, name: str) -> Column | None:
         """The declared column of that name."""
         return next((column for column in self.columns if column.name == name), None)
 
 
-_SAME_KINDS = (
+_ACCEPTED_KINDS = (
     (pat.is_string, (pat.is_large_string, pat.is_string_view)),
     (pat.is_binary, (pat.is_large_binary, pat.is_binary_view)),
     (pat.is_integer, (pat.is_integer,)),
     (pat.is_timestamp, (pat.is_timestamp,)),
 )
+"""(kind of the expected type, other kinds accepted for it)."""
 
 
 def _table(name: str, *columns: Column, id_column: str | None = None) -> InputTable:
@@ -114,7 +113,7 @@ INPUT_TABLES: Mapping[str, InputTable] = {
 
 
 def input_table(name: str) -> InputTable:
-    """The declared table of that name; raises InputError listing the names there are."""
+    """The declared table of that name; raises InputError listing all names."""
     if name not in INPUT_TABLES:
         raise InputError(
             f"{name!r} is not an input table: the tables are {', '.join(INPUT_TABLES)}"
@@ -123,29 +122,24 @@ def input_table(name: str) -> InputTable:
 
 
 def check_schema(table: InputTable, schema: pa.Schema, file_name: str) -> None:
-    """Raises InputError where a declared column is missing, appears twice or has a type that cannot
-    be taken for it."""
+    """Raises InputError if a declared column is missing, repeated or of an unacceptable type."""
     for column in table.columns:
-        count = schema.names.count(column.name)
+        name, expected = column.name, column.type
+        count = schema.names.count(name)
         if count > 1:
-            raise InputError(
-                f"{file_name}, column {column.name}: found {count} times, expected once"
-            )
+            raise InputError(f"{file_name}, column {name}: found {count} times, expected once")
         if count == 0 and column.required:
             found = ", ".join(schema.names) or "none"
             raise InputError(
-                f"{file_name}: column {column.name} ({column.type}) is missing; found columns: {found}"
+                f"{file_name}: column {name} ({expected}) is missing; found columns: {found}"
             )
-        if count == 1 and not _is_taken(schema.field(column.name).type, column.type):
-            found = schema.field(column.name).type
-            raise InputError(
-                f"{file_name}, column {column.name}: found type {found}, expected {column.type}"
-            )
+        if count == 1 and not _is_accepted(schema.field(name).type, expected):
+            found = schema.field(name).type
+            raise InputError(f"{file_name}, column {name}: found type {found}, expected {expected}")
 
 
 def canonical_schema(table: InputTable, schema: pa.Schema) -> pa.Schema:
-    """The schema with declared columns in their declared types and all others as they are; metadata
-    stay."""
+    """The schema with every declared column in its declared type; the rest is unchanged."""
     fields = []
     for field in schema:
         column = table.column(field.name)
@@ -154,63 +148,64 @@ def canonical_schema(table: InputTable, schema: pa.Schema) -> pa.Schema:
 
 
 def canonical_table(table: InputTable, rows: pa.Table, file_name: str) -> pa.Table:
-    """The rows with every declared column in its declared type; other columns untouched."""
+    """The rows with every declared column in its declared type; other columns are unchanged."""
     check_schema(table, rows.schema, file_name)
     for column in table.columns:
         index = rows.schema.get_field_index(column.name)
         if index >= 0 and rows.schema.field(index).type != column.type:
-            rows = rows.set_column(
-                index, column.name, _convert(rows.column(index), column, file_name)
-            )
+            values = _convert_column(rows.column(index), column, file_name)
+            rows = rows.set_column(index, column.name, values)
     return rows
 
 
-def _convert(values: pa.ChunkedArray, column: Column, file_name: str) -> pa.ChunkedArray:
+def _convert_column(values: pa.ChunkedArray, column: Column, file_name: str) -> pa.ChunkedArray:
+    name, type_ = column.name, column.type
     try:
-        chunks = [_converted(chunk, column.type) for chunk in values.chunks]
+        chunks = [_convert(chunk, type_) for chunk in values.chunks]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
-        raise InputError(
-            f"{file_name}, column {column.name}: expected {column.type}: {exc}"
-        ) from exc
-    return pa.chunked_array(chunks, type=column.type)
+        raise InputError(f"{file_name}, column {name}: expected {type_}: {exc}") from exc
+    return pa.chunked_array(chunks, type=type_)
 
 
-def _converted(values: pa.Array, type_: pa.DataType) -> pa.Array:
+def _convert(values: pa.Array, type_: pa.DataType) -> pa.Array:
     if pat.is_map(values.type):
-        values = values.cast(
-            pa.list_(pa.struct([("key", values.type.key_type), ("value", values.type.item_type)]))
-        )
+        pair = pa.struct([("key", values.type.key_type), ("value", values.type.item_type)])
+        values = values.cast(pa.list_(pair))
     if pat.is_struct(type_) and pat.is_struct(values.type):
-        parts = [_converted(values.field(field.name), field.type) for field in type_]
+        parts = [_convert(values.field(field.name), field.type) for field in type_]
         return pa.StructArray.from_arrays(parts, fields=list(type_), mask=values.is_null())
-    # Finer clocks than microseconds are cut, not refused; integers are cast safely.
+    # An unsafe cast truncates times finer than microseconds; a safe cast raises for overflows.
     return values.cast(type_, safe=not pat.is_timestamp(type_))
 
 
-def _is_taken(found: pa.DataType, expected: pa.DataType) -> bool:
+def _is_accepted(found: pa.DataType, expected: pa.DataType) -> bool:
     """Whether values of type `found` mean the same in type `expected`."""
     if pat.is_dictionary(found):
-        return _is_taken(found.value_type, expected)
+        return _is_accepted(found.value_type, expected)
     if pat.is_null(found) or found == expected:
         return True
     if pat.is_list(expected):
         return _is_list_of(found, expected.value_type)
     if pat.is_struct(expected):
         return _is_struct_of(found, expected)
-    return any(
-        is_kind(expected) and any(same(found) for same in kinds) for is_kind, kinds in _SAME_KINDS
-    )
+    for is_expected_kind, accepted_kinds in _ACCEPTED_KINDS:
+        if is_expected_kind(expected):
+            return any(is_kind(found) for is_kind in accepted_kinds)
+    return False
 
 
 def _is_list_of(found: pa.DataType, value_type: pa.DataType) -> bool:
     if pat.is_map(found):
-        return _is_taken(found.key_type, pa.string()) and _is_taken(found.item_type, pa.string())
+        pair = (found.key_type, found.item_type)
+        return all(_is_accepted(type_, pa.string()) for type_ in pair)
     is_list = pat.is_list(found) or pat.is_large_list(found) or pat.is_fixed_size_list(found)
-    return is_list and _is_taken(found.value_type, value_type)
+    return is_list and _is_accepted(found.value_type, value_type)
 
 
 def _is_struct_of(found: pa.DataType, expected: pa.DataType) -> bool:
-    types = {field.name: field.type for field in found} if pat.is_struct(found) else {}
-    return set(types) == {field.name for field in expected} and all(
-        _is_taken(types[field.name], field.type) for field in expected
-    )
+    if not pat.is_struct(found):
+        return False
+    types = {field.name: field.type for field in found}
+    if set(types) != {field.name for field in expected}:
+        return False
+    return all(_is_accepted(types[field.name], field.type) for field in expected)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from aigc_models.images.checks import Checks
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.inputs.classes import check_amount, orders
+from workers.inputs.classes import check_amount, order_pictures
 from workers.inputs.pictures import encode_png
 from workers.inputs.tables import HUGGING_FACE_IMAGE, IMAGE
 from workers.job import Job, JobSettings
@@ -70,7 +70,7 @@ class ImageSettings(JobSettings):
 def order_images(
     storage: Storage, snapshot: Snapshot, settings: ImageSettings
 ) -> tuple[Order, ...]:
-    return orders(storage, snapshot, settings.amount)
+    return order_pictures(storage, snapshot, settings.amount)
 
 
 def generate(

@@ -11,7 +11,7 @@ from infra.errors import InputError
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.unit.workers.picture_files import drawings, write_drawings
-from workers.inputs.classes import check_amount, count_classes, orders
+from workers.inputs.classes import check_amount, count_classes, order_pictures
 from workers.inputs.snapshot import take_snapshot
 from workers.inputs.store import put_table
 from workers.pins import Order
@@ -65,7 +65,8 @@ def test_an_amount_is_a_number_a_multiple_or_what_is_missing(
     storage: Storage, tmp_path: Path, amount: str, expected: list[Order]
 ) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {CAT: 2, DOG: 8})])
-    assert list(orders(storage, take_snapshot(storage, "images", DAY), amount)) == expected
+    snapshot = take_snapshot(storage, "images", DAY)
+    assert list(order_pictures(storage, snapshot, amount)) == expected
 
 
 def test_an_amount_that_asks_for_nothing_or_for_absurdly_much_is_refused(
@@ -73,16 +74,16 @@ def test_an_amount_that_asks_for_nothing_or_for_absurdly_much_is_refused(
 ) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {CAT: 2, DOG: 8})])
     snapshot = take_snapshot(storage, "images", DAY)
-    for amount, told in (
+    for amount, message in (
         ("up-to-2", "no picture at all"),
-        ("90000000", "180,000,000 pictures; at most 100,000,000"),
+        ("90000000", "180,000,000 pictures; a partition holds at most 100,000,000"),
     ):
-        with pytest.raises(InputError, match=told):
-            orders(storage, snapshot, amount)
+        with pytest.raises(InputError, match=message):
+            order_pictures(storage, snapshot, amount)
 
 
 @pytest.mark.parametrize("amount", ["", "many", "-3", "x2", "up-to-", "2 x"])
-def test_an_amount_that_is_none_is_answered_with_those_there_are(amount: str) -> None:
+def test_an_invalid_amount_raises_an_error_that_lists_the_three_forms(amount: str) -> None:
     with pytest.raises(ValueError, match=r"\(500\).*\(2x\).*\(up-to-1000\)"):
         check_amount(amount)
 
@@ -92,13 +93,13 @@ def test_a_label_has_one_name_in_all_files(storage: Storage, tmp_path: Path) -> 
     renamed = write_drawings(tmp_path / "b.parquet", {(3, "wolf"): 1})
     with pytest.raises(
         InputError,
-        match=r"b.parquet, row 1, column label_name: found 'wolf'; expected 'dog', as .*",
+        match=r"b.parquet, row 1, column label_name: found 'wolf'; expected 'dog', the name of 3",
     ):
         put_table(storage, "images", [renamed])
     moved = write_drawings(tmp_path / "c.parquet", {(4, "dog"): 1})
     with pytest.raises(
         InputError,
-        match=r"c.parquet, row 1, column label: found 4; expected 3, which .* calls 'dog'",
+        match=r"c.parquet, row 1, column label: found 4; expected 3, the label of 'dog' in",
     ):
         put_table(storage, "images", [moved])
     assert put_table(storage, "images", [renamed], replace=True).num_uploaded == 1
@@ -128,10 +129,10 @@ def test_labels_outside_the_names_of_the_metadata_are_refused(
 ) -> None:
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    for counts, told in (
+    for counts, message in (
         ({(2, "owl"): 1}, "row 1, column label: found 2; expected 0 to 1"),
         ({(1, "owl"): 1}, "'owl'"),
     ):
         pq.write_table(drawings(counts).replace_schema_metadata(metadata), tmp_path / "a.parquet")
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             put_table(storage, "images", [tmp_path / "a.parquet"])

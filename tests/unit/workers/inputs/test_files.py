@@ -37,10 +37,8 @@ def pairs(**values: str | None) -> list[dict[str, str | None]]:
 
 
 def test_csv_takes_attributes_as_columns_and_leaves_empty_cells_out(written: Any) -> None:
-    path = written(
-        "c.csv",
-        '\ufeffproduct_id,attributes.size,title,attributes.name,stock\np1,,"a ""b"", c",😀,5\np2,M,,,\n',
-    )
+    header = "\ufeffproduct_id,attributes.size,title,attributes.name,stock\n"
+    path = written("c.csv", f'{header}p1,,"a ""b"", c",😀,5\np2,M,,,\n')
     assert read(CATALOG, path) == [
         {"product_id": "p1", "title": 'a "b", c', "stock": "5", "attributes": pairs(name="😀")},
         {"product_id": "p2", "title": None, "stock": None, "attributes": pairs(size="M")},
@@ -164,7 +162,8 @@ def test_parquet_keeps_what_it_does_not_know(tmp_path: Path) -> None:
         (
             "c.jsonl",
             '{"product_id": "p", "attributes": {}, "stock": -Infinity}',
-            "c.jsonl, row 1, column stock: found -Infinity; expected string (JSON has no number -Infinity)",
+            "c.jsonl, row 1, column stock: found -Infinity; "
+            "expected string (JSON has no number -Infinity)",
         ),
         (
             "c.jsonl",

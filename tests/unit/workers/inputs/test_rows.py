@@ -65,9 +65,9 @@ def test_bad_ids_are_refused_with_their_row(value: str | None) -> None:
 
 def test_a_text_of_a_hundred_thousand_characters_is_refused_with_its_row() -> None:
     message = refusal(CATALOG, catalog([GOOD, GOOD], description=["short", "x" * 100_000]))
-    assert (
-        message
-        == "c.csv, row 12, column description: found a text of 100,000 characters; expected at most 20,000"
+    assert message == (
+        "c.csv, row 12, column description: found a text of 100,000 characters; "
+        "expected at most 20,000"
     )
 
 
@@ -155,7 +155,7 @@ def test_a_repeated_id_is_named_with_both_rows() -> None:
     with pytest.raises(InputError) as caught:
         ids.check()
     assert str(caught.value).startswith(
-        "second.csv, row 2, column product_id: the same id stands in first.csv, row 4"
+        "second.csv, row 2, column product_id: the same id is in first.csv, row 4"
     )
 
 

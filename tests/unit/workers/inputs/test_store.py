@@ -189,7 +189,9 @@ def test_files_of_one_name_in_two_folders_are_told_apart(storage: Storage, tmp_p
         catalog_csv(tmp_path / "a", "p.csv", ["x", "y"]),
         catalog_csv(tmp_path / "b", "p.csv", ["z", "z"]),
     ]
-    with pytest.raises(InputError, match=r"b/p\.csv, row 2, .* stands in .*b/p\.csv, row 1;"):
+    with pytest.raises(
+        InputError, match=r"b/p\.csv, row 2, .* the same id is in .*b/p\.csv, row 1;"
+    ):
         put_table(storage, "catalog", files)
 
     (tmp_path / "b/p.csv").write_text("product_id,attributes.name\nz\n")
