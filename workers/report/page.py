@@ -81,6 +81,7 @@ def write_report(storage: Storage, manifest: Manifest, figures: Rows, samples: R
         models=models,
         trend=draw_trend(last_nights(storage, manifest)),
         reasons=reasons_set_aside(storage, manifest),
+        num_set_aside=manifest.counts.set_aside,
         lineage=_lineage(manifest),
     )
     key = report_key(manifest.job, manifest.date)
