@@ -26,7 +26,7 @@ SIGNS: Mapping[DateState, str] = {
     "unfinished": "○",
 }
 """One for each state: nobody has to tell colours apart."""
-SUMS = ("nights", "rows", "set aside", "rows a second, median", "actor hours")
+SUMS = ("nights", "rows", "set aside", "median rows per second", "actor hours")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The template escapes everything that comes from data.
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,20 @@ from workers.report.trend import draw_trend, last_nights
 FINGERPRINT = "nightshift-manifest"
 """The page's metadata that identifies the manifest it reports on."""
 MAX_REASONS = 20
+MAX_REASON_CHARS = 120
+MAX_INPUTS = 20
+"""Files of a table that the lineage lists."""
 Rows = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSection:
+    """What the page shows of one model."""
+
+    version: ModelVersion
+    metrics: Rows
+    charts: list[str]
+    """SVG of the training curves."""
 
 
 def report_key(job: str, day: str) -> str:
@@ -51,6 +65,9 @@ def template(name: str) -> Template:
 def write_report(storage: Storage, manifest: Manifest, figures: Rows, samples: Rows) -> str:
     """Writes the page and returns its key. `samples` are (id, description) of published rows."""
     versions = [find_version(storage, pin.name, pin.version) for pin in manifest.model_pins]
+    models = [
+        ModelSection(version, _metrics(version), _charts(storage, version)) for version in versions
+    ]
     people = example_people(storage, manifest)
     text = template("page.html.j2").render(
         job=manifest.job,
@@ -61,9 +78,10 @@ def write_report(storage: Storage, manifest: Manifest, figures: Rows, samples: R
         samples=[] if manifest.orders or people else samples,
         people=people,
         classes=class_samples(storage, manifest) if manifest.orders else [],
-        models=[(version, _metrics(version), _charts(storage, version)) for version in versions],
+        models=models,
         trend=draw_trend(last_nights(storage, manifest)),
         reasons=reasons_set_aside(storage, manifest),
+        num_set_aside=manifest.counts.set_aside,
         lineage=_lineage(manifest),
     )
     key = report_key(manifest.job, manifest.date)
@@ -90,13 +108,12 @@ def _verdict(manifest: Manifest) -> list[str]:
 
 
 def _metrics(version: ModelVersion) -> Rows:
-    names = MODELS[version.name].figures
-    rows = [
-        (label, f"{version.metrics[name]:.4g}")
-        for label, name in names.items()
-        if name in version.metrics
-    ]
-    return [*rows, ("CPU seconds of training", f"{version.metrics['cpu_seconds']:,.0f}")]
+    rows = []
+    for label, name in MODELS[version.name].figures.items():
+        if name in version.metrics:
+            rows.append((label, f"{version.metrics[name]:.4g}"))
+    rows.append(("CPU seconds of training", f"{version.metrics['cpu_seconds']:,.0f}"))
+    return rows
 
 
 def _charts(storage: Storage, version: ModelVersion) -> list[str]:
@@ -119,30 +136,20 @@ def reasons_set_aside(storage: Storage, manifest: Manifest) -> list[tuple[str, i
     counts: Counter[str] = Counter()
     for item in storage.list(prefix):
         for row in read_rows(storage, item.key, columns=["stage", "error"]).to_pylist():
-            counts[f"{row['stage']}: {row['error'].partition(':')[0].strip()[:120]}"] += 1
+            error = row["error"].partition(":")[0].strip()[:MAX_REASON_CHARS]
+            counts[f"{row['stage']}: {error}"] += 1
     return counts.most_common(MAX_REASONS)
 
 
 def _lineage(manifest: Manifest) -> Rows:
-    inputs = [
-        (f"input {item.key}", f"{item.num_rows:,} rows, ETag {item.etag}")
-        for snapshot in snapshots(manifest)
-        for item in snapshot.objects[:MAX_REASONS]
-    ]
-    settings = [(f"setting {name}", str(value)) for name, value in manifest.settings.items()]
-    models = [
-        pair
-        for pin in manifest.model_pins
-        for pair in (
-            (pin.name, f"{pin.version}, trained on data through {pin.through}"),
-            (f"weights of {pin.name}", f"SHA-256 {pin.weights_sha256}"),
-        )
-    ]
-    return [
-        ("fingerprint", manifest.fingerprint),
-        ("published at", manifest.published_at),
-        *models,
-        *inputs,
-        *settings,
-        ("code", manifest.code),
-    ]
+    rows = [("fingerprint", manifest.fingerprint), ("published at", manifest.published_at)]
+    for pin in manifest.model_pins:
+        rows.append((pin.name, f"{pin.version}, trained on data through {pin.through}"))
+        rows.append((f"weights of {pin.name}", f"SHA-256 {pin.weights_sha256}"))
+    for snapshot in snapshots(manifest):
+        for item in snapshot.objects[:MAX_INPUTS]:
+            rows.append((f"input {item.key}", f"{item.num_rows:,} rows, ETag {item.etag}"))
+    for name, value in manifest.settings.items():
+        rows.append((f"setting {name}", str(value)))
+    rows.append(("code", manifest.code))
+    return rows

@@ -21,7 +21,7 @@ from workers.partitions.manifest import is_whole
 PROMISES = {name: check for name, check in vars(partition).items() if name.startswith("test_")}
 NEED_CONDITIONAL_WRITES = {
     "test_a_late_write_of_other_bytes_is_refused_and_changes_nothing",
-    "test_of_two_publishers_of_different_plans_the_late_one_is_told",
+    "test_of_two_publishers_of_different_plans_the_late_one_fails",
 }
 NUM_PUBLISHERS = 4
 

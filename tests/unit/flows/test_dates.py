@@ -74,7 +74,7 @@ def due(storage: Storage, mode: Mode) -> list[str]:
     return [item.date for item in examine(storage, mode) if item.is_due]
 
 
-def test_a_range_has_both_its_ends_in_the_order_that_was_asked_for() -> None:
+def test_a_range_includes_both_ends_in_the_requested_order() -> None:
     assert parse_range("2026-02-27", "2026-03-01") == ["2026-02-27", "2026-02-28", "2026-03-01"]
     assert parse_range("2026-02-27", "2026-03-01", "newest") == [
         "2026-03-01",
@@ -92,7 +92,7 @@ def test_a_range_has_both_its_ends_in_the_order_that_was_asked_for() -> None:
         ("2026-11-31", "2026-12-01", "'2026-11-31' is not a date"),
     ],
 )
-def test_ranges_without_sense_are_refused(start: str, end: str, expected: str) -> None:
+def test_impossible_ranges_are_refused(start: str, end: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         parse_range(start, end)
 
@@ -112,7 +112,7 @@ def test_modes_choose_missing_failed_and_published_dates(storage: Storage) -> No
     ]
 
 
-def test_a_partition_whose_parts_are_gone_is_damaged_and_made_again(storage: Storage) -> None:
+def test_a_partition_with_missing_parts_is_damaged_and_due(storage: Storage) -> None:
     run(storage, plan_for(storage, DAYS[0]))
     part = next(item.key for item in storage.list(f"outputs/{JOB.name}/dt={DAYS[0]}/part-"))
     storage.delete([part])
@@ -140,7 +140,7 @@ def test_inputs_settings_and_model_make_stale_and_are_named(
     assert better.version in why
 
 
-def test_a_raised_error_budget_makes_nothing_stale(storage: Storage) -> None:
+def test_a_raised_error_budget_makes_no_date_stale(storage: Storage) -> None:
     run(storage, plan_for(storage, DAYS[0]))
     assert not [item for item in examine(storage, "stale", error_budget=0.5) if item.is_due]
 
@@ -157,7 +157,7 @@ def test_a_date_whose_model_would_be_trained_first_is_stale(
     assert status.why.endswith("a model is trained first")
 
 
-def test_as_of_asks_for_no_model_from_later_than_the_date(storage: Storage, tmp_path: Path) -> None:
+def test_as_of_ignores_models_from_after_the_date(storage: Storage, tmp_path: Path) -> None:
     run(storage, plan_for(storage, DAYS[0]))
     assert examine(storage, policy="as-of")[0].state == "stale"
     add_version(storage, tmp_path, DAYS[1])

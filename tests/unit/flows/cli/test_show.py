@@ -51,7 +51,7 @@ def test_the_calendar_shows_six_weeks(storage: Storage) -> None:
     assert line.count("▲") >= 1
     assert "● published, ▲ held, ✕ failed, ! damaged, ○ unfinished" in text
     assert f"{JOB} 2 4 0.0% 2.0 0.000 0.00" in text, (
-        "nights, rows, set aside, rows a second, hours, cost"
+        "nights, rows, set aside, rows per second, hours, cost"
     )
 
 

@@ -8,7 +8,7 @@ def test_markup_in_data_stays_text() -> None:
     assert escape("[a](http://b) **c**\n# d") == "\\[a\\]\\(http://b\\) \\*\\*c\\*\\* \\# d"
 
 
-def test_the_summary_tells_figures_and_samples() -> None:
+def test_the_summary_shows_figures_and_samples() -> None:
     summary = markdown_summary(MANIFEST, [{"text": "The Larch 85 is a <b>bicycle</b>."}])
     assert "| rows published | 1,234 |" in summary
     assert "| rows per second | 123.9 |" in summary
@@ -16,7 +16,7 @@ def test_the_summary_tells_figures_and_samples() -> None:
     assert "- The Larch 85 is a &lt;b&gt;bicycle&lt;/b&gt;." in summary
 
 
-def test_what_was_published_in_spite_of_a_gate_says_so() -> None:
+def test_the_summary_names_the_failed_gates_that_were_ignored() -> None:
     breaches = ("distinct_2 is 0, the limit is 0.1", "x")
     summary = markdown_summary(a_manifest(breaches=breaches), [])
     assert "| failed gates, ignored | distinct\\_2 is 0, the limit is 0.1; x |" in summary

@@ -19,7 +19,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 class _PublishesMeanwhile:
-    """The real store, on which another run publishes a newer plan, once, right after a call of the
+    """The real store, where another run publishes a newer plan right after the first call of the
     method `when`."""
 
     def __init__(self, storage: Storage, when: str) -> None:
@@ -41,7 +41,7 @@ class _PublishesMeanwhile:
         return call
 
 
-def test_an_export_is_whole_or_not_there(storage: Storage, tmp_path: Path) -> None:
+def test_an_export_is_complete_or_does_not_exist(storage: Storage, tmp_path: Path) -> None:
     plan = a_plan()
     with pytest.raises(InputError, match="has nothing published"):
         export_partition(storage, plan.job, plan.date, tmp_path / "rows")
@@ -53,7 +53,7 @@ def test_an_export_is_whole_or_not_there(storage: Storage, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("when", ["get_with_etag", "get"])
-def test_an_export_beside_a_publisher_is_of_one_manifest(
+def test_an_export_during_a_publish_holds_the_parts_of_one_manifest(
     storage: Storage, tmp_path: Path, when: str
 ) -> None:
     """The manifest that was read first is superseded at once, or when the first part is fetched."""

@@ -70,8 +70,8 @@ def write_all(storage: Storage, plan: Plan) -> list[Receipt]:
 def run(
     storage: Storage, plan: Plan, name: str = "run", *, before: Published | str | None = "now"
 ) -> bool:
-    """Writes all parts and publishes them over what is published, now or when the run is said to
-    have begun."""
+    """Writes all parts and publishes them in place of `before`, by default what is published
+    now."""
     begun = read_published(storage, plan.job, plan.date) if isinstance(before, str) else before
     receipts = write_all(storage, plan)
     return publish(
@@ -147,7 +147,7 @@ def test_publishing_moves_the_parts_and_leaves_no_work_parts(storage: Storage) -
     assert list_parts(storage, plan.prefix) == {}
 
 
-def test_publishing_the_same_plan_again_is_no_news(storage: Storage) -> None:
+def test_publishing_the_same_plan_again_changes_nothing(storage: Storage) -> None:
     plan = a_plan()
     run(storage, plan)
     before = published_parts(storage)
@@ -166,7 +166,7 @@ def test_a_new_plan_supersedes_the_parts_of_the_old_one(storage: Storage) -> Non
     ]
 
 
-def test_a_plan_that_returns_uses_no_name_a_second_time(storage: Storage) -> None:
+def test_a_plan_that_is_published_again_uses_new_names(storage: Storage) -> None:
     first, second = a_plan(), a_plan(seed=1)
     run(storage, first)
     names = set(published_parts(storage))
@@ -192,7 +192,7 @@ def test_a_publisher_that_died_after_the_swap_is_cleaned_up_after(storage: Stora
     assert all(new.fingerprint[:8] in name for name in published_parts(storage))
 
 
-def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work_stay(
+def test_copies_of_a_losing_publisher_are_removed_and_those_of_a_running_one_kept(
     storage: Storage,
 ) -> None:
     plan = a_plan()
@@ -207,8 +207,8 @@ def test_copies_of_a_publisher_that_has_lost_go_at_once_and_those_of_one_at_work
     assert is_whole(storage, read(storage, plan).manifest)
 
 
-def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage) -> None:
-    """Another run that finds the date unchanged cleans up meanwhile."""
+def test_parts_of_a_run_that_generates_the_published_rows_again_are_kept(storage: Storage) -> None:
+    """Another run, which finds the date unchanged, cleans up in the meantime."""
     plan = a_plan()
     run(storage, plan, "first")
     before = read(storage, plan)
@@ -230,7 +230,7 @@ def test_parts_of_a_run_that_makes_the_published_rows_anew_stay(storage: Storage
     assert list_parts(storage, plan.prefix) == {}
 
 
-def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(
+def test_abandoned_work_is_removed_after_a_week_once_the_date_is_published(
     storage: Storage,
 ) -> None:
     left, plan = a_plan(seed=1), a_plan()
@@ -244,7 +244,7 @@ def test_work_that_was_left_is_removed_after_a_week_once_the_date_is_published(
     assert list(storage.list(plan.prefix))
 
 
-def test_of_two_publishers_of_different_plans_the_late_one_is_told(storage: Storage) -> None:
+def test_of_two_publishers_of_different_plans_the_late_one_fails(storage: Storage) -> None:
     first, second = a_plan(), a_plan(seed=1)
     with pytest.raises(
         PreconditionFailed, match="published by another run with other inputs or settings"
@@ -291,7 +291,7 @@ class _ForbidsDeleting:
         raise StorageError(f"{len(list(keys))} objects could not be deleted")
 
 
-def test_rows_are_published_although_what_they_supersede_cannot_be_removed(
+def test_rows_are_published_even_if_superseded_parts_cannot_be_removed(
     storage: Storage,
 ) -> None:
     plan = a_plan()
@@ -304,7 +304,7 @@ def test_rows_are_published_although_what_they_supersede_cannot_be_removed(
     assert list_parts(storage, plan.prefix) == {}
 
 
-def test_parts_that_vanish_while_they_are_published_are_told_apart_from_a_race(
+def test_parts_removed_during_publishing_are_not_reported_as_a_race(
     storage: Storage,
 ) -> None:
     plan = a_plan()
@@ -357,7 +357,7 @@ def test_states_come_from_storage_alone(storage: Storage) -> None:
     assert manifest.counts.accepted == 40
 
 
-def test_a_partition_whose_parts_are_gone_is_damaged(storage: Storage) -> None:
+def test_a_partition_with_missing_parts_is_damaged(storage: Storage) -> None:
     plan = a_plan()
     run(storage, plan)
     gone = f"outputs/{plan.job}/dt={plan.date}/{published_parts(storage)[1]}"
@@ -369,7 +369,7 @@ def test_a_partition_whose_parts_are_gone_is_damaged(storage: Storage) -> None:
     assert is_whole(storage, read(storage, plan).manifest)
 
 
-def test_a_plan_can_be_published_anew_over_itself(storage: Storage) -> None:
+def test_a_plan_can_replace_its_own_publication(storage: Storage) -> None:
     plan = a_plan()
     run(storage, plan)
     names = published_parts(storage)
@@ -379,7 +379,7 @@ def test_a_plan_can_be_published_anew_over_itself(storage: Storage) -> None:
     assert len(published_parts(storage)) == 2
 
 
-def test_each_retry_is_a_plan_of_its_own_until_it_is_settled(storage: Storage) -> None:
+def test_each_retry_is_a_separate_plan_until_its_outcome_is_recorded(storage: Storage) -> None:
     plan = a_plan()
     assert next_attempt(storage, plan, None) == plan
     record_outcome(storage, plan, "failed", ["too many rows raised"])

@@ -48,10 +48,10 @@ def add_version(
 
 
 def silent(line: object) -> None:
-    """Hears log lines and does nothing with them."""
+    """Ignores log lines."""
 
 
-def test_versions_come_back_oldest_data_first(storage: Storage, tmp_path: Path) -> None:
+def test_versions_are_listed_oldest_data_first(storage: Storage, tmp_path: Path) -> None:
     newer, older = (
         add_version(storage, tmp_path, "2026-11-22"),
         add_version(storage, tmp_path, "2026-11-01"),
@@ -59,7 +59,7 @@ def test_versions_come_back_oldest_data_first(storage: Storage, tmp_path: Path) 
     assert list_versions(storage, "copywriter") == [older, newer]
 
 
-def test_a_folder_without_its_record_is_no_version(storage: Storage, tmp_path: Path) -> None:
+def test_a_folder_without_its_metrics_is_not_a_version(storage: Storage, tmp_path: Path) -> None:
     version = add_version(storage, tmp_path, "2026-11-22")
     storage.delete([f"{version.prefix}metrics.json"])
     assert list_versions(storage, "copywriter") == []
@@ -133,7 +133,7 @@ def test_rolling_back_goes_to_the_champion_before(storage: Storage, tmp_path: Pa
     assert roll_back(storage, "copywriter").version == older.version
 
 
-def test_a_challenger_meets_whoever_is_champion_when_it_takes_the_place(
+def test_a_challenger_is_compared_with_the_champion_it_replaces(
     storage: Storage, tmp_path: Path
 ) -> None:
     bleu = {"2026-11-01": 0.6, "2026-11-20": 0.8, "2026-11-21": 0.7, "2026-11-22": 0.9}
@@ -152,7 +152,7 @@ def test_a_challenger_meets_whoever_is_champion_when_it_takes_the_place(
 
 
 class _PromotesMeanwhile:
-    """The real store, on which somebody else moves the champion just before we do."""
+    """The real store, where another writer changes the champion just before we do."""
 
     def __init__(self, storage: Storage, version: str) -> None:
         self._storage, self._version = storage, version
@@ -165,7 +165,7 @@ class _PromotesMeanwhile:
         return self._storage.put(key, data, **options)  # type: ignore[arg-type]
 
 
-def test_of_two_promotions_at_once_one_is_told(storage: Storage, tmp_path: Path) -> None:
+def test_of_two_promotions_at_once_one_fails(storage: Storage, tmp_path: Path) -> None:
     older, newer = (
         add_version(storage, tmp_path, "2026-11-01"),
         add_version(storage, tmp_path, "2026-11-20"),

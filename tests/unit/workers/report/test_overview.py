@@ -32,7 +32,7 @@ def page(storage: Storage, **settings: Any) -> str:
     return storage.get(write_overview(storage, TODAY, **settings)).decode()
 
 
-def test_each_night_has_its_state_in_a_sign_and_a_link_to_its_page(storage: Storage) -> None:
+def test_each_night_has_the_sign_of_its_state_and_a_link_to_its_page(storage: Storage) -> None:
     manifest = publish(storage, "2026-11-20")
     key = report_key(manifest.job, "2026-11-20")
     storage.put(key, b"")
@@ -53,7 +53,7 @@ def test_each_night_has_its_state_in_a_sign_and_a_link_to_its_page(storage: Stor
     assert "All jobs · 2026-10-19 to 2026-11-25" in text
 
 
-def test_sums_are_of_published_nights_and_cost_what_an_hour_costs(storage: Storage) -> None:
+def test_sums_cover_published_nights_and_the_price_of_actor_hours(storage: Storage) -> None:
     publish(storage, "2026-11-20")
     publish(storage, "2026-11-21")
     text = page(storage, price_per_hour=2.0)

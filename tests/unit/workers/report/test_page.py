@@ -74,7 +74,7 @@ def manifest_of(storage: Storage, *, with_orders: bool) -> Manifest:
     )
 
 
-def test_the_page_shows_pictures_beside_real_ones_and_needs_nothing_but_itself(
+def test_the_page_shows_pictures_beside_real_ones_and_is_self_contained(
     storage: Storage,
 ) -> None:
     manifest = manifest_of(storage, with_orders=True)

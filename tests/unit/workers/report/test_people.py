@@ -92,7 +92,7 @@ def published(storage: Storage, day: str = DAY) -> Manifest:
     return manifest
 
 
-def test_people_are_shown_with_what_they_have_and_get_and_without_a_name(storage: Storage) -> None:
+def test_people_are_shown_without_their_ids(storage: Storage) -> None:
     manifest = published(storage)
     assert example_people(storage, manifest) == [
         Person(["The old one"], 7, [Recommended("The A", "The old one", "Take the A.")]),
