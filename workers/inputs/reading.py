@@ -17,6 +17,11 @@ def event_time_column(table: str) -> str | None:
     return next(names, None)
 
 
+def is_in_even_sample(index: int, num_rows: int, num_wanted: int) -> bool:
+    """Whether row `index` is one of `num_wanted` rows at even distances among `num_rows`."""
+    return (index + 1) * num_wanted // num_rows > index * num_wanted // num_rows
+
+
 def read_row_group(
     storage: Storage, table: str, key: str, row_group: int, columns: Sequence[str]
 ) -> pa.Table:

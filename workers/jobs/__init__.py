@@ -1,4 +1,4 @@
-"""All jobs. A further job is one file beside this one and one line here."""
+"""All jobs. To add a job, add one file to this folder and one line here."""
 
 from infra.errors import InputError
 from workers.job import Job
@@ -14,14 +14,14 @@ JOBS: dict[str, Job] = {
 
 
 def find_job(name: str) -> Job:
-    """The job called `name`; raises InputError that lists those there are."""
+    """The job called `name`; raises InputError listing all jobs."""
     if name not in JOBS:
         raise InputError(f"there is no job {name!r}; there are {', '.join(JOBS)}")
     return JOBS[name]
 
 
 def models_of(name: str) -> tuple[str, ...]:
-    """The models of a job, or the one of that name; raises InputError that lists both."""
+    """The models of the job `name`, or the model `name`; raises InputError listing all of both."""
     if name in MODELS:
         return (name,)
     if name in JOBS:

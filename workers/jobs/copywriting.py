@@ -1,5 +1,4 @@
-"""Texts asked for directly: ad copy, recommendations, service replies, one for each row of
-`copy_requests`."""
+"""Texts on request, one for each row of `copy_requests`: ad copy, recommendations, replies."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 def generate(
     model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: TextSettings
 ) -> pa.Table:
-    """States exactly the attributes of each request, in the manner of its intent."""
+    """Writes a text with the intent and exactly the attributes of each request."""
     requests = text_requests(batch["intent"].to_pylist(), batch["attributes"].to_pylist())
     texts = model.generate(requests, row_seeds, settings.sampling())
     return pa.table(

@@ -1,5 +1,4 @@
-"""A description of every product of the catalogue, of one or more sentences, every stated fact
-true."""
+"""A description of every product in the catalogue: one or more sentences that state only facts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescriptionSettings(TextSettings):
     num_facts: int = 6
-    """Facts that a description states, beside the product's name and kind; 0: all that the model
-    knows to say."""
+    """Facts in a description, besides the product's name and type; 0: all that the model can
+    state."""
     facts_per_sentence: int = 3
 
     def __post_init__(self) -> None:
@@ -40,7 +39,7 @@ class DescriptionSettings(TextSettings):
 def generate(
     model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: DescriptionSettings
 ) -> pa.Table:
-    """Chooses and groups facts from the row's seed, then writes a sentence for each group."""
+    """Chooses and groups facts by the row's seed, then writes a sentence for each group."""
     products = text_requests(["inform"] * batch.num_rows, product_attributes(batch))
     texts = compose(model, products, row_seeds, settings.sampling(), settings.composition())
     return pa.table(

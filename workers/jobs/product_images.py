@@ -1,5 +1,4 @@
-"""Synthetic pictures of every class of the table `images`, for training jobs that have too few real
-ones."""
+"""Synthetic pictures of every class in the table `images`, for training with too few real ones."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,10 @@ if TYPE_CHECKING:
     from aigc_models.images.checked import CheckedImageModel, CheckedImages
 
 DIGITS = 5
-"""After the point, of errors and ratios: their last bits depend on how many pictures were judged at
-once."""
-
+"""Decimals of errors and ratios; their last bits depend on how many pictures are judged at once."""
 
 IMAGE_COLUMNS = (
-    pa.field("image", IMAGE),  # `datasets` takes a column that may not be null for no image
+    pa.field("image", IMAGE),  # nullable, because `datasets` reads no images from other columns
     pa.field("passed", pa.bool_(), nullable=False),
     pa.field("checks", pa.list_(pa.string()), nullable=False),
     pa.field("reconstruction_error", pa.float64(), nullable=False),
@@ -40,18 +37,18 @@ IMAGE_COLUMNS = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSettings(JobSettings):
     amount: str = "1x"
-    """500: so many of each class; 2x: twice as many as there are real ones; up-to-1000: what a
-    class lacks of that."""
+    """500: 500 of each class; 2x: twice as many as real pictures; up-to-1000: as many as a class
+    needs for 1,000 with its real pictures."""
     rows_per_shard: int = 2048
     batch_rows: int = 2048
     num_candidates: int = 8
-    """Pictures drawn for a row until one is neither odd nor misread nor a near copy of a training
-    picture."""
+    """Pictures to draw at most for a row, until one passes all checks."""
     reject_odd: bool = True
-    """Whether pictures that the autoencoder of real ones reconstructs badly are set aside."""
+    """Reject pictures that an autoencoder trained on real ones reconstructs badly."""
     reject_copies: bool = True
+    """Reject near copies of training pictures."""
     reject_misread: bool = True
-    """Whether pictures that a classifier of real ones takes for another class are set aside."""
+    """Reject pictures that a classifier trained on real ones assigns to another class."""
 
     def __post_init__(self) -> None:
         JobSettings.__post_init__(self)
@@ -76,48 +73,51 @@ def order_images(
 def generate(
     model: "CheckedImageModel", batch: pa.Table, row_seeds: Sequence[int], settings: ImageSettings
 ) -> pa.Table:
-    """A picture for each row; pictures become PNG in `threads` further threads while the next ones
-    are generated."""
-    places = {name: place for place, name in enumerate(model.label_names)}
+    """A picture for each row; `threads` further threads encode PNG while the model generates."""
+    label_of = {name: label for label, name in enumerate(model.label_names)}
     names = batch["label_name"].to_pylist()
-    unknown = sorted(set(names) - places.keys())
+    unknown = sorted(set(names) - label_of.keys())
     if unknown:
         raise InputError(
-            f"the model has learned no class {unknown[0]!r}: train it anew with `nightshift train product_images`"
+            f"the model has not learned the class {unknown[0]!r}: "
+            "retrain it with `nightshift train product_images`"
         )
+    labels = [label_of[name] for name in names]
     with ThreadPoolExecutor(settings.threads) as encoders:
-        groups = model.generate([places[name] for name in names], row_seeds, settings.checks())
-        encoded = [encoders.submit(_image_rows, group, batch["image_id"]) for group in groups]
-    rows = [row for future in encoded for row in future.result()]
-    found = pa.Table.from_pylist(
-        sorted(rows, key=lambda row: row.pop("place")), pa.schema(IMAGE_COLUMNS)
-    )
-    for name in found.column_names:
-        batch = batch.append_column(name, found[name])
+        groups = model.generate(labels, row_seeds, settings.checks())
+        futures = [encoders.submit(_image_rows, group, batch["image_id"]) for group in groups]
+    row_of: dict[int, dict[str, Any]] = {}
+    for future in futures:
+        row_of |= future.result()
+    rows = [row_of[index] for index in range(batch.num_rows)]
+    columns = pa.Table.from_pylist(rows, pa.schema(IMAGE_COLUMNS))
+    for name in columns.column_names:
+        batch = batch.append_column(name, columns[name])
     return batch
 
 
-def _image_rows(group: "CheckedImages", ids: pa.ChunkedArray) -> list[dict[str, Any]]:
-    figures = zip(group.errors_B.tolist(), group.ratios_B.tolist(), strict=True)
-    return [
-        {
-            "place": place,
-            "image": {"bytes": encode_png(pixels_HWC), "path": f"{ids[place]}.png"},
+def _image_rows(group: "CheckedImages", ids: pa.ChunkedArray) -> dict[int, dict[str, Any]]:
+    """The values of `IMAGE_COLUMNS`, by the index of their row in the batch."""
+    pictures = zip(
+        group.rows,
+        group.images_BHWC.numpy(),
+        group.errors_B.tolist(),
+        group.ratios_B.tolist(),
+        group.candidates,
+        group.problems,
+        strict=True,
+    )
+    rows = {}
+    for index, pixels_HWC, error, ratio, candidate, problems in pictures:
+        rows[index] = {
+            "image": {"bytes": encode_png(pixels_HWC), "path": f"{ids[index]}.png"},
             "passed": not problems,
             "checks": problems,
             "reconstruction_error": round(error, DIGITS),
             "nearest_ratio": round(ratio, DIGITS),
             "candidate": candidate,
         }
-        for place, pixels_HWC, candidate, problems, (error, ratio) in zip(
-            group.rows,
-            group.images_BHWC.numpy(),
-            group.candidates,
-            group.problems,
-            figures,
-            strict=True,
-        )
-    ]
+    return rows
 
 
 JOB = Job(

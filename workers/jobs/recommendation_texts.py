@@ -1,5 +1,4 @@
-"""For every active user the products to recommend, and a text that recommends each, every stated
-fact true."""
+"""Products to recommend to every active user, with a text for each that states only facts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from aigc_models.text.fact_choice import choose_facts
 from aigc_models.text.language.acts import TextRequest
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.job import Job, Preparation, Preparer
+from workers.job import Job, OnPrepared, Preparation, Preparer
 from workers.pins import Order
 from workers.plans.plan import Plan
 from workers.quality.gates import Gate, Quality
@@ -34,23 +33,23 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecommendationSettings(TextSettings):
     num_items: int = 3
-    """Products for each user."""
+    """Products recommended to each user."""
     active_days: int = 30
-    """Users with an event in the last so many days are recommended to; 0: all."""
+    """Recommend only to users with an event in the last `active_days` days; 0: to all users."""
     leave_out_seen: bool = True
-    """Whether products that a user has are never recommended to them."""
+    """Never recommend products that a user already has."""
     max_history: int = 10_000
-    """The newest events of a user that count as theirs."""
+    """Newest events of a user to consider."""
     num_facts: int = 3
-    """Facts that a text states, beside the product's name and kind."""
+    """Facts in a text, besides the product's name and type."""
     facts_per_sentence: int = 3
     intent: str = "recommend"
-    """Of the training texts that the model is to write like."""
+    """Intent of the texts; the model must have learned it."""
     repeat_sentences: bool = False
-    """Whether a user may get the same sentence about the same product night after night."""
+    """Allow the same sentence about a product for the same user every night."""
     history_engine: Literal["auto", "duckdb", "ray"] = "auto"
-    """What groups events by user: DuckDB on one machine, Ray Data on a cluster; auto: by their
-    number."""
+    """Groups events by user: DuckDB on one machine or Ray Data on a cluster; auto: chosen by the
+    number of events."""
 
     def __post_init__(self) -> None:
         TextSettings.__post_init__(self)
@@ -67,31 +66,24 @@ class RecommendationSettings(TextSettings):
 def generate(
     model: "TextModel", batch: pa.Table, row_seeds: Sequence[int], settings: RecommendationSettings
 ) -> pa.Table:
-    """Other facts and another draw each night, unless sentences may come again."""
-    if settings.intent not in model.schema.intents:
+    """Writes a text for each row; facts and seed change every night unless repeats are allowed."""
+    intent, num_facts = settings.intent, settings.num_facts
+    if intent not in model.schema.intents:
         raise InputError(
-            f"the copywriter has learned no text of intent {settings.intent!r}: add such rows to copy_examples and "
-            f"train it, or choose one of {', '.join(model.schema.intents)} with --set intent=…"
+            f"the copywriter has not learned the intent {intent!r}: add such rows to "
+            "copy_examples and retrain it, or choose one of "
+            f"{', '.join(model.schema.intents)} with --set intent=…"
         )
     nights = [0] * batch.num_rows if settings.repeat_sentences else batch["night"].to_pylist()
-    products = text_requests([settings.intent] * batch.num_rows, product_attributes(batch))
-    requests = [
-        TextRequest(
-            settings.intent,
-            choose_facts(
-                model.schema,
-                settings.intent,
-                product.attributes,
-                shared,
-                settings.num_facts,
-                seed,
-                night,
-            ),
+    requests = []
+    for pairs, shared, seed, night in zip(
+        product_attributes(batch), batch["shared"].to_pylist(), row_seeds, nights, strict=True
+    ):
+        (product,) = text_requests([intent], [pairs])
+        facts = choose_facts(
+            model.schema, intent, product.attributes, shared, num_facts, seed, night
         )
-        for product, shared, seed, night in zip(
-            products, batch["shared"].to_pylist(), row_seeds, nights, strict=True
-        )
-    ]
+        requests.append(TextRequest(intent, facts))
     seeds = [derive_seed(seed, night) for seed, night in zip(row_seeds, nights, strict=True)]
     texts = compose(model, requests, seeds, settings.sampling(), settings.composition())
     kept = {name: batch[name] for name in RECOMMENDED.names}
@@ -103,15 +95,16 @@ def rank(
     plan: Plan,
     model: Any,
     settings: Any,
-    on_progress: Callable[[float, str], None],
+    on_progress: OnPrepared,
 ) -> Preparer:
+    """Starts the preparation of the rows to recommend."""
     from workers.recommendations.ranking import RankedItems
 
     return RankedItems(open_store, plan, model, settings, on_progress)
 
 
 class RecommendationMeter(TextMeter):
-    """What TextMeter says of the texts, and what the preparation found of the ranking."""
+    """The figures of `TextMeter`, and the figures of the ranking from the preparation."""
 
     def quality(self, orders: Sequence[Order], summary: Mapping[str, Any]) -> Quality:
         return {**super().quality(orders, summary), **summary["quality"]}
@@ -136,7 +129,7 @@ JOB = Job(
     meter=RecommendationMeter,
     gates=(
         Gate("passed_share", "min", 0.8),
-        # users of a small shop may well get the same sentence on one night
+        # in a small shop, many users may get the same sentence on the same night
         Gate("duplicate_share", "rise", 0.2),
         Gate("distinct_2", "min", 0.002),
         Gate("distinct_2", "drop", 0.5),

@@ -1,4 +1,4 @@
-"""All models. A further model is one file beside this one and one line here."""
+"""All models. To add a model, add one file to this folder and one line here."""
 
 from workers.model import ModelDeclaration
 from workers.models import copywriter, image_generator, recommender

@@ -1,4 +1,4 @@
-"""The model that writes texts, and the rows that it learns from."""
+"""The model that writes texts, and how its training examples are read."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from aigc_models.text.language.acts import TextExample, TextRequest
 from aigc_models.text.settings import QUICK, TrainingSettings, default_settings
 from infra.errors import InputError
 from infra.storage import Storage
-from workers.inputs.reading import event_time_column, iter_rows
+from workers.inputs.reading import event_time_column, is_in_even_sample, iter_rows
 from workers.model import ModelDeclaration
 from workers.pins import Snapshot
 from workers.text_rows import has_attributes, text_requests, with_name_and_type
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from aigc_models.text.model import TextModel
 
 MAX_EXAMPLES = 50_000
-"""Read for one training, spread evenly over each table; plenty for models of this size, and memory
-stays bounded."""
+"""Examples of one training, sampled evenly from each table; bounds memory, and is plenty for models
+of this size."""
 YES_OR_NO = frozenset({"true", "false", "yes", "no"})
 MIN_WORD_CHARS = 4
 
 
 def score(metrics: Mapping[str, float]) -> float:
-    """BLEU times the share of faithful texts."""
+    """BLEU times the share of texts without an error."""
     return metrics["bleu"] * (1 - metrics["texts_with_error_share"])
 
 
@@ -52,25 +52,23 @@ def load(folder: Path, device: str) -> "TextModel":
 def read_examples(
     storage: Storage, snapshots: list[Snapshot], _: TrainingSettings
 ) -> list[TextExample]:
-    """The training texts: `copy_examples`, and catalogue rows that have a description, before the
-    cut.
+    """The rows of `copy_examples`, and catalogue rows with a description, from before the cut.
 
-    What a description was written from is only guessed: beside copy examples, descriptions are at
-    most as many. Raises InputError when there are none at all.
+    The facts behind a description are guessed, so there are never more descriptions than copy
+    examples, unless there are no copy examples. Raises InputError if there are no examples at all.
     """
     examples: list[TextExample] = []
     for snapshot in snapshots:
         is_catalog = snapshot.table == "catalog"
         most = 2 * len(examples) if is_catalog and examples else MAX_EXAMPLES
-        wanted = min(most, MAX_EXAMPLES) - len(examples)
-        if wanted > 0:
-            examples += (_catalog_examples if is_catalog else _copy_examples)(
-                storage, snapshot, wanted
-            )
+        num_wanted = min(most, MAX_EXAMPLES) - len(examples)
+        if num_wanted > 0:
+            read = _catalog_examples if is_catalog else _copy_examples
+            examples += read(storage, snapshot, num_wanted)
     if not examples:
         raise InputError(
-            "there is nothing to train on: load texts with `nightshift inputs put copy_examples FILE…`, "
-            "or catalogue rows that have a description"
+            "there is nothing to train on: load texts with "
+            "`nightshift inputs put copy_examples FILE…`, or catalogue rows with a description"
         )
     return examples
 
@@ -92,14 +90,13 @@ def _catalog_examples(storage: Storage, snapshot: Snapshot, wanted: int) -> Iter
 def _spread(
     storage: Storage, snapshot: Snapshot, columns: list[str], text: str, wanted: int
 ) -> Iterator[Mapping[str, Any]]:
-    """Rows with a text from before the cut: all, or `wanted` of them evenly from the first to the
-    last."""
+    """Rows with a text from before the cut: all, or `wanted` of them at even distances."""
     count = snapshot.num_rows
-    if count > wanted:  # many may have no text: only reading that column tells
+    if count > wanted:  # count again, since many rows may have no text
         count = sum(1 for _ in _rows(storage, snapshot, [text], text))
     wanted = min(count, wanted)
     for number, row in enumerate(_rows(storage, snapshot, columns, text)):
-        if (number + 1) * wanted // count > number * wanted // count and has_attributes(row):
+        if is_in_even_sample(number, count, wanted) and has_attributes(row):
             yield row
 
 
@@ -115,24 +112,22 @@ def _rows(
 
 
 def _catalog_request(row: Mapping[str, Any]) -> TextRequest:
-    """What a description seems to be written from: of all the attributes, those that it speaks
-    of."""
+    """The request that a description seems to answer: the attributes that it states."""
     text = row["description"].casefold()
     attributes = with_name_and_type(row["title"], row["category"], row["attributes"])
-    return text_requests(["inform"], [[pair for pair in attributes if _is_stated(text, **pair)]])[0]
+    stated = [pair for pair in attributes if _is_stated(text, **pair)]
+    (request,) = text_requests(["inform"], [stated])
+    return request
 
 
 def _is_stated(text: str, key: str, value: str | None) -> bool:
-    """A value that the text repeats; of yes or no, a word of whose key it has."""
+    """Whether the text repeats the value or, for yes and no, a longer word of the key."""
     if not value:
         return False
     folded = value.casefold()
     if folded in YES_OR_NO:
-        return any(
-            word in text
-            for word in key.casefold().replace("_", " ").split()
-            if len(word) >= MIN_WORD_CHARS
-        )
+        words = key.casefold().replace("_", " ").split()
+        return any(word in text for word in words if len(word) >= MIN_WORD_CHARS)
     return folded in text
 
 

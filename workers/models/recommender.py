@@ -1,4 +1,4 @@
-"""The model that ranks items for users, and the histories that it learns from."""
+"""The model that ranks items for users, and how its training histories are read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from aigc_models.recommenders.model import Recommender
 
 MAX_EVENTS = 1000
-"""The newest of each user that are learned from."""
+"""Newest events of each user to learn from."""
 History = list[str]
 
 
 def read_histories(
     storage: Storage, snapshots: list[Snapshot], _: RecommenderSettings
 ) -> list[History]:
-    """What each user took before the cut, the oldest first, users in the order of their ids."""
+    """Each user's items before the cut, oldest first; users sorted by id."""
     from workers.inputs.histories import build_histories
 
     (snapshot,) = snapshots
-    found: list[History] = (
-        build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS).table["items"].to_pylist()
-    )
-    if not found:
+    built = build_histories(lambda: storage, snapshot, max_items=MAX_EVENTS)
+    histories: list[History] = built.table["items"].to_pylist()
+    if not histories:
         raise InputError(
-            f"every event of interactions is from after {snapshot.cut[:10]}: there is nothing to learn from"
+            f"every event of interactions is from after {snapshot.cut[:10]}: "
+            "there is nothing to learn from"
         )
-    return found
+    return histories
 
 
 def survey(_: Storage, snapshots: list[Snapshot]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def load(folder: Path, device: str) -> "Recommender":
 
 
 def score(metrics: Mapping[str, float]) -> float:
-    """How high held-out items stand."""
+    """NDCG@10 of held-out items."""
     return metrics["ndcg_10"]
 
 

@@ -67,7 +67,7 @@ def test_what_no_candidate_makes_right_is_set_aside_with_the_reason(
 
 def test_a_class_that_the_model_never_saw_is_named(tiny_model: CheckedImageModel) -> None:
     settings = JOB.parse_settings({})
-    with pytest.raises(InputError, match=r"no class 'star': train it anew"):
+    with pytest.raises(InputError, match=r"not learned the class 'star': retrain it"):
         JOB.generate(tiny_model, ordered(1, "star"), [1], settings)
 
 

@@ -99,7 +99,7 @@ def test_no_sentence_comes_again_on_the_next_nights_unless_asked_for(model: Text
 def test_an_intent_that_was_never_learned_is_named_with_those_that_were(model: TextModel) -> None:
     with pytest.raises(
         InputError,
-        match=r"no text of intent 'praise'.* choose one of recommend with --set intent=…",
+        match=r"not learned the intent 'praise'.* choose one of recommend with --set intent=…",
     ):
         JOB.generate(model, ranked(1), range(6), JOB.parse_settings({"intent": "praise"}))
 
