@@ -1,5 +1,4 @@
-"""The environment of actors, for what is measured beside them: malloc behaves otherwise, which is
-worth a tenth."""
+"""The environment of actors, for benchmarks outside them: its malloc settings are worth a tenth."""
 
 import os
 import sys
@@ -8,8 +7,7 @@ from workers.actors.cluster import ACTOR_ENVIRONMENT
 
 
 def enter_actor_environment() -> None:
-    """Begins this command anew in that environment, unless it is there already."""
+    """Restarts this command in the environment of actors, unless it already runs in it."""
     if not ACTOR_ENVIRONMENT.items() <= os.environ.items():
-        os.execve(
-            sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ACTOR_ENVIRONMENT
-        )
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, os.environ | ACTOR_ENVIRONMENT)

@@ -1,15 +1,14 @@
-"""Trains image model families on labelled pictures and prints how good their pictures are, with the
-minutes it took.
+"""Trains image model families, and prints the quality of their pictures and the training time.
 
     python tests/bench/image_quality_table.py [--train A.parquet --test B.parquet] [--out DIR]
-    [--families flow,gan]
+                                              [--families flow,gan]
 
-Without tables it draws simple shapes itself. Both tables have the columns `image` (struct<bytes,
-path>), `label` and, if classes have names, `label_name`. Figures are measured on the test pictures,
-which training never sees, by a classifier that is trained on all training pictures; DIR/FAMILY
-holds the model and `samples.png`, a row per class.
+Without tables it draws simple shapes. Both tables have the columns `image` (struct<bytes, path>),
+`label` and, if classes have names, `label_name`. Figures are measured on the test pictures, which
+training never sees, by a classifier trained on all training pictures. DIR/FAMILY holds the model
+and `samples.png`, one row for each class.
 
---few-shot N trains on N pictures of each class instead and also prints what a classifier gains from
+`--few-shot N` trains on N pictures of each class, and also prints what a classifier gains from
 synthetic pictures.
 """
 
@@ -43,20 +42,19 @@ SHOWN_PER_CLASS = 12
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Real ones: to learn from, and to measure on."""
+    """Real pictures: for training, and for measuring."""
 
     train: LabelledImages
     test: LabelledImages
     classifier: Classifier
-    """Of the training pictures."""
+    """Trained on the training pictures."""
     names: tuple[str, ...]
     flip: bool
 
 
 def read_pictures(path: Path) -> tuple[LabelledImages, tuple[str, ...]]:
-    columns = [
-        name for name in ("image", "label", "label_name") if name in pq.read_schema(path).names
-    ]
+    present = pq.read_schema(path).names
+    columns = [name for name in ("image", "label", "label_name") if name in present]
     rows = pq.read_table(path, columns=columns).to_pylist()
     pictures = [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
     mode = "L" if all(picture.mode in ("L", "1") for picture in pictures) else "RGB"
@@ -68,10 +66,8 @@ def read_pictures(path: Path) -> tuple[LabelledImages, tuple[str, ...]]:
 
 def to_tensor(picture: Image.Image) -> Tensor:
     """[H, W, C] in uint8."""
-    colours = len(picture.getbands())
-    return torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(
-        picture.height, picture.width, colours
-    )
+    shape = (picture.height, picture.width, len(picture.getbands()))
+    return torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(shape)
 
 
 def drawn_shapes(num: int, seed: int) -> LabelledImages:
@@ -82,9 +78,8 @@ def drawn_shapes(num: int, seed: int) -> LabelledImages:
         size, left, top, light = (float(value) for value in torch.rand(4, generator=generator))
         side = 8 + 12 * size
         x, y = 1 + left * (25 - side), 1 + top * (25 - side)
-        pictures.append(
-            to_tensor(drawn(SHAPES[row % len(SHAPES)], x, y, side, round(130 + 120 * light)))
-        )
+        picture = drawn(SHAPES[row % len(SHAPES)], x, y, side, round(130 + 120 * light))
+        pictures.append(to_tensor(picture))
     return LabelledImages(torch.stack(pictures), torch.arange(num) % len(SHAPES))
 
 
@@ -105,10 +100,11 @@ def drawn(shape: str, x: float, y: float, side: float, light: int) -> Image.Imag
 
 def few_of_each(data: LabelledImages, num: int, seed: int) -> LabelledImages:
     generator = torch.Generator().manual_seed(seed)
-    rows = [torch.nonzero(data.labels_B == label)[:, 0] for label in data.labels_B.unique()]
-    return data.select(
-        torch.cat([r[torch.randperm(len(r), generator=generator)[:num]] for r in rows])
-    )
+    chosen = []
+    for label in data.labels_B.unique():
+        rows = torch.nonzero(data.labels_B == label)[:, 0]
+        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:num]])
+    return data.select(torch.cat(chosen))
 
 
 def show(progress: TrainingProgress) -> None:
@@ -119,7 +115,7 @@ def show(progress: TrainingProgress) -> None:
 
 
 def measure(family: str, real: Pictures, args: argparse.Namespace) -> dict[str, float]:
-    """Trains and judges; CPU minutes are those of this process."""
+    """Trains a model and measures its pictures; CPU minutes are those of this process."""
     folder = args.out / family
     budget = {"cpu_budget_s": args.cpu_budget} if args.cpu_budget else {}
     few = {"images_per_class": args.few_shot} if args.few_shot else {}
@@ -167,9 +163,8 @@ def write_samples(made: LabelledImages, path: Path) -> None:
         for label in made.labels_B.unique()
     ]
     columns = min(len(row) for row in rows)
-    picture = grid(made.images_BHWC[torch.cat([row[:columns] for row in rows])], columns).permute(
-        1, 2, 0
-    )
+    shown = torch.cat([row[:columns] for row in rows])
+    picture = grid(made.images_BHWC[shown], columns).permute(1, 2, 0)
     Image.fromarray(picture.squeeze(2).numpy()).save(path)
 
 
@@ -177,7 +172,8 @@ def print_table(
     table: dict[str, dict[str, float]], real: Pictures, args: argparse.Namespace
 ) -> None:
     source = args.train or "drawn shapes"
-    title = f"{source}: {len(real.train)} pictures, measured on {len(real.test)} others; seed {args.seed}"
+    sizes = f"{len(real.train)} pictures, measured on {len(real.test)} others"
+    title = f"{source}: {sizes}; seed {args.seed}"
     shown = Table("family", *next(iter(table.values())), title=title)
     for family, figures in table.items():
         shown.add_row(family, *(f"{value:,.4g}" for value in figures.values()))
@@ -188,13 +184,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=Path)
     parser.add_argument("--test", type=Path)
-    parser.add_argument("--out", type=Path, help="without it a folder that is removed again")
+    parser.add_argument("--out", type=Path, help="default: a temporary folder")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument(
         "--cpu-budget",
         type=float,
         default=0.0,
-        help="seconds of each training; 0: the family's own",
+        help="seconds of each training; 0: the family's default",
     )
     parser.add_argument("--few-shot", type=int, default=0, help="pictures of each class; 0: all")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,14 +1,13 @@
-"""A whole partition of pictures against its bounds measured alone: bare torch sampling, and PNG
-encoding.
+"""Compares a whole partition of pictures with its two bounds: bare torch sampling and PNG encoding.
 
-    python -m tests.bench.image_throughput [--images A.parquet] [--model flow] [--train-s 60 |
-    --version FOLDER]
+    python -m tests.bench.image_throughput [--images A.parquet] [--model flow]
+                                           [--train-s 60 | --version FOLDER]
 
-Bare sampling is the network as it is trained, called in a loop; beside it stands the sampler of the
-partition alone. One thread samples, in the bounds and in the one actor of the partition, which
-filters and encodes in further threads. The partition is planned, generated on a Ray cluster of its
-own, checked and published into a folder; its time ends when it can be read. Bounds and partition
-take turns. Without pictures it draws some.
+Bare sampling calls the trained network in a loop; the partition's sampler is also measured alone.
+One thread samples, in the bounds and in the only actor of the partition, which filters and encodes
+in further threads. The partition is planned, generated on its own Ray cluster, checked and
+published into a folder; its time ends when it can be read. Bounds and partition take turns. Without
+`--images` it uses pictures of the sample shop.
 """
 
 import argparse
@@ -66,7 +65,7 @@ def train(
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Pictures a second of repeated work, which tells how many it made, on one thread."""
+    """Pictures per second on one thread; `work` is repeated and returns its number of pictures."""
     torch.set_num_threads(1)
     num_images, started = 0, time.monotonic()
     while time.monotonic() - started < BOUND_S:
@@ -106,23 +105,21 @@ def sampling_rate(model: CheckedImageModel) -> float:
 
 
 def encoding_rate(model: CheckedImageModel) -> float:
-    """From pixels to PNG."""
-    pixels = model.model.sample(
-        [i % len(model.label_names) for i in range(512)], list(range(512))
-    ).numpy()
+    """PNG encodings per second."""
+    labels = [place % len(model.label_names) for place in range(512)]
+    pixels = model.model.sample(labels, range(512)).numpy()
     return rate(lambda: sum(bool(encode_png(picture)) for picture in pixels))
 
 
 def partition_rate(
     storage: Storage, cluster: Cluster, version: ModelVersion, each: int, seed: int
 ) -> tuple[float, float]:
-    """Pictures a second of a whole partition, and of its actor while it worked."""
+    """Pictures per second of the whole partition, and of its actor while it worked."""
     started = time.monotonic()
     settings = JOB.parse_settings({"amount": str(each), "seed": seed})
     snapshot = take_snapshot(storage, JOB.table, DAY)
-    plan = make_plan(
-        JOB, DAY, snapshot, version.pin, settings, JOB.place_orders(storage, snapshot, settings)
-    )
+    orders = JOB.place_orders(storage, snapshot, settings)
+    plan = make_plan(JOB, DAY, snapshot, version.pin, settings, orders)
     receipts = generate_shards(
         Settings(storage_uri=storage.uri, ray_address=cluster.address),
         storage,
@@ -132,10 +129,8 @@ def partition_rate(
         num_actors=1,
     )
     quality = measure_quality(storage, plan, receipts, JOB.meter())
-    published = publish(
-        storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, str(seed), None), None
-    )
-    assert published
+    manifest = make_manifest(plan, receipts, quality, 0.0, str(seed), None)
+    assert publish(storage, plan, receipts, manifest, None)
     spent = time.monotonic() - started
     storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
     return plan.num_rows / spent, plan.num_rows / sum(receipt.seconds for receipt in receipts)
@@ -151,10 +146,10 @@ def main() -> None:
         "--train-s",
         type=float,
         default=60.0,
-        help="CPU seconds; after few of them, filters reject much",
+        help="CPU seconds; after a short training, filters reject many pictures",
     )
     parser.add_argument(
-        "--version", type=Path, help="a checkpoint folder of these pictures, instead of a training"
+        "--version", type=Path, help="use this checkpoint folder instead of training"
     )
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="about how long a partition takes"
@@ -171,28 +166,38 @@ def main() -> None:
         rounds = []
         with running_cluster(folder / "ray") as cluster:
             for number in range(args.rounds):
-                bare, sampling, encoding = (
-                    bare_rate(model),
-                    sampling_rate(model),
-                    encoding_rate(model),
-                )
-                each = max(1, int(args.seconds * sampling / len(model.label_names)))
-                whole, actor = partition_rate(storage, cluster, version, each, number)
-                bound = min(bare, encoding)
-                rounds.append(
-                    (
-                        bare,
-                        encoding,
-                        sampling,
-                        actor,
-                        whole,
-                        actor / bound,
-                        whole / bound,
-                        whole / sampling,
-                    )
-                )
-                print(f"round {number + 1}: {whole / bound:.2f} of the slower bound", flush=True)
+                rates = measure_round(storage, cluster, version, model, args.seconds, number)
+                rounds.append(rates)
+                ratio = rates["whole partition / slower bound"]
+                print(f"round {number + 1}: {ratio:.2f} of the slower bound", flush=True)
     show(args.model, rounds)
+
+
+def measure_round(
+    storage: Storage,
+    cluster: Cluster,
+    version: ModelVersion,
+    model: CheckedImageModel,
+    seconds: float,
+    number: int,
+) -> dict[str, float]:
+    """The figures of one round, by display name."""
+    bare = bare_rate(model)
+    sampling = sampling_rate(model)
+    encoding = encoding_rate(model)
+    each = max(1, int(seconds * sampling / len(model.label_names)))
+    whole, actor = partition_rate(storage, cluster, version, each, number)
+    bound = min(bare, encoding)
+    return {
+        "bare torch sampling, images/s": bare,
+        "PNG encoding, images/s": encoding,
+        "our sampler alone, images/s": sampling,
+        "the actor, images/s": actor,
+        "whole partition, images/s": whole,
+        "actor / slower bound": actor / bound,
+        "whole partition / slower bound": whole / bound,
+        "whole partition / our sampler": whole / sampling,
+    }
 
 
 def drawn(folder: Path) -> Path:
@@ -200,21 +205,13 @@ def drawn(folder: Path) -> Path:
     return write_samples(folder / "shop", num_images=2000, seed=0, **numbers)["images"]
 
 
-def show(family: str, rounds: list[tuple[float, ...]]) -> None:
-    names = ("bare torch sampling, images/s", "PNG encoding, images/s", "our sampler alone, images/s",
-             "the actor, images/s", "whole partition, images/s", "actor / slower bound",
-             "whole partition / slower bound", "whole partition / our sampler")  # fmt: skip
-    table = Table(
-        "figure",
-        *(f"round {number}" for number in range(1, len(rounds) + 1)),
-        "median",
-        title=family,
-    )
-    for name, values in zip(names, zip(*rounds, strict=True), strict=True):
-        cells = [
-            f"{value:,.0f}" if value > 10 else f"{value:.2f}" for value in (*values, median(values))
-        ]
-        table.add_row(name, *cells)
+def show(family: str, rounds: list[dict[str, float]]) -> None:
+    columns = [f"round {number}" for number in range(1, len(rounds) + 1)]
+    table = Table("figure", *columns, "median", title=family)
+    for name in rounds[0]:
+        values = [rates[name] for rates in rounds]
+        cells = [*values, median(values)]
+        table.add_row(name, *(f"{cell:,.0f}" if cell > 10 else f"{cell:.2f}" for cell in cells))
     Console().print(table)
 
 

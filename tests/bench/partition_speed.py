@@ -1,16 +1,20 @@
-"""A whole partition of texts against the same generate function in a bare torch loop and in Ray
-Data, S3 included.
+"""Compares a partition of texts with the same generate function in a bare loop and in Ray Data.
 
-    python -m tests.bench.partition_speed [--seconds 10 120] [--rounds 3] [--train-s 60] [--shards
-    10000]
+    python -m tests.bench.partition_speed [--seconds 10 120] [--rounds 3] [--train-s 60]
+                                          [--shards 10000]
 
-One actor of one thread everywhere, the same model, rows, batches and settings; input and output lie
-on SeaweedFS. The partition is planned, generated, checked and published; Ray Data reads the same
-files, maps batches with an actor that holds the model, and writes Parquet. The bare loop has its
-rows and its model in memory and writes nothing; its process is as fresh as the actors of the
-others. They take turns, in the environment of actors. Then one partition after the other, whose
-actors it takes over; then shards without any rows: how many a second, and what it takes to go on
-where one of them is missing and to publish them.
+All use one actor with one thread and the same model, rows, batches and settings; input and output
+are on SeaweedFS.
+
+- The partition is planned, generated, checked and published.
+- Ray Data reads the same files, maps batches with an actor that holds the model, and writes
+  Parquet.
+- The bare loop has its rows and its model in memory and writes nothing. Its process is as fresh as
+  the actors.
+
+They take turns, in the environment of actors. Two further measurements follow: a partition that
+takes over the actors of the one before, and shards without rows (shards per second, and the time to
+resume with one shard missing and to publish).
 """
 
 import argparse
@@ -68,7 +72,7 @@ MIB = 1 << 20
 
 @dataclass(slots=True)
 class Peaks:
-    """The most memory that processes took, in MiB, seen once for each report of progress."""
+    """Peak memory of processes in MiB, sampled at each progress report."""
 
     cluster: Cluster
     driver: float = 0.0
@@ -82,26 +86,20 @@ class Peaks:
 
 def train(storage: Storage, folder: Path, texts: Path, cpu_budget_s: float) -> ModelVersion:
     put_table(storage, "copy_examples", [texts])
-    train_folder(
-        storage,
-        MODEL,
-        "gpt",
-        DAY,
-        folder / "model",
-        {"cpu_budget_s": cpu_budget_s, "num_scored": 50},
-    )
+    overrides = {"cpu_budget_s": cpu_budget_s, "num_scored": 50}
+    train_folder(storage, MODEL, "gpt", DAY, folder / "model", overrides)
     return publish_folder(storage, MODEL, "gpt", DAY, folder / "model")
 
 
 def plan_of(storage: Storage, version: ModelVersion, **settings: Any) -> Plan:
-    return make_plan(
-        JOB, DAY, take_snapshot(storage, JOB.table, DAY), version.pin, JOB.parse_settings(settings)
-    )
+    snapshot = take_snapshot(storage, JOB.table, DAY)
+    return make_plan(JOB, DAY, snapshot, version.pin, JOB.parse_settings(settings))
 
 
 def bare_loop(folder: Path, rows: pa.Table) -> float:
-    """Seconds of the same batches with everything in memory, the model's loading not counted."""
-    model, settings = MODEL.load(folder / "model", "cpu"), JOB.parse_settings({})
+    """Seconds for the same batches in memory, without the time to load the model."""
+    model = MODEL.load(folder / "model", "cpu")
+    settings = JOB.parse_settings({})
     torch.set_num_threads(1)
     started = time.monotonic()
     result = ShardRows(JOB)
@@ -117,8 +115,7 @@ def fresh_bare_loop(folder: Path, rows: pa.Table) -> float:
 
 @dataclass(slots=True)
 class Timing:
-    """Seconds of a partition from planning until it can be read, and until its first shard
-    began."""
+    """Seconds from planning until the partition can be read, and until its first shard starts."""
 
     whole: float
     start: float
@@ -144,20 +141,17 @@ def whole_partition(
 
 def publish_shards(storage: Storage, plan: Plan, receipts: list[Receipt]) -> None:
     quality = measure_quality(storage, plan, receipts, JOB.meter())
-    assert publish(
-        storage, plan, receipts, make_manifest(plan, receipts, quality, 0.0, "bench", None), None
-    )
+    manifest = make_manifest(plan, receipts, quality, 0.0, "bench", None)
+    assert publish(storage, plan, receipts, manifest, None)
 
 
 class Mapped:
-    """What Ray Data maps batches with: the model and the generate function, in an actor."""
+    """The actor by which Ray Data maps batches: the model and the generate function."""
 
     def __init__(self, folder: str, seed: int) -> None:
         torch.set_num_threads(1)
-        model, settings = (
-            MODEL.load(Path(folder, "model"), "cpu"),
-            JOB.parse_settings({"seed": seed}),
-        )
+        model = MODEL.load(Path(folder, "model"), "cpu")
+        settings = JOB.parse_settings({"seed": seed})
         self._generator = RowGenerator(JOB, model, "ray data", settings)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -201,9 +195,8 @@ def running_store(folder: Path) -> Iterator[tuple[Settings, Storage]]:
 
 def products(folder: Path, num_products: int, seed: int) -> pa.Table:
     numbers = {"num_examples": 0, "num_requests": 0, "num_interactions": 0, "num_images": 0}
-    return pq.read_table(
-        write_samples(folder, num_products=num_products, seed=seed, **numbers)["catalog"]
-    )
+    tables = write_samples(folder, num_products=num_products, seed=seed, **numbers)
+    return pq.read_table(tables["catalog"])
 
 
 def put_products(storage: Storage, folder: Path, rows: pa.Table) -> None:
@@ -214,8 +207,11 @@ def put_products(storage: Storage, folder: Path, rows: pa.Table) -> None:
 def empty_shards(
     settings: Settings, storage: Storage, version: ModelVersion, folder: Path, number: int
 ) -> list[float]:
-    """Shards with nothing to generate: how many a second once the first is there, the seconds of a
-    run that finds one of them missing, and those of quality and publishing."""
+    """Measures shards with nothing to generate.
+
+    Returns the shards per second after the first, the seconds of a run that finds one shard
+    missing, and the seconds of measuring quality and publishing.
+    """
     rows = products(folder / "empty", 100, 1).slice(0, 1)
     noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
     times = pa.array([noon, *[noon + timedelta(days=2)] * (number - 1)], pa.timestamp("us", "UTC"))
@@ -251,7 +247,7 @@ def empty_shards(
 
 @dataclass(slots=True)
 class Round:
-    """Seconds of each in its turn."""
+    """Seconds of each contestant."""
 
     bare: float
     ours: Timing
@@ -275,18 +271,14 @@ def take_turns(
 
 
 def row_of(num_rows: int, rounds: list[Round]) -> list[str]:
-    seconds = [(one.bare, one.ours.whole, one.ray_data) for one in rounds]
-    speeds = [num_rows / median(each) for each in zip(*seconds, strict=True)]
-    ratios = [
-        median(bare / ours for bare, ours, _ in seconds),
-        median(theirs / ours for _, ours, theirs in seconds),
-    ]
-    start = median(one.ours.start for one in rounds)
     return [
         f"{num_rows:,}",
-        *(f"{each:.1f}" for each in speeds),
-        *(f"{each:.2f}" for each in ratios),
-        f"{start:.1f}",
+        f"{num_rows / median(one.bare for one in rounds):.1f}",
+        f"{num_rows / median(one.ours.whole for one in rounds):.1f}",
+        f"{num_rows / median(one.ray_data for one in rounds):.1f}",
+        f"{median(one.bare / one.ours.whole for one in rounds):.2f}",
+        f"{median(one.ray_data / one.ours.whole for one in rounds):.2f}",
+        f"{median(one.ours.start for one in rounds):.1f}",
     ]
 
 
@@ -317,17 +309,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="partition-speed-") as name:
         folder = Path(name)
         numbers = {"num_products": 20, "num_requests": 0, "num_interactions": 0, "num_images": 0}
-        texts = write_samples(folder / "shop", num_examples=3000, seed=0, **numbers)[
-            "copy_examples"
-        ]
+        shop = write_samples(folder / "shop", num_examples=3000, seed=0, **numbers)
+        texts = shop["copy_examples"]
         with (
             running_store(folder / "s3") as (stored, storage),
             running_cluster(folder / "ray") as cluster,
         ):
-            settings, peaks = (
-                stored.model_copy(update={"ray_address": cluster.address}),
-                Peaks(cluster),
-            )
+            settings = stored.model_copy(update={"ray_address": cluster.address})
+            peaks = Peaks(cluster)
             version = train(storage, folder, texts, args.train_s)
             probe = products(folder / "probe", 300, 0)
             rate = len(probe) / fresh_bare_loop(folder, probe)
@@ -337,31 +326,31 @@ def main() -> None:
                 put_products(storage, folder, rows)
                 rounds = []
                 for number in range(args.rounds):
-                    rounds.append(
-                        take_turns(settings, storage, version, folder, rows, peaks, number)
-                    )
-                    console.print(f"{len(rows)} rows, round {number + 1}: {rounds[-1]}")
+                    one = take_turns(settings, storage, version, folder, rows, peaks, number)
+                    rounds.append(one)
+                    console.print(f"{len(rows)} rows, round {number + 1}: {one}")
                 table.add_row(*row_of(len(rows), rounds))
                 if seconds == min(args.seconds):
                     with IDLE_ACTORS.kept():
-                        one, other = (
-                            whole_partition(settings, storage, version, seed, peaks)
-                            for seed in (100, 101)
-                        )
+                        first = whole_partition(settings, storage, version, 100, peaks)
+                        second = whole_partition(settings, storage, version, 101, peaks)
                     console.print(
-                        f"one partition after the other: first shard after {one.start:.1f} and {other.start:.1f} s"
+                        "one partition after the other: first shard after "
+                        f"{first.start:.1f} and {second.start:.1f} s"
                     )
             console.print(table)
             console.print(
-                f"peak memory: actor {peaks.actor:,.0f} MiB, driver {peaks.driver:,.0f} MiB (with Ray Data)"
+                f"peak memory: actor {peaks.actor:,.0f} MiB, "
+                f"driver {peaks.driver:,.0f} MiB (with Ray Data)"
             )
             if args.shards:
-                a_second, resumed_s, published_s = empty_shards(
+                shards_per_s, resumed_s, published_s = empty_shards(
                     settings, storage, version, folder, args.shards
                 )
                 console.print(
-                    f"{args.shards:,} shards without rows, two actors: {a_second:,.0f} a second; one of them missing: "
-                    f"{resumed_s:.1f} s, start of an actor included; quality and publishing: {published_s:.1f} s"
+                    f"{args.shards:,} shards without rows, two actors: {shards_per_s:,.0f} a "
+                    f"second; with one of them missing: {resumed_s:.1f} s, including the start of "
+                    f"an actor; quality and publishing: {published_s:.1f} s"
                 )
 
 

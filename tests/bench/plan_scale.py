@@ -1,10 +1,9 @@
-"""Plans a partition of a billion rows in a million shards and prints the seconds and the memory it
-takes.
+"""Plans a partition of a billion rows in a million shards, and prints the time and memory it takes.
 
     python tests/bench/plan_scale.py [--objects 1000] [--rows-per-shard 1000]
 
-The store is a folder in which one real file of a million rows has a thousand names. Footers are
-read for each of them, rows never.
+The store is a folder in which one real file of a million rows has a thousand names. Planning reads
+the footer of each, but no rows.
 """
 
 import argparse
@@ -42,13 +41,12 @@ GOALS = {"seconds": 60.0, "peak_gb": 1.0}
 
 
 def write_store(folder: Path, num_objects: int) -> None:
-    """One file under many names; its rows are alike, since nobody reads them."""
+    """Writes one file under many names; its rows are alike, because nobody reads them."""
     catalog = folder / "inputs" / "catalog"
     catalog.mkdir(parents=True)
     ids = pa.array([f"p{number}" for number in range(ROWS_PER_OBJECT)])
-    attributes = pa.repeat(
-        pa.scalar([{"key": "name", "value": "Larch"}], ATTRIBUTES), ROWS_PER_OBJECT
-    )
+    larch = pa.scalar([{"key": "name", "value": "Larch"}], ATTRIBUTES)
+    attributes = pa.repeat(larch, ROWS_PER_OBJECT)
     rows = pa.table([ids, ids, attributes], schema=SCHEMA)
     first = catalog / "00000.parquet"
     pq.write_table(rows, first, row_group_size=ROWS_PER_GROUP, compression="zstd")
@@ -57,19 +55,19 @@ def write_store(folder: Path, num_objects: int) -> None:
 
 
 def measure(folder: Path, rows_per_shard: int) -> dict[str, float]:
-    """Everything that happens to a plan before the first shard is generated."""
-    storage, job = open_storage(Settings(storage_uri=folder.as_uri())), JOBS["product_descriptions"]
+    """Measures everything that happens before the first shard is generated."""
+    storage = open_storage(Settings(storage_uri=folder.as_uri()))
+    job = JOBS["product_descriptions"]
     before_gb, started = peak_gb(), time.monotonic()
     snapshot = take_snapshot(storage, job.table, DAY)
     snapshot_s = time.monotonic() - started
-    plan = make_plan(
-        job, DAY, snapshot, PIN, job.parse_settings({"rows_per_shard": rows_per_shard})
-    )
+    settings = job.parse_settings({"rows_per_shard": rows_per_shard})
+    plan = make_plan(job, DAY, snapshot, PIN, settings)
     plan.store(storage)
     finished = list_parts(storage, plan.prefix)
     missing = [index for index in range(plan.num_shards) if index not in finished]
-    shards = sum(plan.shard(index).stop - plan.shard(index).start for index in missing)
-    assert shards == snapshot.num_rows
+    num_rows = sum(plan.shard(index).stop - plan.shard(index).start for index in missing)
+    assert num_rows == snapshot.num_rows
     info = storage.head(f"{plan.prefix}plan.json")
     assert info is not None
     return {
@@ -88,12 +86,17 @@ def peak_gb() -> float:
 
 
 def in_child(function: str, folder: str, number: int) -> str:
-    """What a function of this module gives, as JSON. A process' peak counts that of its parent:
-    neither works here."""
-    program = f"import json, pathlib, plan_scale as p; print(json.dumps(p.{function}(pathlib.Path({folder!r}), {number})))"
+    """Calls a function of this module in a child process; returns its result as JSON.
+
+    The peak memory of a process includes that of its parent, so this process must not measure or
+    write anything itself.
+    """
+    call = f"plan_scale.{function}(pathlib.Path({folder!r}), {number})"
+    program = f"import json, pathlib, plan_scale; print(json.dumps({call}))"
     command = [sys.executable, "-c", program]
+    folder_of_module = Path(__file__).parent
     return subprocess.run(
-        command, cwd=Path(__file__).parent, text=True, stdout=subprocess.PIPE, check=True
+        command, cwd=folder_of_module, text=True, stdout=subprocess.PIPE, check=True
     ).stdout
 
 

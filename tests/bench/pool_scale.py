@@ -1,11 +1,10 @@
-"""What the pool itself costs: shards without any work a second, and the driver's memory over many
-of them.
+"""The pool's own cost: empty shards per second, and the driver's memory over many shards.
 
     python -m tests.bench.pool_scale [--shards 100000] [--actors 2] [--processes 2]
 
-A real Ray cluster and the real pool; its actors return receipts at once, without a store. With
-fewer processes than actors, several actors of the pool are one process: a thousand nodes as the
-driver sees them, on one machine.
+Runs the real pool on a real Ray cluster, with actors that return receipts at once and use no store.
+With fewer processes than actors, several actors share a process: to the driver, one machine looks
+like a thousand nodes.
 """
 
 import argparse
@@ -37,7 +36,7 @@ LOOK_EVERY = 10_000
 
 
 class IdleWorker:
-    """Answers like a GenerateActor, with nothing done."""
+    """Replies like a GenerateActor, but does nothing."""
 
     def __init__(self, settings: Settings, label: str) -> None:
         self._node = ray.util.get_node_ip_address()
@@ -120,9 +119,8 @@ def main() -> None:
     console.print(
         f"driver's CPU: {1e3 * cpu / args.shards:.2f} ms a shard, {cpu / seconds:.0%} of the time"
     )
-    console.print(
-        f"driver after each {LOOK_EVERY:,}: {', '.join(f'{size:.0f}' for size in sizes)} MiB"
-    )
+    shown = ", ".join(f"{size:.0f}" for size in sizes)
+    console.print(f"driver after each {LOOK_EVERY:,}: {shown} MiB")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Trains recommender families on purchases without each user's last one, and ranks all items for
-that one.
+"""Trains recommender families without each user's last purchase, and ranks all items to find it.
 
     python tests/bench/recommender_table.py [--interactions A.parquet] [--families gpt,gru,bert]
-    [--cpu-budget-s 600]
+                                            [--cpu-budget-s 600]
 
-Without purchases it learns from those of a made-up shop. Items that a user has are left out.
-Popularity and item-kNN stand beside the families, each of which is shown alone and blended with
-item-kNN as its training chose.
+Without `--interactions` it uses purchases of the sample shop. Items that a user has are not ranked.
+The baselines are popularity and item-kNN. Each family is shown alone, and blended with item-kNN by
+the share that its training chose.
 """
 
 import argparse
@@ -64,12 +63,12 @@ def popular(histories: list[History]) -> list[list[str]]:
 def ranked_by(
     model: Recommender, histories: list[History], knn_share: float
 ) -> tuple[list[list[str]], float]:
-    """The best items of each history, and histories a CPU second."""
-    model.knn_share, started = knn_share, time.process_time()
-    rows = model.recommend(histories, TOP)
-    return [[row.item for row in found] for found in rows], len(histories) / (
-        time.process_time() - started
-    )
+    """The best items for each history, and the histories ranked per CPU second."""
+    model.knn_share = knn_share
+    started = time.process_time()
+    ranked = model.recommend(histories, TOP)
+    rate = len(histories) / (time.process_time() - started)
+    return [[one.item for one in items] for items in ranked], rate
 
 
 def show(progress: TrainingProgress) -> None:
@@ -85,7 +84,7 @@ def main() -> None:
     )
     parser.add_argument("--interactions", type=Path)
     parser.add_argument("--families", default=",".join(FAMILIES))
-    parser.add_argument("--cpu-budget-s", type=float, default=0.0, help="0: the family's own")
+    parser.add_argument("--cpu-budget-s", type=float, default=0.0, help="0: the family's default")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -106,7 +105,8 @@ def main() -> None:
                 work_dir=folder / f"{family}-work",
                 on_progress=show,
             )
-            model, minutes = Recommender.load(folder / family), f"{metrics['cpu_seconds'] / 60:.1f}"
+            model = Recommender.load(folder / family)
+            minutes = f"{metrics['cpu_seconds'] / 60:.1f}"
             blended = model.knn_share
             if number == 0:
                 ranked, rate = ranked_by(model, seen, 1.0)
@@ -123,9 +123,10 @@ def add(table: Table, label: str, figures: dict[str, float], minutes: str, rate:
 
 def drawn(folder: Path) -> Path:
     numbers = {"num_examples": 0, "num_requests": 0, "num_images": 0}
-    return write_samples(
+    tables = write_samples(
         folder / "shop", num_products=300, num_interactions=20_000, seed=0, **numbers
-    )["interactions"]
+    )
+    return tables["interactions"]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Trains text model families on copy examples and writes one text per test act for a scorer, with a
-table of minutes.
+"""Trains text model families, writes a text for each test act, prints quality and training time.
 
     python tests/bench/text_quality_table.py [--train A.parquet --test B.parquet] [--out DIR]
-    [--families gpt,lstm]
+                                             [--families gpt,lstm]
 
-Without tables it learns from the sample shop's texts. Both tables have the columns of copy
-examples: `intent`, `attributes`, `reference`; DIR/FAMILY/predictions.parquet holds the column
-`text`, in the order of the test table, whose references are not read.
+Without tables it uses the sample shop's texts. Both tables have the columns of copy examples:
+`intent`, `attributes` and `reference`. DIR/FAMILY/predictions.parquet holds the column `text` for
+an external scorer, in the order of the test table, whose references are not read.
 """
 
 import argparse
@@ -47,11 +46,10 @@ def show(progress: TrainingProgress) -> None:
 
 
 def measure(family: str, args: argparse.Namespace) -> dict[str, float]:
-    """Trains, generates and writes predictions; CPU seconds are those of this process."""
+    """Trains, generates and writes predictions; CPU times are those of this process."""
     folder = args.out / family
-    settings = default_settings(
-        family, **({"cpu_budget_s": args.cpu_budget_s} if args.cpu_budget_s else {})
-    )
+    budget = {"cpu_budget_s": args.cpu_budget_s} if args.cpu_budget_s else {}
+    settings = default_settings(family, **budget)
     started = time.process_time()
     metrics = train_text_model(
         read_examples(args.train),
@@ -80,12 +78,11 @@ def measure(family: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def sample_tables(folder: Path) -> tuple[Path, Path]:
-    """Texts of the sample shop, to learn from and to write anew."""
+    """Training and test texts of the sample shop."""
     options = {"num_products": 300, "num_requests": 0, "num_images": 0, "num_interactions": 0}
-    train = write_samples(folder / "train", num_examples=3000, seed=0, **options)["copy_examples"]
-    return train, write_samples(folder / "test", num_examples=500, seed=1, **options)[
-        "copy_examples"
-    ]
+    train = write_samples(folder / "train", num_examples=3000, seed=0, **options)
+    test = write_samples(folder / "test", num_examples=500, seed=1, **options)
+    return train["copy_examples"], test["copy_examples"]
 
 
 def print_table(table: dict[str, dict[str, float]]) -> None:
@@ -103,9 +100,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=Path)
     parser.add_argument("--test", type=Path)
-    parser.add_argument("--out", type=Path, help="without it a folder that is removed again")
+    parser.add_argument("--out", type=Path, help="default: a temporary folder")
     parser.add_argument("--families", default="gpt,lstm,gru,rnn")
-    parser.add_argument("--cpu-budget-s", type=float, default=0.0, help="0: each family's own")
+    parser.add_argument("--cpu-budget-s", type=float, default=0.0, help="0: each family's default")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if (args.train is None) != (args.test is None):

@@ -1,4 +1,4 @@
-"""A version of a model for a benchmark: trained in this process, in a folder, and published."""
+"""Trains a model version for a benchmark, in this process and in a folder, and publishes it."""
 
 import json
 from collections.abc import Mapping
@@ -21,11 +21,10 @@ def train_folder(
     folder: Path,
     overrides: Mapping[str, Any],
 ) -> None:
-    """Trains on what the model's first table holds."""
+    """Trains on the model's first table."""
     settings = declaration.parse_settings(family, overrides)
-    examples = declaration.read_examples(
-        storage, [take_snapshot(storage, declaration.tables[0], day)], settings
-    )
+    snapshot = take_snapshot(storage, declaration.tables[0], day)
+    examples = declaration.read_examples(storage, [snapshot], settings)
     declaration.train(
         examples,
         folder,

@@ -1,11 +1,10 @@
-"""Steps of training, of networks as they are and of compiled ones, on this machine's GPU, or on one
-thread of its CPU.
+"""Training steps per second of plain and compiled networks, on a GPU or one CPU thread.
 
     python -m tests.bench.training_speed [--blocks 5] [--steps 20] [--device auto]
 
-Default sizes and batches on made-up examples; both in turns, blocks of steps each, everything that
-a step of a training does but validation. Says how long compiling took: what a longer training has
-to win back.
+Uses default sizes and batches on made-up examples, and measures everything in a training step
+except validation. Plain and compiled networks take turns, a block of steps each. Also prints how
+long compiling took, which a longer training has to make up for.
 """
 
 import argparse
@@ -57,17 +56,14 @@ def text(device: torch.device, folder: Path) -> Training:
 def recommender(family: str, device: torch.device) -> Training:
     settings, source = default_recommender_settings(family), np.random.default_rng(0)
     items = Items(tuple(f"item {number:05d}" for number in range(NUM_ITEMS)))
-    histories = [[f"item {n:05d}" for n in source.integers(NUM_ITEMS, size=size)] for size in
-                 source.integers(3, 60, size=NUM_USERS)]  # fmt: skip
-    sequences = as_sequences([items.tokens(history) for history in histories])
+    sizes = source.integers(3, 60, size=NUM_USERS)
+    histories = [source.integers(NUM_ITEMS, size=size) for size in sizes]
+    names = [[f"item {number:05d}" for number in history] for history in histories]
+    sequences = as_sequences([items.tokens(history) for history in names])
     network = build_item_network(family, len(items), settings.network_options()).to(device)
-    knn, popularity_V = (
-        ItemKNN.fit(sequences, items.vocab_size, device=device),
-        torch.ones(items.vocab_size),
-    )
-    model = Recommender(
-        family, network, knn, items, popularity_V.to(device), max_items=settings.max_items
-    )
+    knn = ItemKNN.fit(sequences, items.vocab_size, device=device)
+    popularity_V = torch.ones(items.vocab_size).to(device)
+    model = Recommender(family, network, knn, items, popularity_V, max_items=settings.max_items)
     nobody = HeldOut([], torch.zeros(0, dtype=torch.int64))
     return network, recommender_task(model, sequences, nobody, settings), settings
 
@@ -87,14 +83,13 @@ class Steps:
 
     def __init__(self, training: Training, folder: Path, *, torch_compile: bool) -> None:
         network, task, settings = training
-        self.loop = TrainingLoop(
-            network, task, replace(settings, torch_compile=torch_compile), folder
-        )
+        settings = replace(settings, torch_compile=torch_compile)
+        self.loop = TrainingLoop(network, task, settings, folder)
 
     def seconds(self, num_steps: int) -> float:
         started = time.monotonic()
         losses = [self.loop.train_step(0.5) for _ in range(num_steps)]
-        float(next(iter(losses[-1].values())))  # a GPU is waited for
+        float(next(iter(losses[-1].values())))  # waits for the GPU
         return time.monotonic() - started
 
 
@@ -113,37 +108,35 @@ def main() -> None:
         "", "steps/s", "tokens or pictures/s", "compiled, steps/s", "ratio", "to compile, s"
     )
     with tempfile.TemporaryDirectory(prefix="training-speed-") as name:
+        folder = Path(name)
         trainings: dict[str, Callable[[], Training]] = {
-            "texts, gpt": lambda: text(device, Path(name)),
-            **{
-                f"recommender, {each}": lambda each=each: recommender(each, device)
-                for each in ("gpt", "bert")
-            },
-            **{
-                f"pictures, {each}": lambda each=each: pictures(each, device)
-                for each in ("vae", "gan", "flow")
-            },
+            "texts, gpt": lambda: text(device, folder),
+            "recommender, gpt": lambda: recommender("gpt", device),
+            "recommender, bert": lambda: recommender("bert", device),
+            "pictures, vae": lambda: pictures("vae", device),
+            "pictures, gan": lambda: pictures("gan", device),
+            "pictures, flow": lambda: pictures("flow", device),
         }
         for what, training in trainings.items():
-            plain, compiled = (
-                Steps(training(), Path(name), torch_compile=torch_compile)
-                for torch_compile in (False, True)
-            )
-            begun_s = [steps.seconds(args.steps) for steps in (plain, compiled)]
+            plain = Steps(training(), folder, torch_compile=False)
+            compiled = Steps(training(), folder, torch_compile=True)
+            first_s = plain.seconds(args.steps)
+            first_compiled_s = compiled.seconds(args.steps)
             num_tokens = plain.loop.counters.num_tokens / args.steps
             seconds = [
-                [steps.seconds(args.steps) for steps in (plain, compiled)]
+                (plain.seconds(args.steps), compiled.seconds(args.steps))
                 for _ in range(args.blocks)
             ]
-            as_is, faster = (args.steps / median(each) for each in zip(*seconds, strict=True))
+            plain_rate = args.steps / median(one for one, _ in seconds)
+            compiled_rate = args.steps / median(other for _, other in seconds)
             ratio = median(one / other for one, other in seconds)
             table.add_row(
                 what,
-                f"{as_is:,.1f}",
-                f"{as_is * num_tokens:,.0f}",
-                f"{faster:,.1f}",
+                f"{plain_rate:,.1f}",
+                f"{plain_rate * num_tokens:,.0f}",
+                f"{compiled_rate:,.1f}",
                 f"{ratio:.2f}",
-                f"{begun_s[1] - begun_s[0]:.0f}",
+                f"{first_compiled_s - first_s:.0f}",
             )
     kind = torch.cuda.get_device_name() if device.type == "cuda" else "one thread of the CPU"
     Console(width=140).print(

@@ -1,5 +1,4 @@
-"""The image models on a CUDA device: the same code, mixed precision, pictures that agree with those
-of the CPU."""
+"""The image models on a CUDA device: mixed precision, and pictures that agree with the CPU's."""
 
 from pathlib import Path
 
@@ -20,7 +19,7 @@ NAMES = ("left", "right")
 
 
 def halves(num: int) -> LabelledImages:
-    """Noise with one bright half, the left one or the right one."""
+    """Noise with a bright left or right half."""
     generator = torch.Generator().manual_seed(0)
     images_BHWC = torch.randint(0, 60, (num, 28, 28, 1), dtype=torch.uint8, generator=generator)
     labels_B = torch.arange(num) % 2

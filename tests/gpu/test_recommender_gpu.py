@@ -1,4 +1,4 @@
-"""The recommenders on a CUDA device: the same code, what comes next is learned and told there."""
+"""The recommenders on a CUDA device: they learn and recommend there."""
 
 from pathlib import Path
 

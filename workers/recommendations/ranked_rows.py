@@ -1,5 +1,4 @@
-"""The rows that are prepared of recommendations: their columns alone, which planning needs without
-what ranks."""
+"""The schema of prepared recommendations; planning needs it without importing the ranking."""
 
 import pyarrow as pa
 
@@ -20,5 +19,5 @@ RANKED = pa.schema(
         pa.field("night", pa.int32(), nullable=False),
     ]
 )
-"""A row for each user and rank. `shared`: keys of what the item has in common with
-`because_item_id`; `night`: the date as a number, one more each day."""
+"""One row for each user and rank. `shared`: keys of the facts that the item shares with
+`because_item_id`; `night`: the date as a day number."""

@@ -1,5 +1,4 @@
-"""Sample inputs that the project makes itself, the same for the same seed: `write_samples` gives a
-file per table."""
+"""Generated sample inputs, deterministic for a seed; `write_samples` writes one file per table."""
 
 from workers.samples.catalog import iter_catalog_tables
 from workers.samples.writing import write_samples

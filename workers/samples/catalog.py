@@ -1,5 +1,4 @@
-"""The products of the sample shop: as many as asked for, the first ones always the same for a
-seed."""
+"""The products of the sample shop. For a seed, a larger catalogue starts with the smaller one."""
 
 import random
 from collections.abc import Iterator
@@ -15,22 +14,23 @@ from workers.samples.grammar import describe
 from workers.samples.kinds import KINDS
 
 CHUNK_ROWS = 4096
-"""Products that share a random stream and come as one table."""
+"""Products that share a random stream and a table."""
 DESCRIBED_SHARE = 0.05
 KNOWN_SHARE = 0.9
-"""Share of a kind's features that a product's data sheet gives."""
+"""Share of its kind's features that a product has a value for."""
 EARLIEST_UPDATE = datetime(2026, 1, 5, tzinfo=UTC)
 UPDATE_DAYS = 240
 FIRST_NAMES = phrases(
-    """Alder | Amber | Anselm | Aurora | Beacon | Birch | Bramble | Brook | Cedar | Clover | Comet | Coral | Dahlia
-    | Dune | Echo | Elm | Ember | Fern | Finch | Fjord | Garnet | Ginkgo | Harbour | Hazel | Heron | Indigo | Iris
-    | Juniper | Kestrel | Lagoon | Larch | Linden | Lotus | Lupin | Lyra | Magnolia | Maple | Marlow | Meadow | Mistral
-    | Nova | Oriole | Osprey | Pebble | Piper | Poppy | Quill | Raven | Robin | Rowan | Saffron | Sequoia | Sierra
-    | Sorrel | Swift | Tamarind | Thistle | Tundra | Vesper | Willow | Wren | Zephyr"""
+    """Alder | Amber | Anselm | Aurora | Beacon | Birch | Bramble | Brook | Cedar | Clover
+    | Comet | Coral | Dahlia | Dune | Echo | Elm | Ember | Fern | Finch | Fjord | Garnet | Ginkgo
+    | Harbour | Hazel | Heron | Indigo | Iris | Juniper | Kestrel | Lagoon | Larch | Linden
+    | Lotus | Lupin | Lyra | Magnolia | Maple | Marlow | Meadow | Mistral | Nova | Oriole
+    | Osprey | Pebble | Piper | Poppy | Quill | Raven | Robin | Rowan | Saffron | Sequoia
+    | Sierra | Sorrel | Swift | Tamarind | Thistle | Tundra | Vesper | Willow | Wren | Zephyr"""
 )
 SERIES = phrases(
-    """Air | Atlas | Classic | Duo | Edition | Home | Line | Loft | Mini | Nord | One | Origin | Plus | Prime | Select
-    | Studio | Tide | Vista"""
+    """Air | Atlas | Classic | Duo | Edition | Home | Line | Loft | Mini | Nord | One | Origin
+    | Plus | Prime | Select | Studio | Tide | Vista"""
 )
 
 CATALOG_SCHEMA = pa.schema(
@@ -47,19 +47,18 @@ CATALOG_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`facts` are the features that its data sheet gives, by key."""
-
     product_id: str
     name: str
     kind: Kind
     facts: dict[str, str]
+    """Values of its features, by key; not every feature has one."""
     article_number: str
     updated_at: datetime
     description: str | None
 
     @property
     def attributes(self) -> list[dict[str, str | None]]:
-        """Name and type, the facts, and a number that no text mentions."""
+        """Name and type, the facts, and an article number that no text mentions."""
         given = {
             "name": self.name,
             "type": self.kind.name,
@@ -70,7 +69,7 @@ class Product:
 
 
 def iter_products(num_products: int, seed: int) -> Iterator[Product]:
-    """Products one after another; holds one."""
+    """Yields one product at a time; holds one."""
     for start in range(0, num_products, CHUNK_ROWS):
         rng = random.Random(f"catalog {seed} {start}")
         for index in range(start, min(start + CHUNK_ROWS, num_products)):

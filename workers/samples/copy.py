@@ -1,5 +1,4 @@
-"""What the sample shop says about its products and to its customers: examples with texts, requests
-without."""
+"""Texts of the sample shop: examples for training, and requests for texts to generate."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +8,15 @@ import pyarrow as pa
 
 from workers.inputs.tables import ATTRIBUTES
 from workers.samples.catalog import Product
-from workers.samples.grammar import ASK, DELIVERY, GOODBYE, GREETING, SOLD_OUT, nothing_with, tell
+from workers.samples.grammar import (
+    ASK,
+    DELIVERY,
+    GOODBYE,
+    GREETING,
+    SOLD_OUT,
+    deny_match,
+    state_facts,
+)
 
 INTENT_WEIGHTS = {
     "inform": 55,
@@ -45,7 +52,7 @@ REQUESTS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Saying:
-    """Something to say, and how it may be said."""
+    """What to say, and one way to say it."""
 
     intent: str
     attributes: dict[str, str | None]
@@ -61,7 +68,7 @@ class Saying:
 def iter_sayings(
     products: Sequence[Product], num_sayings: int, rng: random.Random
 ) -> Iterator[Saying]:
-    """Sayings about these products, every intent in its share."""
+    """Random sayings about the products; intents are drawn by `INTENT_WEIGHTS`."""
     intents, weights = list(INTENT_WEIGHTS), list(INTENT_WEIGHTS.values())
     for _ in range(num_sayings):
         intent = rng.choices(intents, weights)[0]
@@ -101,25 +108,19 @@ def iter_request_tables(
 
 
 def _about(intent: str, product: Product, rng: random.Random) -> Saying:
-    # Nobody recommends a product for what it lacks.
+    # A recommendation never mentions what the product lacks.
     known = [key for key, value in product.facts.items() if intent == "inform" or value != "false"]
-    chosen = {
-        key: product.facts[key] for key in rng.sample(known, min(len(known), rng.choice(NUM_FACTS)))
-    }
-    text = tell(intent, product.name, product.kind, chosen, rng)
-    return Saying(
-        intent,
-        {"name": product.name, "type": product.kind.name, **chosen},
-        text,
-        product.product_id,
-    )
+    keys = rng.sample(known, min(len(known), rng.choice(NUM_FACTS)))
+    chosen = {key: product.facts[key] for key in keys}
+    text = state_facts(intent, product.name, product.kind, chosen, rng)
+    attributes = {"name": product.name, "type": product.kind.name, **chosen}
+    return Saying(intent, attributes, text, product.product_id)
 
 
 def _sold_out(intent: str, product: Product, rng: random.Random) -> Saying:
     text = rng.choice(SOLD_OUT).format(NAME=product.name, TYPE=product.kind.name)
-    return Saying(
-        intent, {"name": product.name, "type": product.kind.name}, text, product.product_id
-    )
+    attributes = {"name": product.name, "type": product.kind.name}
+    return Saying(intent, attributes, text, product.product_id)
 
 
 def _delivery(intent: str, product: Product, rng: random.Random) -> Saying:
@@ -131,7 +132,7 @@ def _delivery(intent: str, product: Product, rng: random.Random) -> Saying:
 def _no_match(intent: str, product: Product, rng: random.Random) -> Saying:
     key = rng.choice([key for key in product.facts if product.kind.feature(key).is_verbatim])
     value = product.facts[key]
-    text = nothing_with(product.kind, key, value, rng)
+    text = deny_match(product.kind, key, value, rng)
     return Saying(intent, {"type": product.kind.name, key: value}, text, None)
 
 

@@ -1,7 +1,6 @@
-"""A kind of product and its features: which values there are, and how English states them.
+"""Kinds of product and their features: the possible values, and phrases that state them.
 
-Phrases hold `{}` where the value is repeated as it is. A noun phrase stands after "with", a verb
-phrase after "it".
+Phrases repeat the value at `{}`. A noun phrase follows "with"; a verb phrase follows "it".
 """
 
 import random
@@ -17,7 +16,7 @@ class Feature:
     nouns: tuple[str, ...]
     verbs: tuple[str, ...]
     denied_nouns: tuple[str, ...] = ()
-    """How to say that the value is `false`; there are none where it never is."""
+    """Phrases for the value `false`; empty for a feature that cannot be false."""
     denied_verbs: tuple[str, ...] = ()
 
     @property
@@ -45,27 +44,26 @@ class Kind:
 
 
 def phrases(text: str) -> tuple[str, ...]:
-    """Alternatives, written with bars between them."""
+    """Splits alternatives at bars."""
     return tuple(part.strip() for part in text.split("|"))
 
 
 def choice(key: str, values: str, *, nouns: str, verbs: str) -> Feature:
-    """One of several names."""
+    """A feature with one of several names as its value."""
     return Feature(key=key, values=phrases(values), nouns=phrases(nouns), verbs=phrases(verbs))
 
 
 def quantity(
     key: str, numbers: tuple[str, str, str], unit: str, *, nouns: str, verbs: str
 ) -> Feature:
-    """A number with its unit; `numbers` are the least, the greatest and the step, as they are to be
-    written."""
+    """A feature with a number and a unit; `numbers` are the minimum, maximum and step as text."""
     low, high, step = (Decimal(number) for number in numbers)
     values = tuple(f"{low + step * index} {unit}" for index in range(int((high - low) / step) + 1))
     return Feature(key=key, values=values, nouns=phrases(nouns), verbs=phrases(verbs))
 
 
 def flag(key: str, *, nouns: str, verbs: str, denied_nouns: str, denied_verbs: str) -> Feature:
-    """True or false."""
+    """A feature that is true or false."""
     return Feature(
         key=key,
         values=("true", "false"),

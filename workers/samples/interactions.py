@@ -1,5 +1,5 @@
-"""Simulated purchases: customers with tastes, best sellers, and products that are bought after one
-another."""
+"""Simulated purchases: customers have tastes, some products are best sellers, and some are often
+bought after others."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,9 @@ MAX_PURCHASES = 40
 NUM_FOLLOWERS = 3
 """Products that are often bought after a given one."""
 FOLLOWING_SHARE = 0.55
+"""Share of purchases that follow the previous one."""
 ROAMING_SHARE = 0.1
+"""Share of purchases outside a customer's tastes."""
 BATCH_ROWS = 65536
 
 INTERACTIONS_SCHEMA = pa.schema(
@@ -34,26 +36,25 @@ INTERACTIONS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What is on the shelves, by kind: items with the best sellers first, and their weights, added
-    up.
-
-    `followers` says of each item what is often bought after it.
-    """
-
     items: dict[str, list[int]]
-    weights: dict[str, list[float]]
+    """By kind, best sellers first."""
+    cumulative_weights: dict[str, list[float]]
+    """By kind, for each of its items."""
     followers: list[tuple[int, ...]]
+    """For each item, the items that are often bought after it."""
 
     def pick(self, kind: str, rng: random.Random) -> int:
-        """An item of the kind, best sellers more often."""
-        return rng.choices(self.items[kind], cum_weights=self.weights[kind])[0]
+        """A random item of the kind; best sellers are more likely."""
+        return rng.choices(self.items[kind], cum_weights=self.cumulative_weights[kind])[0]
 
 
 def iter_interaction_tables(
     products: Sequence[Product], num_interactions: int, seed: int, last_day: date = LAST_DAY
 ) -> Iterator[pa.Table]:
-    """The table `interactions` in the order of event time, of the days up to `last_day`; no
-    customer buys the same product twice."""
+    """The table `interactions` in the order of event time, for `NUM_DAYS` days up to `last_day`.
+
+    No customer buys the same product twice.
+    """
     rng = random.Random(f"interactions {seed}")
     shop = _furnish(products, rng)
     kinds = sorted(shop.items)
@@ -88,19 +89,18 @@ def _furnish(products: Sequence[Product], rng: random.Random) -> Shop:
     for shelf in items.values():
         rng.shuffle(shelf)
     kinds = sorted(items)
-    followers = [
-        tuple(
-            rng.choice(items[rng.choice((product.kind.name, rng.choice(kinds)))])
-            for _ in range(NUM_FOLLOWERS)
-        )
-        for product in products
-    ]
-    weights = {
-        kind: [1 / (rank + 1) for rank in range(len(shelf))] for kind, shelf in items.items()
+    followers = []
+    for product in products:
+        item_followers = []
+        for _ in range(NUM_FOLLOWERS):
+            kind = rng.choice((product.kind.name, rng.choice(kinds)))
+            item_followers.append(rng.choice(items[kind]))
+        followers.append(tuple(item_followers))
+    cumulative_weights = {
+        kind: list(accumulate(1 / rank for rank in range(1, len(shelf) + 1)))
+        for kind, shelf in items.items()
     }
-    return Shop(
-        items, {kind: list(accumulate(steps)) for kind, steps in weights.items()}, followers
-    )
+    return Shop(items, cumulative_weights, followers)
 
 
 def _history(

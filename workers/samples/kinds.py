@@ -4,7 +4,8 @@ from workers.samples.features import Feature, Kind, choice, flag, quantity
 
 COLOUR = choice(
     "colour",
-    "sage green | midnight blue | brick red | cream white | charcoal | sunflower yellow | dusty pink | teal",
+    "sage green | midnight blue | brick red | cream white | charcoal | sunflower yellow "
+    "| dusty pink | teal",
     nouns="a finish in {} | a {} finish",
     verbs="comes in {} | is finished in {}",
 )

@@ -1,7 +1,6 @@
-"""Drawn pictures of the kinds of products, each one a little different: pose, size, colours and
-parts vary.
+"""Draws pictures of the kinds of product, with random poses, sizes, colours and parts.
 
-A picture is drawn large on a canvas of 100 by 100 units and then made small, which smooths its
+A picture is drawn on a large canvas of 100 by 100 units and then scaled down, which smooths its
 edges.
 """
 
@@ -50,16 +49,17 @@ IMAGES_SCHEMA = pa.schema(
 
 
 class Pen:
-    """Draws in units of the canvas, turned, scaled and moved as the product stands in its
-    picture."""
+    """Draws in canvas units, with a random rotation, scale and offset for the whole picture."""
 
     def __init__(self, image: Image.Image, rng: random.Random) -> None:
         self._draw = ImageDraw.Draw(image)
         self._unit = image.width / 100
         angle = rng.uniform(-0.12, 0.12)
         scale = rng.uniform(0.78, 1.0)
-        self._cos, self._sin = scale * math.cos(angle), scale * math.sin(angle)
-        self._dx, self._dy = rng.uniform(-5, 5), rng.uniform(-5, 5)
+        self._cos = scale * math.cos(angle)
+        self._sin = scale * math.sin(angle)
+        self._dx = rng.uniform(-5, 5)
+        self._dy = rng.uniform(-5, 5)
 
     def shape(self, points: Sequence[Point], fill: Colour) -> None:
         """A filled polygon."""
@@ -90,11 +90,10 @@ class Pen:
 def arc(
     centre: Point, radius: float, start_deg: float, end_deg: float, *, flat: float = 1.0
 ) -> list[Point]:
-    """Points along an arc, clockwise from the right; `flat` squeezes it in height."""
+    """Points along an arc, clockwise from the right; `flat` scales its height."""
+    x, y = centre
     angles = [math.radians(start_deg + (end_deg - start_deg) * step / 32) for step in range(33)]
-    return [
-        (centre[0] + radius * math.cos(a), centre[1] + flat * radius * math.sin(a)) for a in angles
-    ]
+    return [(x + radius * math.cos(a), y + flat * radius * math.sin(a)) for a in angles]
 
 
 def draw_kettle(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> None:
@@ -110,25 +109,14 @@ def draw_backpack(pen: Pen, main: Colour, accent: Colour, rng: random.Random) ->
     width, top = rng.uniform(23, 30), rng.uniform(16, 22)
     pen.line(arc((50, top + 4), 8, 180, 360), accent, 4)
     for side in (-1, 1):
-        pen.line(
-            [(50 + side * width, 40), (50 + side * (width + 7), 60), (50 + side * width, 80)],
-            accent,
-            5,
-        )
-    pen.shape(
-        [*arc((50, top + 22), width, 180, 360, flat=0.85), (50 + width, 86), (50 - width, 86)], main
-    )
+        edge, bow = 50 + side * width, 50 + side * (width + 7)
+        pen.line([(edge, 40), (bow, 60), (edge, 80)], accent, 5)
+    lid = arc((50, top + 22), width, 180, 360, flat=0.85)
+    pen.shape([*lid, (50 + width, 86), (50 - width, 86)], main)
     pocket = shade(main, rng.choice((0.75, 1.25)))
-    pen.shape(
-        [
-            (50 - width * 0.7, 58),
-            (50 + width * 0.7, 58),
-            (50 + width * 0.7, 81),
-            (50 - width * 0.7, 81),
-        ],
-        pocket,
-    )
-    pen.line([(50 - width * 0.7, 64), (50 + width * 0.7, 64)], accent, 2.5)
+    left, right = 50 - width * 0.7, 50 + width * 0.7
+    pen.shape([(left, 58), (right, 58), (right, 81), (left, 81)], pocket)
+    pen.line([(left, 64), (right, 64)], accent, 2.5)
 
 
 def draw_lamp(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> None:
@@ -136,9 +124,8 @@ def draw_lamp(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> Non
     shade_end = rng.uniform(44, 52)
     pen.line([(50, shade_end), (50, 84)], accent, rng.uniform(3, 5))
     pen.shape(arc((50, 87), rng.uniform(15, 22), 180, 360, flat=0.4), accent)
-    pen.shape(
-        [(50 - top, 14), (50 + top, 14), (50 + bottom, shade_end), (50 - bottom, shade_end)], main
-    )
+    cone = [(50 - top, 14), (50 + top, 14), (50 + bottom, shade_end), (50 - bottom, shade_end)]
+    pen.shape(cone, main)
     pen.shape(arc((50, shade_end), bottom * 0.8, 0, 180, flat=0.2), (252, 240, 190))
 
 
@@ -184,9 +171,8 @@ def draw_watch(pen: Pen, main: Colour, accent: Colour, rng: random.Random) -> No
     pen.disc((50, 50), radius - 4, (250, 248, 240) if rng.random() < 0.6 else main)
     for length, width in ((radius * 0.45, 3.5), (radius * 0.7, 2.5)):
         angle = rng.uniform(0, 2 * math.pi)
-        pen.line(
-            [(50, 50), (50 + length * math.cos(angle), 50 + length * math.sin(angle))], DARK, width
-        )
+        tip = (50 + length * math.cos(angle), 50 + length * math.sin(angle))
+        pen.line([(50, 50), tip], DARK, width)
     pen.disc((50 + radius + 2, 50), 3, shade(main, 0.6))
 
 
@@ -200,11 +186,11 @@ DRAWINGS: Sequence[tuple[str, Drawing]] = (
     (TENT.name, draw_tent),
     (WATCH.name, draw_watch),
 )
-"""A picture's label is the place of its kind in this list."""
+"""The label of a picture is the index of its kind."""
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour darker (below 1) or lighter."""
+    """Makes the colour darker (`factor` below 1) or lighter."""
     red, green, blue = (min(255, round(part * factor)) for part in colour)
     return red, green, blue
 
@@ -214,7 +200,9 @@ def picture(label: int, rng: random.Random, image_px: int = IMAGE_PX) -> Image.I
     background = rng.choice(BACKGROUNDS)
     main, accent = rng.sample(TONES, 2)
     canvas = Image.new("RGB", (image_px * OVERSAMPLING, image_px * OVERSAMPLING), background)
-    DRAWINGS[label][1](Pen(canvas, rng), main, shade(accent, rng.uniform(0.6, 1.0)), rng)
+    _, draw = DRAWINGS[label]
+    pen = Pen(canvas, rng)
+    draw(pen, main, shade(accent, rng.uniform(0.6, 1.0)), rng)
     return canvas.resize((image_px, image_px), Image.Resampling.BOX)
 
 
@@ -222,17 +210,14 @@ def iter_image_tables(num_images: int, seed: int, image_px: int = IMAGE_PX) -> I
     """The table `images`, every kind equally often, in tables of bounded size."""
     rng = random.Random(f"images {seed}")
     for start in range(0, num_images, BATCH_ROWS):
-        labels = [
-            index % len(DRAWINGS) for index in range(start, min(start + BATCH_ROWS, num_images))
-        ]
-        names = [DRAWINGS[label][0] for label in labels]
-        images = [
-            {"bytes": _png(picture(label, rng, image_px)), "path": f"{name}-{start + offset}.png"}
-            for offset, (label, name) in enumerate(zip(labels, names, strict=True))
-        ]
-        yield pa.table(
-            {"image": images, "label": labels, "label_name": names}, schema=IMAGES_SCHEMA
-        )
+        rows = []
+        for index in range(start, min(start + BATCH_ROWS, num_images)):
+            label = index % len(DRAWINGS)
+            name, _ = DRAWINGS[label]
+            png = _png(picture(label, rng, image_px))
+            image = {"bytes": png, "path": f"{name}-{index}.png"}
+            rows.append({"image": image, "label": label, "label_name": name})
+        yield pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA)
 
 
 def _png(image: Image.Image) -> bytes:

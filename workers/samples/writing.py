@@ -20,7 +20,7 @@ from workers.samples.interactions import INTERACTIONS_SCHEMA, LAST_DAY, iter_int
 from workers.samples.pictures import IMAGES_SCHEMA, iter_image_tables
 
 MAX_KNOWN_PRODUCTS = 5000
-"""Texts and purchases are about the first products of the catalogue, at most so many."""
+"""Texts and purchases are only about this many products, the first of the catalogue."""
 
 
 def write_samples(
@@ -34,33 +34,25 @@ def write_samples(
     seed: int,
     last_day: date = LAST_DAY,
 ) -> dict[str, Path]:
-    """One Parquet file per input table, by the table's name; a table that is to have no rows is
-    left out.
+    """Writes one Parquet file for each input table with rows; returns the paths by table name.
 
-    Purchases are of the sixty days up to `last_day`.
+    Purchases are from the sixty days up to `last_day`.
     """
     if num_products < 1 and (num_examples or num_requests or num_interactions):
         raise ValueError("texts and purchases need at least one product")
     folder.mkdir(parents=True, exist_ok=True)
     products = list(islice(iter_products(num_products, seed), MAX_KNOWN_PRODUCTS))
+    catalog = iter_catalog_tables(num_products, seed)
+    examples = iter_example_tables(products, num_examples, seed)
+    requests = iter_request_tables(products, num_requests, seed)
+    images = iter_image_tables(num_images, seed)
+    interactions = iter_interaction_tables(products, num_interactions, seed, last_day)
     tables = {
-        CATALOG.name: (num_products, iter_catalog_tables(num_products, seed), CATALOG_SCHEMA),
-        COPY_EXAMPLES.name: (
-            num_examples,
-            iter_example_tables(products, num_examples, seed),
-            EXAMPLES_SCHEMA,
-        ),
-        COPY_REQUESTS.name: (
-            num_requests,
-            iter_request_tables(products, num_requests, seed),
-            REQUESTS_SCHEMA,
-        ),
-        IMAGES.name: (num_images, iter_image_tables(num_images, seed), IMAGES_SCHEMA),
-        INTERACTIONS.name: (
-            num_interactions,
-            iter_interaction_tables(products, num_interactions, seed, last_day),
-            INTERACTIONS_SCHEMA,
-        ),
+        CATALOG.name: (num_products, catalog, CATALOG_SCHEMA),
+        COPY_EXAMPLES.name: (num_examples, examples, EXAMPLES_SCHEMA),
+        COPY_REQUESTS.name: (num_requests, requests, REQUESTS_SCHEMA),
+        IMAGES.name: (num_images, images, IMAGES_SCHEMA),
+        INTERACTIONS.name: (num_interactions, interactions, INTERACTIONS_SCHEMA),
     }
     paths = {}
     for name, (num_rows, chunks, schema) in tables.items():

@@ -1,5 +1,4 @@
-"""Backfills on the real stack: what they would do, what they do, and that the past stays what it
-was."""
+"""Backfills on the real stack: dry runs, resuming, and partitions that do not see later rows."""
 
 import json
 import os
@@ -23,7 +22,7 @@ from tests.support.night import (
 
 pytestmark = pytest.mark.timeout(900)
 VERY_SLOWLY = as_options(SLOWEST_SHARDS)
-"""The second date's actor may take ten seconds to start: the first must not be done by then."""
+"""The actor of the second date may take ten seconds to start, before the first date is done."""
 NOBODY = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "NIGHTSHIFT_RAY_ADDRESS": "127.0.0.1:9"}
 
 
@@ -62,11 +61,8 @@ def test_a_killed_backfill_of_two_dates_at_once_is_finished_by_the_next(night: N
     wait_until(lambda: all(map(night.num_parts, days[:2])), "work on two dates at once", victim)
     os.killpg(victim.pid, 9)
     victim.communicate()
-    unfinished = [
-        item
-        for item in dry_run(night, days[0], days[2], *VERY_SLOWLY)
-        if item["state"] == "unfinished"
-    ]
+    found = dry_run(night, days[0], days[2], *VERY_SLOWLY)
+    unfinished = [item for item in found if item["state"] == "unfinished"]
     assert len(unfinished) == 2
     assert all(item["is_due"] and item["shards_done"] for item in unfinished)
     output = backfill(night, days[0], days[2], "--order", "newest", *VERY_SLOWLY)
@@ -78,7 +74,7 @@ def test_a_killed_backfill_of_two_dates_at_once_is_finished_by_the_next(night: N
     assert output.count("left alone: is up to date") >= 3
 
 
-def test_each_date_is_a_run_and_the_summary_tells_of_every_one(night: Night) -> None:
+def test_each_date_is_a_run_and_the_summary_lists_every_date(night: Night) -> None:
     days = ["2026-10-14", "2026-10-15"]
     night.run("run", JOB, "--date", days[0])
     output = backfill(night, *days, "--num-actors", "1")
@@ -97,8 +93,7 @@ def test_each_date_is_a_run_and_the_summary_tells_of_every_one(night: Night) -> 
 
 
 def catalogue(night: Night, name: str, first: int, times: list[datetime]) -> str:
-    """A file of as many of the sample products, from the `first` on, each last changed at its
-    time."""
+    """Writes a file of the sample products from `first`, one for each of `times`, changed then."""
     table = pq.read_table(night.folder / "products.parquet").slice(first, len(times))
     column = pa.array(times, pa.timestamp("us", "UTC"))
     pq.write_table(table.append_column("updated_at", column), night.folder / name)

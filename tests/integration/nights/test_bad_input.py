@@ -1,5 +1,4 @@
-"""What a user may get wrong: each ends the command line with status 2 and says what to do; nothing
-is uploaded."""
+"""Mistakes of users: the command ends with status 2, says what to do, and uploads nothing."""
 
 import json
 import subprocess
@@ -110,9 +109,8 @@ def test_a_bad_table_is_refused_with_file_row_and_column(
     assert status == 2, output
     for words in ["products.parquet", *expected]:
         assert words in output
-    assert not list(
-        open_storage(Settings(storage_uri=(tmp_path / "store").as_uri())).list("inputs/")
-    )
+    storage = open_storage(Settings(storage_uri=(tmp_path / "store").as_uri()))
+    assert not list(storage.list("inputs/"))
 
 
 def test_files_that_are_not_parquet_or_truncated_are_named(run: Run, tmp_path: Path) -> None:
@@ -148,10 +146,8 @@ def test_csv_and_json_lines_say_where_they_are_wrong(run: Run, tmp_path: Path) -
 
 def test_unknown_tables_jobs_settings_and_dates_are_answered_with_what_there_is(run: Run) -> None:
     assert "catalog, copy_examples" in run("inputs", "put", "products", "x.parquet")[1]
-    assert (
-        "there are product_descriptions, product_images, copywriting"
-        in run("show", "descriptions")[1]
-    )
+    _, output = run("show", "descriptions")
+    assert "there are product_descriptions, product_images, copywriting" in output
     status, output = run("show", "product_descriptions", "--date", "yesterday")
     assert (status, "expected YYYY-MM-DD" in output) == (2, True)
     assert run("run", "product_descriptions", "--set", "temperature")[0] == 2
@@ -185,12 +181,8 @@ def use(monkeypatch: pytest.MonkeyPatch, server: S3Server, **changes: str) -> No
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "key", 2),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "key", 2),
         ({"NIGHTSHIFT_STORAGE_URI": "s3://no-such-bucket"}, "bucket", 2),
-        # it may come back
-        (
-            {"NIGHTSHIFT_S3_ENDPOINT_URL": "http://127.0.0.1:9"},
-            "NIGHTSHIFT_S3_ENDPOINT_URL",
-            1,
-        ),
+        # status 1, because the store may come back
+        ({"NIGHTSHIFT_S3_ENDPOINT_URL": "http://127.0.0.1:9"}, "NIGHTSHIFT_S3_ENDPOINT_URL", 1),
     ],
     ids=["wrong-secret", "unknown-key", "missing-bucket", "endpoint-down"],
 )
@@ -207,14 +199,13 @@ def test_a_store_that_cannot_be_used_says_what_to_look_at(
     assert (found, expected in output) == (status, True), output
 
 
-def test_a_full_disk_is_told_with_its_folder(
+def test_a_full_disk_is_reported_with_its_folder(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=False, capture_output=True
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         monkeypatch.setenv("NIGHTSHIFT_STORAGE_URI", disk.as_uri())

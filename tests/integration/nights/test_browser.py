@@ -1,4 +1,4 @@
-"""What people see: the Prefect UI and a report in headless Chromium, on the real stack."""
+"""The Prefect UI and the reports in headless Chromium, on the real stack."""
 
 import json
 
@@ -56,9 +56,8 @@ def test_every_job_has_its_deployment_in_the_list(night: Night, page: "playwrigh
 def test_a_backfill_is_started_from_its_form_and_its_reports_are_read(
     night: Night, page: "playwright.Page"
 ) -> None:
-    page.goto(
-        f"{ui(night)}/deployments/deployment/{deployment_id(night, 'backfill', 'backfill')}/run"
-    )
+    backfill_id = deployment_id(night, "backfill", "backfill")
+    page.goto(f"{ui(night)}/deployments/deployment/{backfill_id}/run")
     page.get_by_text("First date, YYYY-MM-DD.").wait_for()
     page.locator("form button.p-select-button__control").first.focus()
     page.keyboard.press("Space")
@@ -125,7 +124,5 @@ def test_cancelling_in_the_ui_frees_the_actors(night: Night, page: "playwright.P
     page.get_by_role("button", name="Confirm").click()
     wait_until(lambda: state_of(night, run_id)["type"] == "CANCELLED", "the run is cancelled")
     wait_until(lambda: find_actor(night, "GenerateActor") is None, "the actors are gone")
-    assert (
-        json.loads(night.run("show", JOB, "--date", "2026-08-23", "--json"))[0]["state"]
-        == "unfinished"
-    )
+    (state,) = json.loads(night.run("show", JOB, "--date", "2026-08-23", "--json"))
+    assert state["state"] == "unfinished"

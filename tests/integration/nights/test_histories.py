@@ -1,4 +1,4 @@
-"""Both engines for histories on the same made-up purchases, the second on a real Ray cluster."""
+"""Both history engines on the same sample purchases; Ray Data on a real Ray cluster."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -37,9 +37,8 @@ def test_ray_data_and_duckdb_make_the_same_rows(cluster: Cluster, tmp_path: Path
         "num_images": 0,
         "num_interactions": 3000,
     }
-    files = [
-        write_samples(tmp_path / str(seed), seed=seed, **counts)["interactions"] for seed in (0, 1)
-    ]
+    tables = [write_samples(tmp_path / str(seed), seed=seed, **counts) for seed in (0, 1)]
+    files = [paths["interactions"] for paths in tables]
     again = tmp_path / "again.parquet"
     pq.write_table(pq.read_table(files[0]).slice(100, 1000), again)
     for number, file in enumerate([*files, again]):

@@ -1,5 +1,4 @@
-"""Whole nights on the real stack: S3 server, Prefect server and worker, Ray; driven by the command
-line."""
+"""Whole nights on the real stack (S3, Prefect and Ray), driven by the command line."""
 
 import gzip
 import json
@@ -112,8 +111,11 @@ def test_of_two_runs_of_one_date_at_once_one_publishes_and_the_other_says_so(nig
     assert not night.num_parts(day)
 
 
-def test_a_training_whose_actor_is_killed_goes_on_from_its_checkpoint(night: Night) -> None:
-    small = "width=32 num_layers=1 num_heads=2 max_steps=2000 patience=100 checkpoint_every_s=0.2 trace_steps=2"
+def test_a_training_whose_actor_is_killed_resumes_from_its_checkpoint(night: Night) -> None:
+    small = (
+        "width=32 num_layers=1 num_heads=2 max_steps=2000 patience=100 "
+        "checkpoint_every_s=0.2 trace_steps=2"
+    )
     run = night.start("train", JOB, "--date", "2026-11-15", *as_options(small))
     wait_until(lambda: list(night.storage.list("work/models/")), "a checkpoint", run)
     wait_until(lambda: find_actor(night, "TrainActor"), "the actor", run).kill()
@@ -130,9 +132,8 @@ def test_a_deployment_does_the_same_and_its_page_has_the_actors_logs(night: Nigh
     day = "2026-11-18"
     command = [sys.executable, "-m", "prefect", "deployment", "run", "generate/generate"]
     parameters = ["-p", f"job={JOB}", "-p", f"date={day}"]
-    env = night.environment | {
-        k: v or "" for k, v in dotenv_values(night.folder / ".nightshift" / "env").items()
-    }
+    stack = dotenv_values(night.folder / ".nightshift" / "env")
+    env = night.environment | {name: value or "" for name, value in stack.items()}
     subprocess.run(
         [*command, *parameters], env=env, cwd=night.folder, check=True, capture_output=True
     )
@@ -143,15 +144,12 @@ def test_a_deployment_does_the_same_and_its_page_has_the_actors_logs(night: Nigh
         )
         assert run["state"]["name"] == "Published", run["state"]
         logs = {"logs": {"flow_run_id": {"any_": [run["id"]]}}}
-        found = wait_until(
-            lambda: [
-                line
-                for line in api.post("logs/filter", json=logs).json()
-                if "shard 0:" in line["message"]
-            ],
-            "the log line of shard 0",
-        )
-        assert "actor" in found[0]["message"]
+
+        def find_lines() -> list[str]:
+            lines = api.post("logs/filter", json=logs).json()
+            return [line["message"] for line in lines if "shard 0:" in line["message"]]
+
+        assert "actor" in wait_until(find_lines, "the log line of shard 0")[0]
         artifacts = api.post(
             "artifacts/filter", json={"flow_runs": {"id": {"any_": [run["id"]]}}}
         ).json()
@@ -171,7 +169,7 @@ def test_a_trace_is_asked_for_with_a_setting_that_changes_no_row(night: Night) -
     assert "nothing changed since" in night.run("run", JOB, "--date", day)
 
 
-def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night) -> None:
+def test_status_shows_what_is_at_work_and_when_the_next_night_starts(night: Night) -> None:
     day = "2026-11-13"
     run = night.start("run", JOB, "--date", day, *as_options(SLOWEST_SHARDS))
 
@@ -179,14 +177,10 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
         return json.loads(night.run("status", "--json"))["work"]
 
     def progress() -> dict[str, Any] | None:
-        return next(
-            (
-                each
-                for each in work()["runs"]
-                if each["name"] == f"{JOB} · {day}" and each["progress"]
-            ),
-            None,
-        )
+        for each in work()["runs"]:
+            if each["name"] == f"{JOB} · {day}" and each["progress"]:
+                return each
+        return None
 
     found = wait_until(progress, "progress", run)
     os.killpg(run.pid, signal.SIGKILL)
@@ -199,7 +193,7 @@ def test_status_tells_what_is_at_work_and_when_the_next_night_comes(night: Night
     assert scheduled["nightly"].partition(" ")[2].startswith("02:00:00")
     checks: dict[str, dict[str, str]] = {}
 
-    def are_ok() -> bool:  # a server that is too busy to answer is none to the doctor
+    def are_ok() -> bool:  # to the doctor, a server that is too busy to answer is down
         checks.update((check["name"], check) for check in json.loads(night.run("doctor", "--json")))
         return {check["state"] for name, check in checks.items() if name != "disk"} == {"ok"}
 
@@ -232,10 +226,8 @@ def test_forms_move_the_champion_and_refuse_what_is_wrong(night: Night) -> None:
     listed = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]
     champion = listed["champion"]["version"]
     other = next(each["version"] for each in listed["versions"] if each["version"] != champion)
-    assert (
-        ended_deployment(night, "promote", {"model": "copywriter", "version": other})["type"]
-        == "COMPLETED"
-    )
+    promoted = ended_deployment(night, "promote", {"model": "copywriter", "version": other})
+    assert promoted["type"] == "COMPLETED"
     refused = ended_deployment(night, "promote", {"model": "copywriter", "version": "v9"})
     assert "has no version 'v9'; there are" in refused["message"]
     assert ended_deployment(night, "rollback", {"model": "copywriter"})["type"] == "COMPLETED"
@@ -245,16 +237,15 @@ def test_forms_move_the_champion_and_refuse_what_is_wrong(night: Night) -> None:
         start_deployment(night, "promote", {"model": "novelist", "version": other})
 
 
-def test_what_the_cluster_can_never_give_fails_at_once(night: Night) -> None:
+def test_resources_that_the_cluster_can_never_give_fail_at_once(night: Night) -> None:
     output = night.run("run", JOB, "--date", "2026-11-16", "--set", "num_gpus=1", status=1)
     assert "an actor needs 1 CPUs and 1 GPUs on one node" in output
 
 
 def test_a_retraining_that_gets_no_node_leaves_the_night_to_the_champion(night: Night) -> None:
     day = "2026-12-02"
-    champion = json.loads(night.run("models", "copywriter", "--json"))["copywriter"]["champion"][
-        "version"
-    ]
+    models = json.loads(night.run("models", "copywriter", "--json"))
+    champion = models["copywriter"]["champion"]["version"]
     promised = json.dumps([{"name": "gpu", "max_nodes": 1, "resources": {"CPU": 4, "GPU": 1}}])
     never = {"NIGHTSHIFT_NODE_GROUPS": promised, "NIGHTSHIFT_NODE_WAIT_S": "1"}
     output = Night(night.folder, night.environment | never).run("run", JOB, "--date", day)

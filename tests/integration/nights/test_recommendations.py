@@ -1,5 +1,4 @@
-"""Nights of recommendations on the real stack: train, rank, write, be killed, go on; and what stays
-private."""
+"""Nights of recommendations on the real stack: train, rank, write, resume; and privacy."""
 
 import os
 from collections.abc import Iterator
@@ -22,13 +21,13 @@ TRAINED, DAY, NEXT = "2026-11-20", "2026-11-21", "2026-11-22"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NUM_USERS, NUM_KNOWN = 40, 30
 LIKE_DESCRIPTIONS = as_options("intent=inform num_facts=1")
-"""The stack's copywriter has learned to describe only."""
+"""The copywriter of the stack has only learned descriptions."""
 SMALL = "max_steps=40 width=16 batch_tokens=128 num_scored=4"
 
 
 def events(days_later: int = 0) -> list[dict[str, Any]]:
-    """Shoppers who go round the catalogue, events that are there twice, and one who comes the day
-    after and takes what nobody knows."""
+    """Shoppers who go round the catalogue, repeated events, and a shopper of the next day who buys
+    an unknown item."""
     rows = [
         {
             "user_id": f"shopper-{user}",
@@ -39,12 +38,12 @@ def events(days_later: int = 0) -> list[dict[str, Any]]:
         for user in range(NUM_USERS)
         for step in range(5)
     ]
-    came = {
+    strange = {
         "user_id": "shopper-strange",
         "item_id": "discontinued",
         "event_time": NOON + timedelta(days=days_later + 1),
+        "event_type": "purchase",
     }
-    strange = rows[0] | came
     return [*rows, *rows[:7], strange]
 
 
@@ -92,7 +91,7 @@ def test_the_deployment_trains_recommenders_and_makes_the_best_champion(shop: Ni
     assert "NDCG@10" in shop.run("models", "recommender")
 
 
-def test_every_user_gets_texts_and_no_line_tells_who(shop: Night) -> None:
+def test_every_user_gets_texts_and_no_log_line_names_a_user(shop: Night) -> None:
     output = shop.run("run", JOB, "--date", DAY, *LIKE_DESCRIPTIONS)
     assert "rows published" in output
     rows = published(shop, DAY)
@@ -103,17 +102,12 @@ def test_every_user_gets_texts_and_no_line_tells_who(shop: Night) -> None:
     strange = [row for row in rows if row["user_id"] == "shopper-strange"]
     assert [row["because_item_id"] for row in strange] == [None] * len(strange)
     assert all(row["because_item_id"] for row in rows if row not in strange)
-    kept = [
-        item.key
-        for item in shop.storage.list(f"work/{JOB}/dt={DAY}/")
-        if item.key.endswith(".json")
-    ]
-    kept += [f"outputs/{JOB}/dt={DAY}/_SUCCESS", "reports/index.html"]
-    for text in [
-        output,
-        *(row["text"] for row in rows),
-        *(shop.storage.get(key).decode() for key in kept),
-    ]:
+    work = shop.storage.list(f"work/{JOB}/dt={DAY}/")
+    keys = [item.key for item in work if item.key.endswith(".json")]
+    keys += [f"outputs/{JOB}/dt={DAY}/_SUCCESS", "reports/index.html"]
+    files = [shop.storage.get(key).decode() for key in keys]
+    texts = [row["text"] for row in rows]
+    for text in [output, *texts, *files]:
         assert "shopper" not in text
         assert "discontinued" not in text
     assert "nothing changed since" in shop.run("run", JOB, "--date", DAY, *LIKE_DESCRIPTIONS)
@@ -121,13 +115,13 @@ def test_every_user_gets_texts_and_no_line_tells_who(shop: Night) -> None:
 
 def test_what_was_odd_in_the_inputs_is_in_the_report_beside_some_users(shop: Night) -> None:
     page = shop.storage.get(f"reports/{JOB}/dt={DAY}/index.html").decode()
-    for told in (
+    for row in (
         "<th>events that were there twice, counted once</th><td>7</td>",
         "<th>events after the date, left out</th><td>20</td>",
         "<th>items that the catalogue lacks: read, never recommended</th><td>1</td>",
         "<th>users of whom nothing known is read: they get what is popular</th><td>1</td>",
     ):
-        assert told in page
+        assert row in page
     assert page.count("in all</p>") == 5
     assert "shopper" not in page
     assert "NDCG@10" in page
@@ -152,10 +146,8 @@ def test_events_of_later_days_change_no_byte_of_a_night(shop: Night) -> None:
     pq.write_table(pa.Table.from_pylist(both, EVENTS), shop.folder / "events.parquet")
     shop.run("inputs", "put", "interactions", "events.parquet", "later.parquet", "--replace")
     shop.run("run", JOB, "--date", DAY, "--force", *LIKE_DESCRIPTIONS)
-    assert (
-        shop.manifest(DAY, JOB)["prepared"]["summary"]["counts"]["events after the date, left out"]
-        == 20 + 208
-    )
+    counts = shop.manifest(DAY, JOB)["prepared"]["summary"]["counts"]
+    assert counts["events after the date, left out"] == 20 + 208
     assert published(shop, DAY) == before
 
 
@@ -166,7 +158,7 @@ def test_the_next_night_stands_beside_the_one_before(shop: Night) -> None:
     assert "popularity lift" in page
 
 
-def test_a_killed_preparation_is_taken_up_by_another_actor(shop: Night) -> None:
+def test_another_actor_takes_over_a_killed_preparation(shop: Night) -> None:
     before = shas(shop, NEXT)
     run = shop.start("run", JOB, "--date", NEXT, "--force", *LIKE_DESCRIPTIONS)
     wait_until(lambda: find_actor(shop, "PrepareActor"), "the actor", run).kill()
@@ -175,7 +167,7 @@ def test_a_killed_preparation_is_taken_up_by_another_actor(shop: Night) -> None:
     assert shas(shop, NEXT) == before
 
 
-def test_a_killed_run_goes_on_with_the_rows_it_had_prepared(shop: Night) -> None:
+def test_a_killed_run_resumes_with_the_rows_it_had_prepared(shop: Night) -> None:
     slowly = (*LIKE_DESCRIPTIONS, *as_options("rows_per_shard=3 batch_rows=1"))
     shop.run("run", JOB, "--date", NEXT, *slowly)
     undisturbed = shas(shop, NEXT)
@@ -195,7 +187,7 @@ def test_a_killed_run_goes_on_with_the_rows_it_had_prepared(shop: Night) -> None
     assert shas(shop, NEXT) == undisturbed
 
 
-def test_a_night_that_cannot_be_made_says_what_to_do(shop: Night) -> None:
+def test_errors_of_a_night_say_what_to_do(shop: Night) -> None:
     output = shop.run(
         "run", JOB, "--date", "2026-12-31", *LIKE_DESCRIPTIONS, "--model-policy", "as-of", status=2
     )
@@ -210,7 +202,7 @@ def test_a_night_that_cannot_be_made_says_what_to_do(shop: Night) -> None:
     assert "has no version '2026-01-01-gpt-00000000'" in output
 
 
-def test_a_dry_run_knows_prepared_dates_and_says_where_it_does_not(shop: Night) -> None:
+def test_a_dry_run_counts_the_rows_of_prepared_dates_only(shop: Night) -> None:
     output = shop.run(
         "backfill", JOB, "--start", "2026-11-20", "--end", DAY, "--dry-run", *LIKE_DESCRIPTIONS
     )
