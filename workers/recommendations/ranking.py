@@ -144,7 +144,7 @@ class RankedItems:
 
     def _rows(self, users: Sequence[str], ranked: Sequence[list[Recommendation]]) -> pa.Table:
         night = date.fromisoformat(self._plan.date).toordinal()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "recommendation_id": _recommendation_id(user, one.item),
                 "user_id": user,
@@ -158,7 +158,7 @@ class RankedItems:
             for user, items in zip(users, ranked, strict=True)
             for rank, one in enumerate(items, 1)
         ]
-        products = self._catalog.rows([row["item_id"] for row in rows])
+        products = self._catalog.rows([str(row["item_id"]) for row in rows])
         columns = {}
         for name in RANKED.names:
             is_copied = name in PRODUCT_COLUMNS
