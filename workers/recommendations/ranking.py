@@ -144,7 +144,7 @@ class RankedItems:
 
     def _rows(self, users: Sequence[str], ranked: Sequence[list[Recommendation]]) -> pa.Table:
         night = date.fromisoformat(self._plan.date).toordinal()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "recommendation_id": _recommendation_id(user, one.item),
                 "user_id": user,

@@ -1,7 +1,7 @@
 """Texts of the sample shop: examples for training, and requests for texts to generate."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -55,7 +55,7 @@ class Saying:
     """What to say, and one way to say it."""
 
     intent: str
-    attributes: dict[str, str | None]
+    attributes: Mapping[str, str | None]
     text: str
     product_id: str | None
 

@@ -88,7 +88,7 @@ def test_a_larger_catalogue_begins_with_the_smaller_one() -> None:
     assert len(set(small["product_id"].to_pylist())) == CHUNK_ROWS + 5
 
 
-def test_a_table_comes_without_those_that_follow() -> None:
+def test_the_first_table_is_made_without_the_later_ones() -> None:
     first = list(islice(iter_catalog_tables(10**9, seed=0), 1))
     assert first[0].num_rows == CHUNK_ROWS
 

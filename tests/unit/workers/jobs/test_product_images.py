@@ -55,7 +55,7 @@ def test_pictures_that_several_threads_encode_are_the_same(tiny_model: CheckedIm
     assert three["image"].equals(one["image"])
 
 
-def test_what_no_candidate_makes_right_is_set_aside_with_the_reason(
+def test_rows_without_a_good_candidate_are_rejected_with_the_reason(
     tiny_model: CheckedImageModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

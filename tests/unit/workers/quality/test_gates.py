@@ -62,12 +62,12 @@ def test_each_gate_names_its_value_and_its_limit() -> None:
     ]
 
 
-def test_where_nothing_passed_only_that_is_told() -> None:
+def test_a_partition_without_accepted_rows_breaks_only_that_gate() -> None:
     nothing = {"passed_share": 0.0, "duplicate_share": 0.0, "distinct_2": 0.0, "mean_length": 0.0}
     assert [breach.gate for breach in find_breaches(TEXT_GATES, nothing, GOOD)] == ["passed_share"]
 
 
-def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
+def test_gates_against_the_last_night_distinguish_falls_from_rises() -> None:
     gates = (Gate("ndcg", "drop", 0.3), Gate("lift", "rise", 1.0))
     last = {"ndcg": 0.1, "lift": -0.5}
     kept = [{"ndcg": 0.9, "lift": 0.4}, {"ndcg": 0.071, "lift": -9.0}]
@@ -81,7 +81,7 @@ def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
     assert find_breaches(gates, broken, None) == find_breaches(gates, broken, {"other": 1.0}) == []
 
 
-def test_a_rise_from_nothing_is_told_and_a_share_of_nothing_is_not() -> None:
+def test_a_rise_from_zero_is_measured_and_a_change_relative_to_zero_is_not() -> None:
     gates = (
         Gate("duplicate_share", "rise", 0.1),
         Gate("ndcg", "drop", 0.3),
