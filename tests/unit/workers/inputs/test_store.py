@@ -83,12 +83,13 @@ class Killed(Exception):
 
 
 class MortalStorage(FileStorage):
-    """Dies instead of its write or removal number `lives`; shows what readers see before each
-    one."""
+    """Raises Killed instead of write or deletion number `lives`; records what readers see before
+    each."""
 
     def __init__(self, uri: str, lives: int = 100) -> None:
         super().__init__(uri)
-        self.lives, self.seen = lives, list[list[str]]()
+        self.lives = lives
+        self.seen: list[list[str]] = []
 
     def _act(self) -> None:
         self.seen.append(stored_ids(self))
@@ -226,14 +227,14 @@ def test_an_empty_table_is_refused(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_progress_is_counted_in_rows(storage: Storage, tmp_path: Path) -> None:
-    told: list[tuple[str, int]] = []
+    reports: list[tuple[str, int]] = []
     put_table(
         storage,
         "catalog",
         [catalog_csv(tmp_path, "a.csv", [str(number) for number in range(5_000)])],
-        on_progress=lambda name, rows: told.append((name, rows)),
+        on_progress=lambda name, rows: reports.append((name, rows)),
     )
-    assert told == [("a.csv", 4096), ("a.csv", 5000)]
+    assert reports == [("a.csv", 4096), ("a.csv", 5000)]
 
 
 def test_checking_reads_the_footers(storage: Storage, tmp_path: Path) -> None:

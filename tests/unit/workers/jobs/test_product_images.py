@@ -72,11 +72,11 @@ def test_a_class_that_the_model_never_saw_is_named(tiny_model: CheckedImageModel
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [({"amount": "lots"}, "amount: found 'lots'"), ({"num_candidates": "0"}, "num_c")],
 )
-def test_bad_settings_are_named(given: dict[str, str], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_settings_are_named(given: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         JOB.parse_settings(given)
 
 

@@ -58,7 +58,7 @@ def broken() -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         (lambda: drawings({DISC: 3}), "all of one class, 'disc'"),
         (lambda: drawings({DISC: 3, CROSS: 1}), r"too few pictures to learn from.*: cross \(1\)"),
@@ -67,9 +67,9 @@ def broken() -> pa.Table:
     ids=["one-class", "one-picture", "damaged"],
 )
 def test_pictures_that_are_useless_for_training_are_refused(
-    tmp_path: Path, table: Callable[[], pa.Table], told: str
+    tmp_path: Path, table: Callable[[], pa.Table], message: str
 ) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read(store_of(tmp_path, table()))
 
 

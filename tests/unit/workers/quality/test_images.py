@@ -30,8 +30,8 @@ def test_different_pictures_of_every_class_keep_all_gates() -> None:
 def test_a_generator_that_always_makes_the_same_picture_is_held_back() -> None:
     one = drawings({(0, "disc"): 1})
     quality = measured(*[one] * 20)
-    told = {breach.gate for breach in find_breaches(IMAGE_GATES, quality, None)}
-    assert told == {"lowest_class_share", "duplicate_share", "lowest_diversity"}
+    found = {breach.gate for breach in find_breaches(IMAGE_GATES, quality, None)}
+    assert found == {"lowest_class_share", "duplicate_share", "lowest_diversity"}
 
 
 def test_a_partition_without_pictures_has_quality_too() -> None:
@@ -40,8 +40,8 @@ def test_a_partition_without_pictures_has_quality_too() -> None:
 
 def test_single_pictures_of_a_class_are_not_held_back_for_their_diversity() -> None:
     quality = measured(drawings({(0, "disc"): 1, (1, "cross"): 1}))
-    told = [
+    found = [
         breach.gate
         for breach in find_breaches(IMAGE_GATES, quality | {"lowest_class_share": 1.0}, quality)
     ]
-    assert told == []
+    assert found == []

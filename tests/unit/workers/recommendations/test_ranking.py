@@ -30,7 +30,7 @@ Event = tuple[str, str, datetime]
 
 
 def events(num_users: int = 40) -> list[Event]:
-    """Each user goes round the items, one an hour."""
+    """Each user goes round the items, one per hour."""
     return [
         (f"user-{user:02}", ITEMS[(user + step) % 9], NOON + timedelta(hours=step - 4))
         for user in range(num_users)
@@ -65,7 +65,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def storage(tmp_path: Path, model_folder: Path) -> Storage:
-    """A catalogue of the items that are known but one, a new one beside, and a recommender."""
+    """A store with all known items but one, a new item, and a recommender."""
     storage = open_storage(Settings(storage_uri=(tmp_path / "store").as_uri()))
     sold = [*ITEMS[1:], NEW]
     facts = [
@@ -101,16 +101,16 @@ def ranked(
     plan = plan_date(
         storage, JOB, DAY, [read_inputs(storage, table) for table in JOB.tables], pins, parsed
     )
-    told: list[float] = []
+    shares: list[float] = []
     preparer = RankedItems(
         lambda: storage,
         plan,
         Recommender.load(model_folder),
         parsed,
-        lambda done, doing: told.append(done),
+        lambda done, doing: shares.append(done),
     )
     table = pa.Table.from_batches(preparer.batches(), RANKED)
-    assert told
+    assert shares
     return table, {**preparer.summary(), "examples": preparer.examples()}
 
 
