@@ -126,13 +126,15 @@ def whole_partition(
 ) -> Timing:
     started, first = time.monotonic(), []
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         peaks.look()
         if progress.done_shards and not first:
             first.append(time.monotonic())
 
     plan = plan_of(storage, version, seed=seed)
-    receipts = generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=1)
+    receipts = generate_shards(
+        settings, storage, plan, lambda line: None, on_progress, num_actors=1
+    )
     publish_shards(storage, plan, receipts)
     timing = Timing(time.monotonic() - started, first[0] - receipts[0].seconds - started)
     storage.delete([item.key for prefix in ("outputs/", "work/") for item in storage.list(prefix)])
@@ -231,10 +233,12 @@ def empty_shards(
     for _ in range(2):
         started, first = time.monotonic(), []
 
-        def tell(_: object, first: list[float] = first) -> None:
+        def on_progress(_: object, first: list[float] = first) -> None:
             first.append(time.monotonic())
 
-        receipts = generate_shards(settings, storage, plan, lambda line: None, tell, num_actors=2)
+        receipts = generate_shards(
+            settings, storage, plan, lambda line: None, on_progress, num_actors=2
+        )
         ended = time.monotonic()
         found += [number / (ended - first[0]), ended - started]
         if len(found) == 2:

@@ -58,7 +58,7 @@ def read(storage: Storage, *tables: str) -> list[TextExample]:
     return read_examples(storage, snapshots, MODELS["copywriter"].parse_settings("", {}))
 
 
-def test_a_description_teaches_the_attributes_it_speaks_of(storage: Storage) -> None:
+def test_a_description_is_an_example_of_the_attributes_it_states(storage: Storage) -> None:
     load(storage, "catalog", [product(1)], CATALOG)
     (example,) = read(storage, "catalog")
     assert example.request.attributes == (
@@ -68,7 +68,7 @@ def test_a_description_teaches_the_attributes_it_speaks_of(storage: Storage) -> 
     )
 
 
-def test_rows_without_a_description_or_from_the_future_teach_nothing(storage: Storage) -> None:
+def test_rows_without_a_description_or_after_the_cut_are_not_examples(storage: Storage) -> None:
     late = datetime(2026, 11, 23, tzinfo=UTC)
     load(
         storage,
@@ -91,7 +91,7 @@ def test_descriptions_are_at_most_as_many_as_copy_examples(storage: Storage) -> 
     assert len(read(storage, "catalog")) == 5
 
 
-def test_of_more_rows_than_are_wanted_an_even_share_is_learned_from(
+def test_an_even_share_is_read_from_too_many_rows(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [
@@ -113,7 +113,7 @@ def test_of_more_rows_than_are_wanted_an_even_share_is_learned_from(
     assert len(read(storage, "catalog")) == 4, "rows without a text take no share"
 
 
-def test_rows_that_nobody_checked_teach_nothing_and_harm_nothing(storage: Storage) -> None:
+def test_unchecked_rows_are_skipped(storage: Storage) -> None:
     bad = [{"intent": "inform", "attributes": None}, {"intent": None, "attributes": []}]
     good = {"intent": "inform", "attributes": [], "reference": "Hello."}
     load(storage, "copy_examples", [*({**row, "reference": "Bad."} for row in bad), good], COPY)
@@ -127,13 +127,13 @@ def test_rows_that_nobody_checked_teach_nothing_and_harm_nothing(storage: Storag
     assert found == ["Hello.", "The Kettle 3"]
 
 
-def test_nothing_to_learn_from_says_what_to_load(storage: Storage) -> None:
+def test_the_error_of_missing_examples_says_what_to_load(storage: Storage) -> None:
     load(storage, "catalog", [product(1, description=None)], CATALOG)
     with pytest.raises(InputError, match="inputs put copy_examples"):
         read(storage, "catalog")
 
 
-def test_families_have_settings_of_their_own_and_unknown_ones_are_refused() -> None:
+def test_families_have_different_settings_and_unknown_families_are_refused() -> None:
     model = MODELS["copywriter"]
     assert model.parse_settings("", {}).family == "gpt"
     assert model.parse_settings("lstm", {"max_steps": "7"}).max_steps == 7

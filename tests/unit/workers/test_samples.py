@@ -88,7 +88,7 @@ def test_a_larger_catalogue_begins_with_the_smaller_one() -> None:
     assert len(set(small["product_id"].to_pylist())) == CHUNK_ROWS + 5
 
 
-def test_a_table_comes_without_those_that_follow() -> None:
+def test_the_first_table_is_made_without_the_later_ones() -> None:
     first = list(islice(iter_catalog_tables(10**9, seed=0), 1))
     assert first[0].num_rows == CHUNK_ROWS
 
@@ -132,10 +132,10 @@ def test_texts_are_plain_written_english(sayings: list[Saying]) -> None:
 
 def test_texts_vary_and_every_intent_comes_up(sayings: list[Saying]) -> None:
     assert set(INTENT_WEIGHTS) == {saying.intent for saying in sayings}
-    told = [saying.text for saying in sayings if saying.intent in ("inform", "recommend")]
-    assert len(set(told)) > 0.95 * len(told)
-    openings = Counter(" ".join(text.split()[:2]) for text in told)
-    assert openings.most_common(1)[0][1] < 0.2 * len(told)
+    texts = [saying.text for saying in sayings if saying.intent in ("inform", "recommend")]
+    assert len(set(texts)) > 0.95 * len(texts)
+    openings = Counter(" ".join(text.split()[:2]) for text in texts)
+    assert openings.most_common(1)[0][1] < 0.2 * len(texts)
 
 
 def test_nobody_recommends_a_product_for_what_it_lacks(sayings: list[Saying]) -> None:

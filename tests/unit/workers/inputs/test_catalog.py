@@ -21,7 +21,9 @@ def catalog(folder: Path, *tables: pa.Table) -> Catalog:
     return read_catalog(storage, take_snapshot(storage, "catalog", DAY))
 
 
-def test_products_of_later_days_are_not_there_and_those_without_a_time_are(tmp_path: Path) -> None:
+def test_products_of_later_days_are_missing_and_products_without_a_time_are_not(
+    tmp_path: Path,
+) -> None:
     times = [None, datetime(2026, 11, 22, 23, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)]
     dated = pa.table(
         {
@@ -40,7 +42,7 @@ def test_products_of_later_days_are_not_there_and_those_without_a_time_are(tmp_p
     assert found.facts["d"] == {("colour", "red"), ("category", "shoes")}
 
 
-def test_rows_that_nobody_checked_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+def test_unchecked_rows_are_read_unless_they_have_no_id(tmp_path: Path) -> None:
     unfinished = [{"key": "size", "value": None}, {"key": None, "value": "M"}, None, *FACTS]
     columns = {
         "product_id": ["a", None, "c"],

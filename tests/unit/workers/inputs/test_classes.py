@@ -37,7 +37,7 @@ def test_classes_are_counted_over_all_files(storage: Storage, tmp_path: Path) ->
     ]
 
 
-def test_files_are_counted_once_for_all_dates_and_no_store_is_kept_for_it(
+def test_files_are_counted_once_for_all_dates_without_keeping_the_store(
     storage: Storage, tmp_path: Path
 ) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {DOG: 3, CAT: 2})])
@@ -61,7 +61,7 @@ def test_files_are_counted_once_for_all_dates_and_no_store_is_kept_for_it(
         ("up-to-8", [Order(0, "cat", 6)]),
     ],
 )
-def test_an_amount_is_a_number_a_multiple_or_what_is_missing(
+def test_an_amount_is_a_number_a_multiple_or_a_target(
     storage: Storage, tmp_path: Path, amount: str, expected: list[Order]
 ) -> None:
     put_table(storage, "images", [write_drawings(tmp_path / "a.parquet", {CAT: 2, DOG: 8})])

@@ -71,7 +71,7 @@ def test_json_lines_takes_objects_lists_and_columns_that_come_late(written: Any)
     assert rows[1]["updated_at"].isoformat() == "2026-01-02T01:00:00+00:00"
 
 
-def test_numbers_of_json_stay_as_they_are_written(written: Any) -> None:
+def test_json_numbers_keep_their_spelling(written: Any) -> None:
     numbers = (
         '"price": 19.90, "big": 12345678901234567890123, "scale": 1E3, "sizes": [1.50, {"a": -0.0}]'
     )
@@ -93,7 +93,7 @@ def test_times_without_a_zone_are_utc(written: Any) -> None:
     assert read(INTERACTIONS, path)[0]["event_time"].isoformat() == "2026-11-01T12:30:00+00:00"
 
 
-def test_parquet_keeps_what_it_does_not_know(tmp_path: Path) -> None:
+def test_parquet_keeps_undeclared_columns(tmp_path: Path) -> None:
     table = pa.table({"product_id": ["p"], "attributes": [[("a", "x")]], "more": [[1, 2]]})
     table = table.set_column(
         1, "attributes", pa.array([[("a", "x")]], pa.map_(pa.string(), pa.large_string()))
@@ -176,13 +176,13 @@ def test_parquet_keeps_what_it_does_not_know(tmp_path: Path) -> None:
         ("c.xlsx", "", "c.xlsx: files end in .parquet, .csv, .jsonl, .ndjson"),
     ],
 )
-def test_files_that_cannot_be_read_are_refused_by_place(
+def test_errors_of_unreadable_files_name_the_place(
     written: Any, name: str, content: str, message: str
 ) -> None:
     assert refusal(CATALOG, written(name, content)).startswith(message)
 
 
-def test_a_bad_value_far_down_is_named_by_its_own_row(written: Any) -> None:
+def test_a_bad_value_in_a_later_batch_is_named_with_its_row(written: Any) -> None:
     lines = ["u,i,2026-11-01,purchase"] * (BATCH_ROWS + 5) + ["u,i,2026-11-31,purchase"]
     path = written("i.csv", "user_id,item_id,event_time,event_type\n" + "\n".join(lines))
     assert refusal(INTERACTIONS, path).startswith(f"i.csv, row {BATCH_ROWS + 6}, column event_time")

@@ -75,7 +75,7 @@ def test_events_of_the_next_day_are_left_out_and_counted(settings: Settings) -> 
     assert found.num_future == 2
 
 
-def test_what_is_bought_again_stays_and_what_is_there_twice_counts_once(settings: Settings) -> None:
+def test_items_bought_again_stay_and_repeated_events_count_once(settings: Settings) -> None:
     put(settings, "a", event("u1", "a", -2), event("u1", "b", -1), event("u1", "a", 0))
     put(settings, "b", event("u1", "a", -2), event("u1", "b", -1))
     found = histories(settings)
@@ -83,7 +83,7 @@ def test_what_is_bought_again_stays_and_what_is_there_twice_counts_once(settings
     assert (found.total("num_events"), found.total("num_repeated")) == (5, 2)
 
 
-def test_events_of_one_moment_have_one_order_whatever_file_they_came_in(
+def test_the_order_of_simultaneous_events_does_not_depend_on_their_files(
     settings: Settings, tmp_path: Path
 ) -> None:
     put(settings, "a", event("u1", "b", 0), event("u1", "a", 0), event("u1", "c", 0))
@@ -93,7 +93,7 @@ def test_events_of_one_moment_have_one_order_whatever_file_they_came_in(
     assert histories(settings).table.equals(histories(other).table)
 
 
-def test_ten_thousand_events_of_one_user_become_the_newest_ones(settings: Settings) -> None:
+def test_only_the_newest_of_ten_thousand_events_are_kept(settings: Settings) -> None:
     put(settings, "a", *(event("u1", f"i{number:05}", -number / 3600) for number in range(10_000)))
     (row,) = histories(settings, max_items=50).table.to_pylist()
     assert row["items"] == [f"i{number:05}" for number in range(49, -1, -1)]

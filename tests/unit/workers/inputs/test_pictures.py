@@ -45,7 +45,9 @@ def frames(kind: str) -> bytes:
         "5000x5000",
     ],
 )
-def test_what_is_no_plain_picture_is_named(content: Callable[[], bytes | None], found: str) -> None:
+def test_errors_of_bad_pictures_say_what_was_found(
+    content: Callable[[], bytes | None], found: str
+) -> None:
     with pytest.raises(PictureError, match="; expected ") as refused:
         open_picture(content())
     assert refused.value.found.startswith(found)
@@ -62,7 +64,9 @@ def test_what_is_no_plain_picture_is_named(content: Callable[[], bytes | None], 
     ],
     ids=["grey", "bits", "palette", "transparent", "grey-alpha"],
 )
-def test_every_usual_mode_becomes_grey_or_rgb(image: Image.Image, mode: str, pixel: object) -> None:
+def test_every_accepted_mode_becomes_grey_or_rgb(
+    image: Image.Image, mode: str, pixel: object
+) -> None:
     found = open_picture(picture(image))
     assert (found.mode, found.getpixel((3, 3))) == (mode, pixel)
 

@@ -135,7 +135,7 @@ def test_images_must_be_png_or_jpeg_and_labels_not_negative() -> None:
         max_size=6,
     )
 )
-def test_a_key_is_called_repeated_exactly_where_it_is(acts: list[list[tuple[str, str]]]) -> None:
+def test_repeated_keys_are_found_exactly_where_they_are(acts: list[list[tuple[str, str]]]) -> None:
     rows = catalog([[pair(key, value) for key, value in act] for act in acts]).slice(1)
     repeated = [
         index for index, act in enumerate(acts[1:]) if len({key for key, _ in act}) < len(act)
@@ -161,7 +161,7 @@ def test_a_repeated_id_is_named_with_both_rows() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.lists(st.text(max_size=3), max_size=5), max_size=5))
-def test_ids_are_called_repeated_exactly_where_they_are(files: list[list[str]]) -> None:
+def test_repeated_ids_are_found_exactly_where_they_are(files: list[list[str]]) -> None:
     ids = IdRegister("id")
     for index, file in enumerate(files):
         ids.add(pa.array(file, pa.string()), f"{index}.csv")

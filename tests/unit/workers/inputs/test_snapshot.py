@@ -44,7 +44,7 @@ def put(storage: Storage, name: str, *times: datetime | None, rows_per_group: in
     return key
 
 
-def test_a_file_with_nothing_but_later_rows_changes_no_earlier_date(storage: Storage) -> None:
+def test_a_file_with_only_later_rows_changes_no_earlier_date(storage: Storage) -> None:
     past = put(storage, "past", PAST, LAST_MOMENT, PAST)
     before = take_snapshot(storage, "catalog", DAY)
     assert [(item.key, item.row_groups) for item in before.objects] == [(past, (2, 1))]
@@ -71,7 +71,7 @@ def test_the_footers_are_read_once_for_any_number_of_dates(storage: Storage) -> 
     assert inputs.snapshot(date(2026, 10, 1)).num_rows == 0
 
 
-def test_files_that_are_replaced_while_they_are_read_are_read_anew(storage: Storage) -> None:
+def test_reading_is_retried_if_files_are_replaced_meanwhile(storage: Storage) -> None:
     old = put(storage, "old", PAST)
     listed: list[str] = []
 

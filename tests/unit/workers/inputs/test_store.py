@@ -59,7 +59,7 @@ def test_nothing_is_uploaded_if_anything_is_wrong(storage: Storage, tmp_path: Pa
     assert list(storage.list("")) == []
 
 
-def test_an_id_that_stands_in_two_files_is_refused(storage: Storage, tmp_path: Path) -> None:
+def test_an_id_in_two_files_is_refused(storage: Storage, tmp_path: Path) -> None:
     files = [catalog_csv(tmp_path, "a.csv", ["a", "b"]), catalog_csv(tmp_path, "b.csv", ["c", "a"])]
     with pytest.raises(InputError, match=r"b\.csv, row 2.*a\.csv, row 1"):
         put_table(storage, "catalog", files)
@@ -83,12 +83,13 @@ class Killed(Exception):
 
 
 class MortalStorage(FileStorage):
-    """Dies instead of its write or removal number `lives`; shows what readers see before each
-    one."""
+    """Raises Killed instead of write or deletion number `lives`; records what readers see before
+    each."""
 
     def __init__(self, uri: str, lives: int = 100) -> None:
         super().__init__(uri)
-        self.lives, self.seen = lives, list[list[str]]()
+        self.lives = lives
+        self.seen: list[list[str]] = []
 
     def _act(self) -> None:
         self.seen.append(stored_ids(self))
@@ -133,7 +134,7 @@ def test_readers_see_a_put_of_several_files_whole_or_not_at_all(
 
 
 @pytest.mark.parametrize("replace", [True, False])
-def test_what_a_killed_put_left_is_removed_by_the_next_one(
+def test_the_next_put_removes_what_a_killed_put_left(
     storage: Storage, tmp_path: Path, replace: bool
 ) -> None:
     old, last = two_files(tmp_path, "old", "ab"), catalog_csv(tmp_path, "last.csv", ["z"])
@@ -154,7 +155,7 @@ def test_what_a_killed_put_left_is_removed_by_the_next_one(
     pytest.fail("never done")
 
 
-def test_a_put_that_another_one_overtook_says_so(storage: Storage, tmp_path: Path) -> None:
+def test_a_put_that_another_put_overtakes_raises(storage: Storage, tmp_path: Path) -> None:
     class Overtaken(FileStorage):
         def put_file(self, *args: Any, **options: Any) -> str:
             put_table(storage, "catalog", [catalog_csv(tmp_path, "b.csv", ["b"])])
@@ -166,7 +167,7 @@ def test_a_put_that_another_one_overtook_says_so(storage: Storage, tmp_path: Pat
         put_table(Overtaken(storage.uri), "catalog", two_files(tmp_path, "a", "cd"))
 
 
-def test_markers_and_unfinished_writes_of_other_software_are_no_rows(
+def test_markers_and_unfinished_writes_of_other_software_are_ignored(
     storage: Storage, tmp_path: Path
 ) -> None:
     put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a"])])
@@ -203,7 +204,7 @@ def test_files_of_one_name_in_two_folders_are_told_apart(storage: Storage, tmp_p
         put_table(storage, "catalog", [tmp_path / "b/p.parquet"])
 
 
-def test_columns_of_one_name_that_nobody_knows_are_kept(storage: Storage, tmp_path: Path) -> None:
+def test_undeclared_columns_of_the_same_name_are_kept(storage: Storage, tmp_path: Path) -> None:
     columns = [
         pa.array(["a"]),
         pa.array([[]], ATTRIBUTES),
@@ -225,18 +226,18 @@ def test_an_empty_table_is_refused(storage: Storage, tmp_path: Path) -> None:
         put_table(storage, "catalog", [tmp_path / "none.csv"])
 
 
-def test_progress_is_told_in_rows(storage: Storage, tmp_path: Path) -> None:
-    told: list[tuple[str, int]] = []
+def test_progress_is_counted_in_rows(storage: Storage, tmp_path: Path) -> None:
+    reports: list[tuple[str, int]] = []
     put_table(
         storage,
         "catalog",
         [catalog_csv(tmp_path, "a.csv", [str(number) for number in range(5_000)])],
-        on_progress=lambda name, rows: told.append((name, rows)),
+        on_progress=lambda name, rows: reports.append((name, rows)),
     )
-    assert told == [("a.csv", 4096), ("a.csv", 5000)]
+    assert reports == [("a.csv", 4096), ("a.csv", 5000)]
 
 
-def test_checking_reads_what_is_there(storage: Storage, tmp_path: Path) -> None:
+def test_checking_reads_the_footers(storage: Storage, tmp_path: Path) -> None:
     put_table(storage, "catalog", [catalog_csv(tmp_path, "a.csv", ["a", "b"])])
     (file,) = check_inputs(storage, "catalog")
     assert file.footer.num_rows == 2
@@ -269,7 +270,7 @@ def test_checking_refuses_files_that_came_by_hand_and_do_not_fit(storage: Storag
         check_inputs(storage, "catalog")
 
 
-def test_a_file_that_would_be_overlooked_is_refused(storage: Storage) -> None:
+def test_a_file_that_would_be_ignored_is_refused(storage: Storage) -> None:
     storage.put("inputs/catalog/_SUCCESS", b"")
     storage.put("inputs/catalog/products.csv", b"")
     with pytest.raises(InputError, match=r"inputs/catalog/products\.csv is not a Parquet file"):

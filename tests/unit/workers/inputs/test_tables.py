@@ -43,7 +43,7 @@ def list_of_pairs(text: pa.DataType, *, large: bool = False, reverse: bool = Fal
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.string_view()])
-def test_attributes_are_taken_in_every_arrow_spelling(
+def test_attributes_are_accepted_in_every_arrow_type(
     text: pa.DataType, large: bool, reverse: bool
 ) -> None:
     found = pa.array(PAIRS, list_of_pairs(text, large=large, reverse=reverse))
@@ -52,7 +52,7 @@ def test_attributes_are_taken_in_every_arrow_spelling(
     assert rows["attributes"].to_pylist() == PAIRS
 
 
-def test_maps_and_dictionaries_are_taken_too() -> None:
+def test_maps_and_dictionaries_are_accepted() -> None:
     found = pa.array([[("a", "b")], [], [("c", None)]], pa.map_(pa.string(), pa.string()))
     ids = pa.array(["1", "2", "3"]).dictionary_encode()
     rows = canonical_table(CATALOG, catalog(found, ids), "c.parquet")
@@ -86,13 +86,13 @@ def test_small_integers_become_labels_and_too_large_ones_are_refused() -> None:
         canonical_table(IMAGES, huge, "i.parquet")
 
 
-def test_columns_that_are_not_declared_stay_as_they_are() -> None:
+def test_undeclared_columns_are_unchanged() -> None:
     more = pa.array([{"deep": [1]}, None, {"deep": []}])
     rows = canonical_table(CATALOG, catalog(pa.array(PAIRS, ATTRIBUTES), more=more), "c.parquet")
     assert rows["more"].to_pylist() == more.to_pylist()
 
 
-def test_a_missing_column_is_named_with_those_that_were_found() -> None:
+def test_the_error_of_a_missing_column_lists_the_found_columns() -> None:
     with pytest.raises(
         InputError, match=r"c\.csv: column attributes .* is missing; found columns: product_id"
     ):
@@ -123,7 +123,7 @@ def test_a_wrong_type_is_named_beside_the_right_one(name: str, found: pa.DataTyp
     )
 
 
-def test_a_column_that_stands_twice_is_refused() -> None:
+def test_a_repeated_column_is_refused() -> None:
     schema = pa.schema(
         [("product_id", pa.string()), ("product_id", pa.string()), ("attributes", ATTRIBUTES)]
     )
@@ -131,7 +131,7 @@ def test_a_column_that_stands_twice_is_refused() -> None:
         check_schema(CATALOG, schema, "c.parquet")
 
 
-def test_an_unknown_table_is_answered_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_table_lists_all_tables() -> None:
     with pytest.raises(
         InputError, match="catalog, copy_examples, copy_requests, images, interactions"
     ):

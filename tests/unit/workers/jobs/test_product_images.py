@@ -55,7 +55,7 @@ def test_pictures_that_several_threads_encode_are_the_same(tiny_model: CheckedIm
     assert three["image"].equals(one["image"])
 
 
-def test_what_no_candidate_makes_right_is_set_aside_with_the_reason(
+def test_rows_without_a_good_candidate_are_rejected_with_the_reason(
     tiny_model: CheckedImageModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -72,11 +72,11 @@ def test_a_class_that_the_model_never_saw_is_named(tiny_model: CheckedImageModel
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [({"amount": "lots"}, "amount: found 'lots'"), ({"num_candidates": "0"}, "num_c")],
 )
-def test_bad_settings_are_named(given: dict[str, str], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_settings_are_named(given: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         JOB.parse_settings(given)
 
 

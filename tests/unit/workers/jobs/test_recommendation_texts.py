@@ -88,7 +88,7 @@ def test_each_row_is_recommended_by_name_and_nobody_is_named(model: TextModel) -
     assert texts(model, 739000) == texts(model, 739000)
 
 
-def test_no_sentence_comes_again_on_the_next_nights_unless_asked_for(model: TextModel) -> None:
+def test_sentences_do_not_repeat_on_later_nights_unless_allowed(model: TextModel) -> None:
     nights = [texts(model, night) for night in (739000, 739001, 739002)]
     for of_one_row in zip(*nights, strict=True):
         assert len(set(of_one_row)) == 3
@@ -96,7 +96,7 @@ def test_no_sentence_comes_again_on_the_next_nights_unless_asked_for(model: Text
     assert again[0] == again[1]
 
 
-def test_an_intent_that_was_never_learned_is_named_with_those_that_were(model: TextModel) -> None:
+def test_the_error_of_an_unknown_intent_lists_the_learned_ones(model: TextModel) -> None:
     with pytest.raises(
         InputError,
         match=r"not learned the intent 'praise'.* choose one of recommend with --set intent=…",
@@ -113,7 +113,7 @@ def test_an_intent_that_was_never_learned_is_named_with_those_that_were(model: T
         ("facts_per_sentence", 0, "facts_per_sentence must be at least 1"),
     ],
 )
-def test_settings_without_sense_are_refused(setting: str, value: object, expected: str) -> None:
+def test_bad_settings_are_refused(setting: str, value: object, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         JOB.parse_settings({setting: value})
 

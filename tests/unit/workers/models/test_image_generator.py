@@ -16,7 +16,7 @@ def test_a_version_has_a_sheet_of_samples_and_figures_for_people(tiny_folder: Pa
     assert (tiny_folder / "model" / generator.SAMPLES).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_rival_is_measured_on_what_was_held_out_unless_it_makes_other_pictures(
+def test_a_rival_is_measured_on_held_out_pictures_unless_its_classes_or_size_differ(
     tiny_model: CheckedImageModel, tiny_folder: Path, tmp_path: Path
 ) -> None:
     settings = MODEL.parse_settings("vae", TINY)
@@ -34,7 +34,7 @@ def test_grey_and_coloured_pictures_together_become_rgb(tmp_path: Path) -> None:
     assert sorted(pictures.data.labels_B.tolist()) == [0, 0, 0, 1, 1, 1]
 
 
-def test_labels_need_not_begin_at_nought(tmp_path: Path) -> None:
+def test_labels_need_not_start_at_zero(tmp_path: Path) -> None:
     pictures = read(store_of(tmp_path, drawings({(5, "x"): 2, (9, "y"): 3})))
     assert sorted(pictures.data.labels_B.tolist()) == [0, 0, 1, 1, 1]
 
@@ -58,7 +58,7 @@ def broken() -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         (lambda: drawings({DISC: 3}), "all of one class, 'disc'"),
         (lambda: drawings({DISC: 3, CROSS: 1}), r"too few pictures to learn from.*: cross \(1\)"),
@@ -66,14 +66,14 @@ def broken() -> pa.Table:
     ],
     ids=["one-class", "one-picture", "damaged"],
 )
-def test_pictures_that_nothing_can_be_learned_from_are_refused(
-    tmp_path: Path, table: Callable[[], pa.Table], told: str
+def test_pictures_that_are_useless_for_training_are_refused(
+    tmp_path: Path, table: Callable[[], pa.Table], message: str
 ) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read(store_of(tmp_path, table()))
 
 
-def test_where_there_are_few_pictures_a_vae_learns_from_moved_ones(tmp_path: Path) -> None:
+def test_for_few_pictures_a_vae_learns_from_augmented_ones(tmp_path: Path) -> None:
     storage = store_of(tmp_path, drawings({DISC: 30, CROSS: 5}))
     found = MODEL.survey(storage, [take_snapshot(storage, "images", DAY)])
     assert found == {"images_per_class": 5, "family": "vae"}
@@ -86,7 +86,7 @@ def test_where_there_are_few_pictures_a_vae_learns_from_moved_ones(tmp_path: Pat
     assert MODEL.parse_settings("vae", {"shift_px": "1"}, survey=found).shift_px == 1
 
 
-def test_of_too_many_pictures_an_even_share_of_each_class_is_read(
+def test_an_even_share_of_each_class_is_read_from_too_many_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generator, "MAX_IMAGES", 20)

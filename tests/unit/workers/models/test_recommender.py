@@ -69,7 +69,7 @@ def test_it_learns_what_comes_after_what_and_a_rival_is_measured_alike(tmp_path:
     assert MODEL.score(metrics) == metrics["coverage_10"] == 0.0, "users have all that it knows"
 
 
-def test_events_of_the_future_are_no_examples(tmp_path: Path) -> None:
+def test_events_after_the_cut_are_not_examples(tmp_path: Path) -> None:
     storage = store_of(tmp_path, [["a", "b", "c"]], days_later=1)
     with pytest.raises(InputError, match="every event of interactions is from after"):
         MODEL.read_examples(storage, snapshots(storage), MODEL.parse_settings("", {}))

@@ -50,7 +50,7 @@ def test_every_row_is_in_exactly_one_shard(
         assert edges[-1] == item.num_rows
 
 
-def test_shards_are_of_whole_batches_and_follow_from_the_number_of_rows() -> None:
+def test_shards_have_whole_batches_and_depend_on_the_number_of_rows() -> None:
     assert plan_of((100,), batch_rows=32).rows_per_shard == 32
     assert plan_of((100,), batch_rows=2048).rows_per_shard == MIN_ROWS_PER_SHARD
     assert plan_of((6400,), batch_rows=32).rows_per_shard == 128
@@ -84,7 +84,7 @@ def test_each_ingredient_changes_the_fingerprint_and_nothing_else_does() -> None
     assert plan_of((100,)).fingerprint == plan.fingerprint
 
 
-def test_prepared_rows_follow_from_a_plan_and_are_what_it_generates() -> None:
+def test_a_plan_determines_its_prepared_rows_and_generates_from_them() -> None:
     plan = plan_of((100,))
     bare = replace(plan, prepared=Prepared(snapshots=(plan.snapshot,), model=PIN))
     assert bare.fingerprint != plan.fingerprint
@@ -116,6 +116,6 @@ def test_storing_the_same_plan_twice_keeps_one(tmp_path: object) -> None:
     assert [item.key for item in storage.list("work/")] == [f"{plan.prefix}plan.json"]
 
 
-def test_a_date_that_is_none_is_refused_with_an_example() -> None:
+def test_a_bad_date_is_refused_with_an_example() -> None:
     with pytest.raises(InputError, match=r"'22\.11\.2026' is not a date; expected YYYY-MM-DD"):
         parse_date("22.11.2026")

@@ -53,8 +53,8 @@ def test_good_quality_breaks_no_gate() -> None:
 
 def test_each_gate_names_its_value_and_its_limit() -> None:
     bad = {"passed_share": 0.1, "duplicate_share": 0.9, "distinct_2": 0.0, "mean_length": 2.0}
-    told = [str(breach) for breach in find_breaches(TEXT_GATES, bad, GOOD)]
-    assert told == [
+    found = [str(breach) for breach in find_breaches(TEXT_GATES, bad, GOOD)]
+    assert found == [
         "passed_share is 0.1, the limit is 0.8",
         "duplicate_share is 0.9, the limit is 0.2",
         "distinct_2 is 0, the limit is 0.002",
@@ -62,12 +62,12 @@ def test_each_gate_names_its_value_and_its_limit() -> None:
     ]
 
 
-def test_where_nothing_passed_only_that_is_told() -> None:
+def test_a_partition_without_accepted_rows_breaks_only_that_gate() -> None:
     nothing = {"passed_share": 0.0, "duplicate_share": 0.0, "distinct_2": 0.0, "mean_length": 0.0}
     assert [breach.gate for breach in find_breaches(TEXT_GATES, nothing, GOOD)] == ["passed_share"]
 
 
-def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
+def test_gates_against_the_last_night_distinguish_falls_from_rises() -> None:
     gates = (Gate("ndcg", "drop", 0.3), Gate("lift", "rise", 1.0))
     last = {"ndcg": 0.1, "lift": -0.5}
     kept = [{"ndcg": 0.9, "lift": 0.4}, {"ndcg": 0.071, "lift": -9.0}]
@@ -76,17 +76,17 @@ def test_gates_against_the_last_night_tell_falls_from_rises() -> None:
         [],
     ]
     broken = {"passed_share": 1.0, "ndcg": 0.05, "lift": 1.0}
-    told = [str(breach) for breach in find_breaches(gates, broken, last)]
-    assert told == ["ndcg_drop is 0.5, the limit is 0.3", "lift_rise is 1.5, the limit is 1"]
+    found = [str(breach) for breach in find_breaches(gates, broken, last)]
+    assert found == ["ndcg_drop is 0.5, the limit is 0.3", "lift_rise is 1.5, the limit is 1"]
     assert find_breaches(gates, broken, None) == find_breaches(gates, broken, {"other": 1.0}) == []
 
 
-def test_a_rise_from_nothing_is_told_and_a_share_of_nothing_is_not() -> None:
+def test_a_rise_from_zero_is_measured_and_a_change_relative_to_zero_is_not() -> None:
     gates = (
         Gate("duplicate_share", "rise", 0.1),
         Gate("ndcg", "drop", 0.3),
         Gate("length", "drift", 0.5),
     )
     tonight = {"passed_share": 1.0, "duplicate_share": 0.95, "ndcg": 0.0, "length": 9.0}
-    told = find_breaches(gates, tonight, {"duplicate_share": 0.0, "ndcg": 0.0, "length": 0.0})
-    assert [str(breach) for breach in told] == ["duplicate_share_rise is 0.95, the limit is 0.1"]
+    found = find_breaches(gates, tonight, {"duplicate_share": 0.0, "ndcg": 0.0, "length": 0.0})
+    assert [str(breach) for breach in found] == ["duplicate_share_rise is 0.95, the limit is 0.1"]

@@ -19,7 +19,7 @@ def measured(*tables: pa.Table) -> dict[str, float]:
     return {"passed_share": 1.0, **meter.quality(PLAN.orders, {})}
 
 
-def test_pictures_of_every_class_that_differ_keep_all_gates() -> None:
+def test_different_pictures_of_every_class_keep_all_gates() -> None:
     quality = measured(drawings({(0, "disc"): 20, (1, "cross"): 9}))
     assert quality["lowest_class_share"] == 0.9
     assert quality["duplicate_share"] == 0.0
@@ -27,21 +27,21 @@ def test_pictures_of_every_class_that_differ_keep_all_gates() -> None:
     assert find_breaches(IMAGE_GATES, quality, quality) == []
 
 
-def test_a_generator_that_always_makes_the_same_is_held_back() -> None:
+def test_a_generator_that_always_makes_the_same_picture_is_held_back() -> None:
     one = drawings({(0, "disc"): 1})
     quality = measured(*[one] * 20)
-    told = {breach.gate for breach in find_breaches(IMAGE_GATES, quality, None)}
-    assert told == {"lowest_class_share", "duplicate_share", "lowest_diversity"}
+    found = {breach.gate for breach in find_breaches(IMAGE_GATES, quality, None)}
+    assert found == {"lowest_class_share", "duplicate_share", "lowest_diversity"}
 
 
 def test_a_partition_without_pictures_has_quality_too() -> None:
     assert measured() == {"passed_share": 1.0, "lowest_class_share": 0.0, "duplicate_share": 0.0}
 
 
-def test_one_picture_of_each_class_is_not_held_back_for_being_like_no_other() -> None:
+def test_single_pictures_of_a_class_are_not_held_back_for_their_diversity() -> None:
     quality = measured(drawings({(0, "disc"): 1, (1, "cross"): 1}))
-    told = [
+    found = [
         breach.gate
         for breach in find_breaches(IMAGE_GATES, quality | {"lowest_class_share": 1.0}, quality)
     ]
-    assert told == []
+    assert found == []

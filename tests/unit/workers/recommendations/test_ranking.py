@@ -30,7 +30,7 @@ Event = tuple[str, str, datetime]
 
 
 def events(num_users: int = 40) -> list[Event]:
-    """Each user goes round the items, one an hour."""
+    """Each user goes round the items, one per hour."""
     return [
         (f"user-{user:02}", ITEMS[(user + step) % 9], NOON + timedelta(hours=step - 4))
         for user in range(num_users)
@@ -65,7 +65,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def storage(tmp_path: Path, model_folder: Path) -> Storage:
-    """A catalogue of the items that are known but one, a new one beside, and a recommender."""
+    """A store with all known items but one, a new item, and a recommender."""
     storage = open_storage(Settings(storage_uri=(tmp_path / "store").as_uri()))
     sold = [*ITEMS[1:], NEW]
     facts = [
@@ -101,16 +101,16 @@ def ranked(
     plan = plan_date(
         storage, JOB, DAY, [read_inputs(storage, table) for table in JOB.tables], pins, parsed
     )
-    told: list[float] = []
+    shares: list[float] = []
     preparer = RankedItems(
         lambda: storage,
         plan,
         Recommender.load(model_folder),
         parsed,
-        lambda done, doing: told.append(done),
+        lambda done, doing: shares.append(done),
     )
     table = pa.Table.from_batches(preparer.batches(), RANKED)
-    assert told
+    assert shares
     return table, {**preparer.summary(), "examples": preparer.examples()}
 
 
@@ -125,7 +125,7 @@ VERSION = ModelVersion(
 )
 
 
-def test_each_user_gets_the_best_items_of_the_catalogue_and_what_speaks_for_them(
+def test_each_user_gets_the_best_items_and_the_reasons_for_them(
     storage: Storage, model_folder: Path
 ) -> None:
     put_events(storage, events())
@@ -186,9 +186,7 @@ def test_odd_users_and_events_are_served_and_counted(storage: Storage, model_fol
     assert found == [NEW], "of ten thousand events the oldest counts, too"
 
 
-def test_what_happens_after_the_night_changes_not_a_byte(
-    storage: Storage, model_folder: Path
-) -> None:
+def test_later_events_change_no_byte(storage: Storage, model_folder: Path) -> None:
     put_events(storage, events())
     before, _ = ranked(storage, model_folder)
     later = [(user, ITEMS[1], at + timedelta(days=1)) for user, _, at in events()]
@@ -198,7 +196,7 @@ def test_what_happens_after_the_night_changes_not_a_byte(
     assert encode(before, RANKED, {}) == encode(after, RANKED, {})
 
 
-def test_a_new_product_is_recommended_where_its_like_would_be(
+def test_a_new_product_is_recommended_like_similar_products(
     storage: Storage, model_folder: Path
 ) -> None:
     put_events(storage, events())
@@ -234,9 +232,7 @@ def test_a_catalogue_of_the_future_is_refused(storage: Storage, model_folder: Pa
 
 
 @pytest.mark.parametrize("column", ["user_id", "item_id", "event_time"])
-def test_an_event_that_lacks_something_is_named(
-    storage: Storage, model_folder: Path, column: str
-) -> None:
+def test_an_incomplete_event_is_named(storage: Storage, model_folder: Path, column: str) -> None:
     rows = [{"user_id": "u", "item_id": "i", "event_time": NOON, "event_type": "purchase"}] * 3
     table = pa.Table.from_pylist([*rows, rows[0] | {column: None}], EVENTS)
     storage.put("inputs/interactions/a.parquet", encode(table, table.schema, {}))
