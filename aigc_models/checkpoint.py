@@ -1,7 +1,6 @@
-"""Checkpoint folders: weights.safetensors, config.json, tokenizer.json and whatever else describes
-a model.
+"""Checkpoint folders: weights.safetensors, config.json and, for text models, tokenizer.json.
 
-Nothing is pickled. A file appears under its name only when it is complete.
+Nothing is pickled. A file gets its final name only when it is complete.
 """
 
 import json
@@ -15,12 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-WEIGHTS, CONFIG, TOKENIZER, METRICS = (
-    "weights.safetensors",
-    "config.json",
-    "tokenizer.json",
-    "metrics.json",
-)
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+METRICS = "metrics.json"
 
 
 class CheckpointError(Exception):
@@ -35,16 +32,19 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """A text model's folder."""
+    """Reads the folder of a text model."""
     config, tensors = read_weights(folder, TOKENIZER)
     return Checkpoint(config, tensors, folder / TOKENIZER)
 
 
 def read_weights(folder: Path, *others: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and tensors; `others` are files that must lie beside them."""
+    """Reads configuration and tensors; `others` are files that the folder must also have.
+
+    Raises `CheckpointError` if a file is missing or damaged.
+    """
     for name in (WEIGHTS, CONFIG, *others):
         if not (folder / name).is_file():
-            raise CheckpointError(f"{folder}: no {name}, so this is no complete checkpoint")
+            raise CheckpointError(f"{folder} is not a complete checkpoint: no {name}")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return config, load_file(folder / WEIGHTS)
@@ -55,6 +55,7 @@ def read_weights(folder: Path, *others: str) -> tuple[dict[str, Any], dict[str, 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
+    """Writes a safetensors file; it replaces an older one in one step."""
     part = path.with_name(path.name + ".part")
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -65,7 +66,7 @@ def write_tensors(
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of one safetensors file."""
+    """Reads tensors and metadata of one safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -75,8 +76,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Writes a JSON file; it replaces an older one in one step."""
     part = path.with_name(path.name + ".part")
-    part.write_text(
-        json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True)
+    part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, path)

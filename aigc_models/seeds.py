@@ -1,8 +1,7 @@
-"""Seeds below seeds, by a counter-based hash on Python integers; `noise` has the same on tensors.
-Needs no torch.
+"""Derives seeds from seeds by a counter-based hash on Python integers.
 
-The mixer is splitmix64's (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
-OOPSLA 2014).
+Does not need torch; `noise` has the same hash on tensors. The mixer is splitmix64's (Steele, Lea
+and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
 """
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
@@ -25,5 +24,5 @@ def mix(value: int) -> int:
 
 
 def derive_seed(seed: int, counter: int) -> int:
-    """An int64 seed of its own for each counter below a seed."""
+    """Derives an int64 seed from a seed and a counter."""
     return signed(mix(mix(seed) + counter))

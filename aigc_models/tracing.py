@@ -1,8 +1,6 @@
-"""Traces of where the time of some steps goes, as torch's profiler records them: operators,
-kernels, their shapes.
+"""Profiler traces of some training steps: operators, kernels, shapes and times.
 
-The files are of Chrome's format: Perfetto (ui.perfetto.dev) opens them, and so does
-chrome://tracing.
+The files have Chrome's trace format, for Perfetto (ui.perfetto.dev) or chrome://tracing.
 """
 
 import warnings
@@ -11,16 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TRACE_SUFFIX = ".pt.trace.json.gz"
-"""By which TensorBoard's profiler plugin knows them."""
+"""TensorBoard's profiler plugin recognises traces by it."""
 
 
 @contextmanager
 def tracing(path: Path, *, skip: int, record: int) -> Iterator[Callable[[], None]]:
-    """Gives what is to be called after each step. `record` steps after the first `skip` are traced,
-    or as many of them as there were; `path`, which should end in TRACE_SUFFIX, is written then, and
-    never if there were none.
+    """Traces `record` steps after the first `skip`; call the yielded function after each step.
 
-    `record` of 0 costs nothing. Only one trace can be recorded in a process at a time.
+    `path` should end in TRACE_SUFFIX. It is written when the last of these steps is done or the
+    block ends, unless no step was traced. `record` of 0 costs nothing. A process can record only
+    one trace at a time.
     """
     if not record:
         yield _do_nothing

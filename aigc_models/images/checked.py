@@ -1,14 +1,13 @@
-"""Pictures with checks: several candidates are drawn for each, the first that passes the filters is
-kept.
+"""Generates pictures with checks: draws candidates for each row until one passes the filters.
 
-Filtering goes on in a second thread while the next pictures are generated. What it rejects joins a
-later batch, always the same one: which pictures share a batch depends on no clock.
+A second thread filters pictures while the next ones are generated. Which pictures share a batch
+never depends on how fast either is, because rounding may depend on the batch.
 
 B batch, N training pictures, H height, W width, C colours.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,44 +20,50 @@ from aigc_models.images.classifier import Classifier, load_classifier, read_labe
 from aigc_models.images.data import LabelledImages, split
 from aigc_models.images.filters import NearCopyFilter, OddityFilter, train_oddity_filter
 from aigc_models.images.model import BATCH_IMAGES, ImageModel
-from aigc_models.images.training import CLASSIFIER, ImageTrainingSettings, scaled, train_image_model
+from aigc_models.images.training import (
+    CLASSIFIER,
+    ImageTrainingSettings,
+    scale_budget,
+    train_image_model,
+)
 from aigc_models.seeds import derive_seed
 from aigc_models.training.data_parallel import is_first
 from aigc_models.training.settings import TrainingProgress
 
 ODDITIES, COPIES = "oddities", "copies"
-"""Folders of the filters in the model's."""
+"""Folders of the filters, inside the model's."""
 CHECKED_AT_ONCE = 256
 MAX_UNCHECKED = 2
-"""Batches that are generated before the first of them must have been filtered."""
+"""Batches that may be generated before the first of them is filtered."""
 FILTER_SHARE = 0.1
-"""What the filter's autoencoder is trained for, as a share of the generator's budget and on top of
-it."""
+"""Training budget of the oddity filter, as a share of the generator's and in addition to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    row: int
+    """Index of the row in the call of `generate`."""
+    number: int
+    """From 1 for each row."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedImages:
-    """Finished pictures of some rows, which are given by their places in the call."""
+    """Pictures of some rows, with the results of the checks."""
 
     rows: list[int]
+    """Indices of the rows in the call of `generate`."""
     images_BHWC: Tensor
     """uint8."""
     errors_B: Tensor
-    """Reconstruction errors, mean squares on the scale from -1 to 1."""
+    """Reconstruction errors: mean squares, for pixels from -1 to 1."""
     ratios_B: Tensor
-    """Distances to the nearest training picture over those to the second nearest."""
+    """Distances to the nearest training picture, divided by those to the second nearest."""
     candidates: list[int]
-    """Which candidates of their rows these are, from 1."""
+    """The number of each row's candidate, from 1."""
     problems: list[list[str]]
-    """Empty for pictures that passed; the others are the rows' last candidates."""
-
-    def best_places(self) -> Iterable[int]:
-        """For each row the place of its first candidate that passed, or of its last one."""
-        best: dict[int, int] = {}
-        for place, row in enumerate(self.rows):
-            if row not in best or self.problems[best[row]]:
-                best[row] = place
-        return best.values()
+    """Empty if the picture passed. Otherwise no candidate of the row passed, and this is the last
+    one."""
 
     def select(self, places: list[int]) -> "CheckedImages":
         return replace(
@@ -73,7 +78,7 @@ class CheckedImages:
 
 
 class CheckedImageModel:
-    """What jobs know of image models."""
+    """An image model with its filters: the interface that jobs use."""
 
     def __init__(
         self,
@@ -82,17 +87,17 @@ class CheckedImageModel:
         copies: NearCopyFilter,
         classifier: Classifier,
     ) -> None:
-        self.model, self.oddities, self.copies, self.classifier = (
-            model,
-            oddities,
-            copies,
-            classifier,
-        )
+        self.model = model
+        self.oddities = oddities
+        self.copies = copies
+        self.classifier = classifier
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "CheckedImageModel":
-        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or
-        unreadable."""
+        """Reads a checkpoint folder.
+
+        Raises `CheckpointError`, which names what is missing or damaged.
+        """
         return cls(
             ImageModel.load(folder, device=device),
             OddityFilter.load(folder / ODDITIES, device=device),
@@ -107,55 +112,51 @@ class CheckedImageModel:
     def generate(
         self, labels: Sequence[int], row_seeds: Sequence[int], checks: Checks
     ) -> Iterator[CheckedImages]:
-        """Yields every row once, in groups as they are finished.
+        """Yields every row once, in groups, when the row is finished.
 
-        Depends on each row's label and seed alone, but for the last bits of errors and ratios.
+        A picture depends only on its row's label and seed; the last bits of errors and ratios may
+        also depend on the batch.
         """
         if len(labels) != len(row_seeds):
             raise ValueError(f"{len(labels)} labels but {len(row_seeds)} row seeds")
-        pending = deque((row, 1) for row in range(len(labels)))
-        unchecked: deque[Future[CheckedImages]] = deque()
+        to_draw = deque(Candidate(row, 1) for row in range(len(labels)))
+        in_check: deque[Future[CheckedImages]] = deque()
         with ThreadPoolExecutor(1) as thread:
-            while pending or unchecked:
-                if pending and len(unchecked) < MAX_UNCHECKED:
-                    drawn = [pending.popleft() for _ in range(min(CHECKED_AT_ONCE, len(pending)))]
-                    drawn += islice(
-                        _further(tuple(drawn), checks.num_candidates),
-                        max(0, BATCH_IMAGES - len(drawn)),
+            while to_draw or in_check:
+                if to_draw and len(in_check) < MAX_UNCHECKED:
+                    batch = _take_batch(to_draw, checks.num_candidates)
+                    batch_labels = [labels[candidate.row] for candidate in batch]
+                    seeds = [derive_seed(row_seeds[c.row], c.number) for c in batch]
+                    images_BHWC = self.model.sample(batch_labels, seeds)
+                    in_check.append(
+                        thread.submit(self._check, batch, images_BHWC, batch_labels, checks)
                     )
-                    images_BHWC = self._draw(drawn, labels, row_seeds)
-                    of_drawn = [labels[row] for row, _ in drawn]
-                    unchecked.append(
-                        thread.submit(self._check, drawn, images_BHWC, of_drawn, checks)
-                    )
-                    continue
-                found = unchecked.popleft().result()
-                best = list(found.best_places())
-                again = {
-                    place: (found.rows[place], found.candidates[place] + 1)
-                    for place in best
-                    if found.problems[place] and found.candidates[place] < checks.num_candidates
-                }
-                pending.extendleft(again.values())
-                if len(again) < len(best):
-                    yield found.select([place for place in best if place not in again])
-
-    def _draw(
-        self, drawn: list[tuple[int, int]], labels: Sequence[int], row_seeds: Sequence[int]
-    ) -> Tensor:
-        """Pictures of candidates, which are given by row and number."""
-        seeds = [derive_seed(row_seeds[row], candidate) for row, candidate in drawn]
-        return self.model.sample([labels[row] for row, _ in drawn], seeds)
+                else:
+                    checked = in_check.popleft().result()
+                    finished, retries = _sort_out(checked, checks.num_candidates)
+                    to_draw.extendleft(retries)  # retries come before rows not drawn yet
+                    if finished:
+                        yield checked.select(finished)
 
     def _check(
-        self, drawn: list[tuple[int, int]], images_BHWC: Tensor, labels: list[int], checks: Checks
+        self,
+        candidates: list[Candidate],
+        images_BHWC: Tensor,
+        labels: list[int],
+        checks: Checks,
     ) -> CheckedImages:
-        errors_B, ratios_B = self.oddities.errors(images_BHWC), self.copies.ratios(images_BHWC)
+        errors_B = self.oddities.errors(images_BHWC)
+        ratios_B = self.copies.ratios(images_BHWC)
         read_B = read_labels(self.classifier, images_BHWC)
-        found = zip(errors_B.tolist(), ratios_B.tolist(), read_B.tolist(), labels, strict=True)
-        problems = [list(self._problems(*figures, checks)) for figures in found]
-        rows, candidates = (list(numbers) for numbers in zip(*drawn, strict=True))
-        return CheckedImages(rows, images_BHWC, errors_B, ratios_B, candidates, problems)
+        results = zip(errors_B.tolist(), ratios_B.tolist(), read_B.tolist(), labels, strict=True)
+        return CheckedImages(
+            rows=[candidate.row for candidate in candidates],
+            images_BHWC=images_BHWC,
+            errors_B=errors_B,
+            ratios_B=ratios_B,
+            candidates=[candidate.number for candidate in candidates],
+            problems=[list(self._problems(*result, checks)) for result in results],
+        )
 
     def _problems(
         self, error: float, ratio: float, read: int, label: int, checks: Checks
@@ -168,13 +169,45 @@ class CheckedImageModel:
             yield f"misread: a classifier of real pictures takes it for {self.label_names[read]}"
 
 
-def _further(drawn: Sequence[tuple[int, int]], num_candidates: int) -> Iterator[tuple[int, int]]:
-    """Later candidates of the same rows, the next ones first: in a batch that is not full they cost
-    nothing."""
-    for ahead in range(1, num_candidates):
-        yield from (
-            (row, number + ahead) for row, number in drawn if number + ahead <= num_candidates
-        )
+def _take_batch(to_draw: deque[Candidate], num_candidates: int) -> list[Candidate]:
+    """Takes the first candidates from the queue.
+
+    The model always draws at least `BATCH_IMAGES` pictures. A smaller batch is therefore filled up
+    with the next candidates of the same rows, which cost nothing and may save a retry.
+    """
+    batch = [to_draw.popleft() for _ in range(min(CHECKED_AT_ONCE, len(to_draw)))]
+    num_spare = max(0, BATCH_IMAGES - len(batch))
+    later = (
+        Candidate(candidate.row, candidate.number + ahead)
+        for ahead in range(1, num_candidates)
+        for candidate in batch
+        if candidate.number + ahead <= num_candidates
+    )
+    return [*batch, *islice(later, num_spare)]
+
+
+def _sort_out(checked: CheckedImages, num_candidates: int) -> tuple[list[int], list[Candidate]]:
+    """Sorts rows of a checked batch into finished and failed ones.
+
+    Returns the finished rows' places in the batch, and the next candidates of the failed rows.
+    """
+    finished, retries = [], []
+    for place in _select_best(checked):
+        number = checked.candidates[place]
+        if checked.problems[place] and number < num_candidates:
+            retries.append(Candidate(checked.rows[place], number + 1))
+        else:
+            finished.append(place)
+    return finished, retries
+
+
+def _select_best(checked: CheckedImages) -> list[int]:
+    """For each row, the place of its first candidate that passed, otherwise of its last one."""
+    best: dict[int, int] = {}
+    for place, row in enumerate(checked.rows):
+        if row not in best or checked.problems[best[row]]:
+            best[row] = place
+    return list(best.values())
 
 
 def train_checked_image_model(
@@ -187,18 +220,20 @@ def train_checked_image_model(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> dict[str, float]:
-    """Trains generator and filters into one folder; metrics are of pictures before the filters.
+    """Trains generator and filters and writes both to one folder.
 
-    As `train_image_model`, which see.
+    Like `train_image_model`, whose metrics it returns: they are of pictures before the filters.
     """
-    end = 1 / (1 + FILTER_SHARE)
+    generator_share = 1 / (1 + FILTER_SHARE)
 
-    def report(begin: float, share: float) -> Callable[[TrainingProgress], None]:
-        def tell(progress: TrainingProgress) -> None:
-            if on_progress:
-                on_progress(replace(progress, fraction=begin + share * progress.fraction))
+    def report_generator(progress: TrainingProgress) -> None:
+        if on_progress:
+            on_progress(replace(progress, fraction=generator_share * progress.fraction))
 
-        return tell
+    def report_filter(progress: TrainingProgress) -> None:
+        if on_progress:
+            fraction = generator_share + (1 - generator_share) * progress.fraction
+            on_progress(replace(progress, fraction=fraction))
 
     metrics = train_image_model(
         data.images_BHWC,
@@ -207,11 +242,12 @@ def train_checked_image_model(
         folder,
         settings=settings,
         work_dir=work_dir,
-        on_progress=report(0.0, end),
+        on_progress=report_generator,
         on_checkpoint=on_checkpoint,
     )
+    filter_settings = scale_budget(settings, FILTER_SHARE)
     oddities = train_oddity_filter(
-        data, scaled(settings, FILTER_SHARE), work_dir / ODDITIES, on_progress=report(end, 1 - end)
+        data, filter_settings, work_dir / ODDITIES, on_progress=report_filter
     )
     if not is_first():
         return {}

@@ -1,4 +1,5 @@
-"""What a generated picture must pass. Needs no torch: jobs have it among their settings."""
+"""The checks that a generated picture must pass. Does not need torch, since jobs' settings have
+them."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,7 @@
-"""A small convolutional classifier: its features are what pictures are compared by, its accuracy
-what data are worth.
+"""A small convolutional classifier: its features compare pictures, its accuracy measures data.
 
-Always the same recipe and number of steps, so that only the data make a difference; nothing is
-chosen on test pictures.
+It is always trained with the same recipe and number of steps, so that only the data make a
+difference. Nothing is tuned on test pictures.
 
 B batch, C colours, H height, W width, F features, K classes.
 """
@@ -22,15 +21,15 @@ from aigc_models.checkpoint import (
     write_json,
     write_tensors,
 )
-from aigc_models.device import sent
-from aigc_models.images.data import EpochSchedule, LabelledImages, mirrored, shifted, to_network
+from aigc_models.device import to_device
+from aigc_models.images.data import EpochSchedule, LabelledImages, mirror, shift, to_network
 
 NUM_FEATURES = 64
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
 MAX_SHIFT_PX = 2
 EVALUATED_AT_ONCE = 64
-"""Twice as fast as 256 on a CPU, whose cache they fit into."""
+"""Fits into the cache of a CPU and is twice as fast there as 256."""
 
 
 class Classifier(nn.Module):
@@ -38,11 +37,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.num_colours = num_colours
         layers: list[nn.Module] = []
-        for before, after, size, stride in (
-            (num_colours, 32, 5, 2),
-            (32, 64, 3, 1),
-            (64, 96, 3, 2),
-        ):
+        # Features before and after, kernel size, stride
+        shapes = ((num_colours, 32, 5, 2), (32, 64, 3, 1), (64, 96, 3, 2))
+        for before, after, size, stride in shapes:
             layers += [
                 nn.Conv2d(before, after, size, stride, size // 2, bias=False),
                 nn.BatchNorm2d(after),
@@ -67,9 +64,12 @@ def train_classifier(
     seed: int = 0,
     device: str = "cpu",
 ) -> Classifier:
-    """A classifier after `steps` batches, drawn in equal shares from each of the parts, but for
-    parts that are smaller than their share; AdamW with one cycle of the learning rate (Smith and
-    Topin 2019). `augment` moves pictures by up to two pixels and, with `flip`, mirrors them."""
+    """Trains a classifier for `steps` batches, by AdamW with one cycle of the learning rate (Smith
+    and Topin 2019).
+
+    Batches have an equal number of pictures of each part, except of parts that are too small.
+    `augment` shifts pictures by up to two pixels and, with `flip`, mirrors them.
+    """
     torch.manual_seed(seed)
     network = Classifier(parts[0].images_BHWC.shape[3], num_classes).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
@@ -83,10 +83,13 @@ def train_classifier(
             for part, schedule in zip(parts, schedules, strict=True)
         ]
         images_BCHW = to_network(torch.cat([part.images_BHWC for part in drawn]))
+        if augment and flip:
+            images_BCHW = mirror(images_BCHW)
         if augment:
-            images_BCHW = shifted(mirrored(images_BCHW) if flip else images_BCHW, MAX_SHIFT_PX)
+            images_BCHW = shift(images_BCHW, MAX_SHIFT_PX)
         labels_B = torch.cat([part.labels_B for part in drawn])
-        loss = F.cross_entropy(network(sent(images_BCHW, device)), sent(labels_B, device))
+        logits_BK = network(to_device(images_BCHW, device))
+        loss = F.cross_entropy(logits_BK, to_device(labels_B, device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -104,17 +107,17 @@ def image_features(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
 
 @torch.no_grad()
 def read_labels(classifier: Classifier, images_BHWC: Tensor) -> Tensor:
-    """The class [B] that the classifier takes each picture for."""
-    features_BF = (
-        image_features(classifier, images_BHWC).float().to(next(classifier.parameters()).device)
-    )
+    """The class [B] that the classifier predicts for each picture."""
+    device = next(classifier.parameters()).device
+    features_BF = image_features(classifier, images_BHWC).float().to(device)
     guesses_B: Tensor = classifier.head(F.relu(features_BF)).argmax(dim=1).cpu()
     return guesses_B
 
 
 def accuracy(classifier: Classifier, data: LabelledImages) -> float:
-    """Share of the pictures whose class the classifier finds."""
-    return float((read_labels(classifier, data.images_BHWC) == data.labels_B).double().mean())
+    """The share of pictures whose class the classifier predicts."""
+    is_right_B = read_labels(classifier, data.images_BHWC) == data.labels_B
+    return float(is_right_B.double().mean())
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
@@ -125,13 +128,11 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 
 
 def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
-    """Raises `CheckpointError` naming what is missing or unreadable."""
+    """Reads a folder; raises `CheckpointError`, which names what is missing or damaged."""
     config, tensors = read_weights(folder)
     try:
         classifier = Classifier(**config)
         classifier.load_state_dict(tensors)
     except (TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: this is no checkpoint of a classifier: {error}"
-        ) from error
+        raise CheckpointError(f"{folder} is not a classifier checkpoint: {error}") from error
     return classifier.to(device).eval()

@@ -1,9 +1,7 @@
-"""The image model families by name: which network and configuration a checkpoint holds."""
+"""Image model families by name: the network and configuration that a checkpoint has."""
 
 from dataclasses import asdict
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import Any
 
 from aigc_models.images.networks.flow import FlowConfig, LatentFlow
 from aigc_models.images.networks.gan import GANConfig, Generator
@@ -11,50 +9,45 @@ from aigc_models.images.networks.vae import VAE, VAEConfig
 from aigc_models.images.settings import FAMILIES
 
 VALUES_PER_LATENT = 24
-"""Of a picture: pixels times colours."""
+"""Values of a picture (pixels times colours) for each latent."""
 MAX_LATENTS = 256
 
 ImageNetwork = LatentFlow | Generator | VAE
 
 
-class ImageGenerator(Protocol):
-    """What sampling asks of a network; B batch, Z noise width, C colours, H height, W width."""
-
-    noise_width: int
-
-    def generate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
-        """Standard normal numbers and classes to pictures [B, C, H, W] in [-1, 1]."""
-        ...
-
-
 def build_image_network(
     family: str, shape: dict[str, Any], options: dict[str, Any]
 ) -> ImageNetwork:
-    """A network with fresh weights; `shape` has image_px, num_colours and num_classes, `options`
-    further fields of the family's configuration."""
+    """Builds a network with new weights.
+
+    `shape` has image_px, num_colours and num_classes; `options` are further fields of the family's
+    configuration.
+    """
     if family == "gan":
         return Generator(GANConfig(**shape, **options))
-    latents = {"latent_width": default_latent_width(shape["image_px"], shape["num_colours"])}
+    defaults = {"latent_width": default_latent_width(shape["image_px"], shape["num_colours"])}
     if family == "flow":
-        return LatentFlow(
-            FlowConfig(
-                **{**options, "vae": VAEConfig(**shape, **{**latents, **options.get("vae", {})})}
-            )
-        )
+        vae_options = {**defaults, **options.get("vae", {})}
+        return LatentFlow(FlowConfig(**{**options, "vae": VAEConfig(**shape, **vae_options)}))
     if family == "vae":
-        return VAE(VAEConfig(**shape, **{**latents, **options}))
+        return VAE(VAEConfig(**shape, **{**defaults, **options}))
     raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
 
 
 def default_latent_width(image_px: int, num_colours: int) -> int:
-    """32 for a grey picture of 28 pixels, 128 for a coloured one of 32: 32 would show its colours
-    without a shape."""
-    return min(MAX_LATENTS, max(1, round(image_px**2 * num_colours / VALUES_PER_LATENT / 32)) * 32)
+    """A multiple of 32 in proportion to the values of a picture.
+
+    32 for a grey picture of 28 pixels and 128 for a coloured one of 32 pixels, of which 32 latents
+    would describe the colours but not the shape.
+    """
+    num_values = image_px**2 * num_colours
+    return min(MAX_LATENTS, max(1, round(num_values / VALUES_PER_LATENT / 32)) * 32)
 
 
 def image_network_options(network: ImageNetwork) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The shape and options that `build_image_network` makes this network from."""
+    """The shape and options from which `build_image_network` builds this network."""
     options = asdict(network.config)
-    inner = options["vae"] if isinstance(network, LatentFlow) else options
-    shape = {name: inner.pop(name) for name in ("image_px", "num_colours", "num_classes")}
+    # A flow's pictures have the shape of its autoencoder's.
+    shaped = options["vae"] if isinstance(network, LatentFlow) else options
+    shape = {name: shaped.pop(name) for name in ("image_px", "num_colours", "num_classes")}
     return shape, options

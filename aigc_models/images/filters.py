@@ -1,6 +1,6 @@
-"""Which synthetic pictures are not worth keeping: odd ones, and near copies of training pictures.
+"""Filters for generated pictures: odd ones, and near copies of training pictures.
 
-Limits come from real pictures that neither filter has seen.
+Their limits come from real pictures that neither filter has seen.
 
 B batch, N training pictures, C colours, H height, W width.
 """
@@ -20,7 +20,7 @@ from aigc_models.checkpoint import (
     write_json,
     write_tensors,
 )
-from aigc_models.device import resolve_device, sent
+from aigc_models.device import resolve_device, to_device
 from aigc_models.images.data import EpochSchedule, LabelledImages, split, to_network
 from aigc_models.images.metrics import Neighbours
 from aigc_models.images.networks.autoencoder import (
@@ -28,11 +28,12 @@ from aigc_models.images.networks.autoencoder import (
     AutoencoderConfig,
     reconstruction_errors,
 )
-from aigc_models.training.loop import Task, TrainingLoop
+from aigc_models.training.loop import TrainingLoop
 from aigc_models.training.settings import LoopSettings, TrainingProgress
+from aigc_models.training.step import Task
 
 WIDTH = 8
-"""Of the autoencoder: half the generators', since every picture has to pass it."""
+"""Width of the autoencoder: half that of generators, since every picture passes through it."""
 BATCH_SIZE = 64
 VALIDATION_SHARE = 0.1
 RECONSTRUCTED_AT_ONCE = 64
@@ -42,20 +43,19 @@ class OddityFilter:
     """An autoencoder of real pictures and the reconstruction error above which a picture is odd."""
 
     def __init__(self, network: Autoencoder, limit: float) -> None:
-        self.network, self.limit = network.eval(), limit
+        self.network = network.eval()
+        self.limit = limit
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "OddityFilter":
-        """Raises `CheckpointError` naming what is missing or unreadable."""
+        """Reads a folder; raises `CheckpointError`, which names what is missing or damaged."""
         config, tensors = read_weights(folder)
         try:
             network = Autoencoder(AutoencoderConfig(**config["network"]))
             network.load_state_dict(tensors)
             return cls(network.to(device), config["limit"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{folder}: this is no checkpoint of an oddity filter: {error}"
-            ) from error
+            raise CheckpointError(f"{folder} is not an oddity filter: {error}") from error
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,12 +66,11 @@ class OddityFilter:
     def errors(self, images_BHWC: Tensor) -> Tensor:
         """Reconstruction error [B] of each picture."""
         device = next(self.network.parameters()).device
-        batches = (
-            to_network(images).to(device) for images in images_BHWC.split(RECONSTRUCTED_AT_ONCE)
-        )
-        return torch.cat(
-            [reconstruction_errors(images, self.network(images)).cpu() for images in batches]
-        )
+        errors = []
+        for batch_BHWC in images_BHWC.split(RECONSTRUCTED_AT_ONCE):
+            images_BCHW = to_network(batch_BHWC).to(device)
+            errors.append(reconstruction_errors(images_BCHW, self.network(images_BCHW)).cpu())
+        return torch.cat(errors)
 
 
 def train_oddity_filter(
@@ -82,8 +81,10 @@ def train_oddity_filter(
     real_share: float = 0.99,
     on_progress: Callable[[TrainingProgress], None] | None = None,
 ) -> OddityFilter:
-    """`real_share` of held-out real pictures lie below the limit. Goes on from `work_dir` as every
-    training does."""
+    """Trains the autoencoder; `real_share` of held-out real pictures are below the limit.
+
+    Resumes from the state in `work_dir`, if there is one.
+    """
     torch.set_num_threads(settings.num_threads)
     torch.manual_seed(settings.seed)
     training, held_out = split(data, VALIDATION_SHARE, settings.seed)
@@ -96,7 +97,8 @@ def train_oddity_filter(
     oddities = OddityFilter(network, 0.0)
 
     def batch_at(step: int) -> Tensor:
-        return sent(to_network(training.images_BHWC[schedule.rows_at(step)]), device)
+        images_BHWC = training.images_BHWC[schedule.rows_at(step)]
+        return to_device(to_network(images_BHWC), device)
 
     def loss(network: nn.Module, images_BCHW: Tensor) -> tuple[Tensor, int]:
         return reconstruction_errors(images_BCHW, network(images_BCHW)).mean(), len(images_BCHW)
@@ -107,45 +109,41 @@ def train_oddity_filter(
     task = Task(batch_at=batch_at, loss=loss, validate=validate)
     TrainingLoop(network, task, settings, work_dir, on_progress).run()
     errors_B = OddityFilter(network, 0.0).errors(held_out.images_BHWC)
-    return OddityFilter(network, float(errors_B.double().quantile(real_share)))
+    return OddityFilter(network, limit=float(errors_B.double().quantile(real_share)))
 
 
 class NearCopyFilter:
     """Finds pictures that are much nearer to one training picture than to all others."""
 
     def __init__(self, training_NHWC: Tensor, limit: float) -> None:
-        """`training_NHWC`: the different training pictures, uint8. `limit`: of the ratio of
-        distances."""
-        self.training_NHWC, self.limit = training_NHWC, limit
+        """`training_NHWC`: training pictures without duplicates, uint8. `limit`: pictures with a
+        smaller ratio of distances are near copies."""
+        self.training_NHWC = training_NHWC
+        self.limit = limit
         self._neighbours = Neighbours(training_NHWC.flatten(1) / 255.0)
 
     @classmethod
     def fit(
         cls, training_NHWC: Tensor, held_out_BHWC: Tensor, *, real_share: float = 0.99
     ) -> "NearCopyFilter":
-        """`real_share` of the held-out real pictures are no near copies by the limit.
+        """Sets the limit so that `real_share` of the held-out real pictures are not near copies.
 
-        Of training pictures that are alike one is kept: what is near to both would be near to no
-        single one.
+        Duplicate training pictures are dropped: a copy of two equal pictures would not be nearer to
+        one than to the other.
         """
-        different_NHWC = (
-            training_NHWC.flatten(1).unique(dim=0).unflatten(1, training_NHWC.shape[1:])
-        )
-        found = cls(different_NHWC, 0.0)
-        return cls(
-            different_NHWC, float(found.ratios(held_out_BHWC).double().quantile(1 - real_share))
-        )
+        unique_NF = training_NHWC.flatten(1).unique(dim=0)
+        unique_NHWC = unique_NF.unflatten(1, training_NHWC.shape[1:])
+        ratios_B = cls(unique_NHWC, limit=0.0).ratios(held_out_BHWC)
+        return cls(unique_NHWC, limit=float(ratios_B.double().quantile(1 - real_share)))
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "NearCopyFilter":
-        """Raises `CheckpointError` naming what is missing or unreadable."""
+        """Reads a folder; raises `CheckpointError`, which names what is missing or damaged."""
         config, tensors = read_weights(folder)
         try:
             return cls(tensors["training_NHWC"].to(device), config["limit"])
         except KeyError as error:
-            raise CheckpointError(
-                f"{folder}: this is no checkpoint of a near-copy filter: no {error}"
-            ) from error
+            raise CheckpointError(f"{folder} is not a near-copy filter: no {error}") from error
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +152,6 @@ class NearCopyFilter:
 
     @torch.inference_mode()
     def ratios(self, images_BHWC: Tensor) -> Tensor:
-        """Distance [B] to the nearest training picture over that to the second nearest."""
+        """Distance [B] to the nearest training picture, divided by that to the second nearest."""
         images_BF = images_BHWC.to(self.training_NHWC.device).flatten(1) / 255.0
         return self._neighbours.ratios(images_BF).cpu()

@@ -1,5 +1,7 @@
-"""A trained image model: classes and row seeds in, pictures out. What jobs know of an image
-family."""
+"""A trained image model: takes classes and row seeds, returns pictures.
+
+This is the interface that other code uses, whatever the family.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +24,8 @@ from aigc_models.noise import normals
 __all__ = ["ImageModel"]
 
 BATCH_IMAGES = 64
-"""Pictures generated at once. Always as many: kernels for other numbers of rows may round
-otherwise."""
+"""Pictures generated at once. Smaller batches are padded, since kernels for other numbers of rows
+may round differently."""
 
 
 class ImageModel:
@@ -36,17 +38,17 @@ class ImageModel:
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "ImageModel":
-        """Reads a checkpoint folder; raises `CheckpointError` naming what is missing or
-        unreadable."""
+        """Reads a checkpoint folder.
+
+        Raises `CheckpointError`, which names what is missing or damaged.
+        """
         config, tensors = read_weights(folder)
         try:
             network = build_image_network(config["family"], config["shape"], config["network"])
             network.load_state_dict(tensors)
             return cls(config["family"], network.to(device), config["label_names"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{folder}: this is no checkpoint of an image model: {error}"
-            ) from error
+            raise CheckpointError(f"{folder} is not an image model checkpoint: {error}") from error
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,22 +70,22 @@ class ImageModel:
 
     @torch.inference_mode()
     def sample(self, labels: Sequence[int], row_seeds: Sequence[int]) -> Tensor:
-        """Pictures [B, H, W, C] in uint8. A picture depends on its label and row seed alone, not on
-        its batch."""
+        """Pictures [B, H, W, C] in uint8; each depends only on its label and row seed."""
         if len(labels) != len(row_seeds):
             raise ValueError(f"{len(labels)} labels but {len(row_seeds)} row seeds")
         if not labels:
-            raise ValueError("no picture is asked for")
+            raise ValueError("labels must not be empty")
         if min(labels) < 0 or max(labels) >= len(self.label_names):
             raise ValueError(f"labels must lie between 0 and {len(self.label_names) - 1}")
         device = next(self.network.parameters()).device
-        padding = -len(labels) % BATCH_IMAGES
-        labels_B = torch.tensor([*labels, *[0] * padding], device=device)
-        noise_BZ = normals(
-            torch.tensor([*row_seeds, *[0] * padding], device=device), self.network.noise_width
-        )
-        batches = zip(noise_BZ.split(BATCH_IMAGES), labels_B.split(BATCH_IMAGES), strict=True)
-        pictures = [
-            to_pixels(self.network.generate(noise, labels)).cpu() for noise, labels in batches
-        ]
+        padding = [0] * (-len(labels) % BATCH_IMAGES)
+        labels_B = torch.tensor([*labels, *padding], device=device)
+        seeds_B = torch.tensor([*row_seeds, *padding], device=device)
+        noise_BZ = normals(seeds_B, self.network.noise_width)
+        pictures = []
+        for batch_noise_BZ, batch_labels_B in zip(
+            noise_BZ.split(BATCH_IMAGES), labels_B.split(BATCH_IMAGES), strict=True
+        ):
+            images_BCHW = self.network.generate(batch_noise_BZ, batch_labels_B)
+            pictures.append(to_pixels(images_BCHW).cpu())
         return torch.cat(pictures)[: len(labels)]

@@ -1,4 +1,4 @@
-"""How image models are trained, and what suits each family. Needs no torch."""
+"""Settings of image training, and presets by family. Does not need torch."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -9,7 +9,7 @@ FAMILIES = ("flow", "gan", "vae")
 Loss = Literal["original", "hinge"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 MIN_CLASSIFIER_STEPS = 10
-"""Fewer have no cycle of the learning rate."""
+"""Fewer steps are too few for one cycle of the learning rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,25 +18,25 @@ class ImageTrainingSettings(LoopSettings):
     network: dict[str, Any] = field(default_factory=dict)
     """Changes to the configuration of the family's network."""
     image_px: int = 0
-    """Side to which pictures are cut and resampled. 0: as they are, all alike."""
+    """The side to which pictures are cropped and resampled. 0: pictures have one size already."""
     batch_size: int = 64
     flip: bool = False
-    """A picture's mirror image is as good as itself: true of cats, not of digits."""
+    """Mirror training pictures at random: useful for cats, wrong for digits."""
     shift_px: int = 0
-    """Training pictures are moved at random by up to so many pixels each way: against copies where
-    there are few."""
+    """Shift training pictures at random by up to this many pixels each way. With few pictures, this
+    prevents copies."""
     autoencoder_share: float = 0.5
-    """Of the budget, for the autoencoder below a flow."""
+    """The share of the budget for the autoencoder of a flow."""
     loss: Loss = "hinge"
-    """Of a GAN: "original" or "hinge"; the former is good sooner, the latter ends better."""
+    """For a GAN: "original" gives good pictures sooner, "hinge" gives better ones in the end."""
     augment: bool = False
-    """A GAN's discriminator sees pictures moved, cut out and recoloured: against learning few ones
-    by heart."""
+    """Shift, cut out and recolour the pictures that a GAN's discriminator sees. With few pictures,
+    this prevents memorising them."""
     validation_share: float = 0.1
     num_scored: int = 2000
     """Synthetic pictures that a validation compares with the held-out real ones."""
     classifier_steps: int = 400
-    """Of the classifiers that pictures are judged by; their time does not count as training."""
+    """Steps of the classifiers for metrics; their time does not count as training."""
 
     def __post_init__(self) -> None:
         LoopSettings.__post_init__(self)
@@ -44,18 +44,16 @@ class ImageTrainingSettings(LoopSettings):
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.family == "gan" and self.num_workers > 1:
             raise ValueError(
-                f"a GAN is trained by one worker, not {self.num_workers}: its generator's norms need the statistics of "
-                "whole batches. Leave num_workers at 1, or take the family flow or vae"
+                f"a GAN is trained by one worker, not {self.num_workers}: its generator's norms "
+                "need the statistics of whole batches. Leave num_workers at 1, or take the family "
+                "flow or vae"
             )
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
-        if (
-            min(self.batch_size, self.num_scored) < 2
-            or self.classifier_steps < MIN_CLASSIFIER_STEPS
-        ):
-            raise ValueError(
-                f"batch_size and num_scored must be at least 2, classifier_steps {MIN_CLASSIFIER_STEPS}"
-            )
+        if min(self.batch_size, self.num_scored) < 2:
+            raise ValueError("batch_size and num_scored must be at least 2")
+        if self.classifier_steps < MIN_CLASSIFIER_STEPS:
+            raise ValueError(f"classifier_steps must be at least {MIN_CLASSIFIER_STEPS}")
         if self.shift_px < 0:
             raise ValueError(f"shift_px must not be negative: {self.shift_px}")
         if not 0.0 < self.validation_share < 1.0 or not 0.0 < self.autoencoder_share < 1.0:
@@ -63,8 +61,7 @@ class ImageTrainingSettings(LoopSettings):
 
 
 MIXED = {"precision": "bfloat16"}
-"""1.3 to 2.8 times as many pictures a second as float32 on CPUs that compute in it; others want
-"float32"."""
+"""1.3 to 2.8 times as fast as float32 on CPUs that support bfloat16; use "float32" on others."""
 PRESETS: dict[str, dict[str, Any]] = {
     "flow": {
         **MIXED,
@@ -98,13 +95,11 @@ QUICK: dict[str, Any] = {
     "num_scored": 300,
     "num_validations": 4,
 }
-"""Simple pictures within a minute: with so little time a VAE makes better ones than a flow or a
-GAN."""
+"""Simple pictures within a minute; with so little time a VAE is better than a flow or a GAN."""
 
 
 FEW_IMAGES = 100
-"""Of a class; with fewer, families learn pictures by heart unless `FEW_SHOT` changes their
-presets."""
+"""Per class. With fewer, models memorise pictures unless `FEW_SHOT` changes their presets."""
 FEW_SHOT: dict[str, dict[str, Any]] = {
     "flow": {"shift_px": 2, "network": {"dropout": 0.2}},
     "gan": {"shift_px": 2, "augment": True},
@@ -115,8 +110,10 @@ FEW_SHOT: dict[str, dict[str, Any]] = {
 def default_image_settings(
     family: str, *, images_per_class: int | None = None, **changes: Any
 ) -> ImageTrainingSettings:
-    """Settings that suit a family, with changes. `images_per_class`: how many there are to train
-    on, at least in the smallest class; None: some hundred or more."""
+    """The preset of a family with changes.
+
+    `images_per_class`: training pictures in the smallest class; None means at least a hundred.
+    """
     if family not in PRESETS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     are_few = images_per_class is not None and images_per_class < FEW_IMAGES

@@ -1,10 +1,10 @@
-"""Items that a recommender has not met, found by what they have in common with items that it has.
+"""Recommends items that were not in the training data, by their similarity to known items.
 
-A new item is worth the mean of the known ones whose attributes are most like its own, by the cosine
-of their weights; an attribute's weight is log(V / number of items that have it) (the mapping by
-neighbours of Gantner et al. 2010).
+A new item's score is the mean of those of the known items with the most similar attributes, by the
+cosine of the attributes' weights. An attribute's weight is log(V / number of items that have it).
+This is the mapping by neighbours of Gantner et al. (2010).
 
-C new items, S known ones that are not sold, V known items and special tokens, A attributes, N
+C new items, S known items that are not sold, V known items and special tokens, A attributes, N
 neighbours, B batch, E width.
 """
 
@@ -18,31 +18,31 @@ from aigc_models.recommenders.data import Items
 from aigc_models.recommenders.networks import NUM_SPECIAL
 
 Attributes = Mapping[str, frozenset[str]]
-"""What is known of each item; attributes are equal or not, whatever they mean."""
+"""The attributes of each item. They are only compared for equality."""
 NUM_NEIGHBOURS = 10
 COMPARED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Assortment:
-    """What a catalogue has beside the known items, and lacks of them."""
+    """How a catalogue differs from the known items: which are new, and which are not sold."""
 
     ids: tuple[str, ...]
     """Of the new items."""
     neighbours_CN: Tensor
     """Tokens of known items, the most similar first."""
     weights_CN: Tensor
-    """Their shares in the score; 0 where there are no more, and everywhere for an item that is like
-    none."""
+    """The neighbours' shares of the score. 0 if there are no more, and all 0 for an item that is
+    similar to none."""
     not_sold_S: Tensor
     """Tokens."""
 
     def scores(self, scores_BV: Tensor) -> Tensor:
-        """[B, C] from the scores of the known items."""
+        """Scores [B, C] of the new items from those of the known ones."""
         return self._means(scores_BV.T).T
 
     def embeddings(self, table_VE: Tensor) -> Tensor:
-        """[C, E] from the embeddings of the known items."""
+        """Embeddings [C, E] of the new items from those of the known ones."""
         return self._means(table_VE)
 
     def _means(self, rows_VX: Tensor) -> Tensor:
@@ -59,11 +59,11 @@ class Assortment:
 KNOWN_ITEMS = Assortment(
     (), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64)
 )
-"""Just what is known."""
+"""The assortment that has exactly the known items."""
 
 
 def compare(known: Items, attributes: Attributes) -> Assortment:
-    """The catalogue of `attributes` beside what is known; new items in their order there."""
+    """Compares the catalogue of `attributes` with the known items; new items keep its order."""
     ids = tuple(item for item in attributes if item not in known.token_of)
     names = sorted({name for item in known.ids for name in attributes.get(item, ())})
     column_of = {name: column for column, name in enumerate(names)}
@@ -72,14 +72,11 @@ def compare(known: Items, attributes: Attributes) -> Assortment:
     idf_A = (len(known) / counts_A.clamp_min(1)).log()
     num_neighbours = min(NUM_NEIGHBOURS, len(known))
     known_norms_V = (known_VA @ idf_A.square()[:, None])[:, 0].sqrt().clamp_min(1e-12)
-    tokens, weights = (
-        [torch.zeros(0, num_neighbours, dtype=torch.int64)],
-        [torch.zeros(0, num_neighbours)],
-    )
+    tokens = [torch.zeros(0, num_neighbours, dtype=torch.int64)]
+    weights = [torch.zeros(0, num_neighbours)]
     for start in range(0, len(ids), COMPARED_AT_ONCE):
-        new_CA = _membership(
-            [attributes[item] for item in ids[start : start + COMPARED_AT_ONCE]], column_of
-        ).to_dense()
+        batch = ids[start : start + COMPARED_AT_ONCE]
+        new_CA = _membership([attributes[item] for item in batch], column_of).to_dense()
         new_norms_C = (new_CA * idf_A).norm(dim=1).clamp_min(1e-12)
         cosines_VC = known_VA @ (new_CA * idf_A.square()).T / known_norms_V[:, None] / new_norms_C
         nearest = cosines_VC.T.topk(num_neighbours, dim=1)
@@ -93,7 +90,7 @@ def compare(known: Items, attributes: Attributes) -> Assortment:
 
 
 def _membership(rows: list[frozenset[str]], column_of: Mapping[str, int]) -> Tensor:
-    """Sparse, 1 where an item has an attribute."""
+    """A sparse matrix [items, attributes] that is 1 if an item has an attribute."""
     pairs = [
         (row, column_of[name])
         for row, names in enumerate(rows)

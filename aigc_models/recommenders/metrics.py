@@ -1,7 +1,7 @@
-"""How good rankings are of which one item is the right one, and what else they are like.
+"""How good rankings are if one item is the right one, how diverse they are, and how popular their
+items.
 
-B rankings, K ranked items (0 where there are no more), N items that are wrong, V items and special
-tokens.
+B rankings, K ranked items (0 if there are no more), N wrong items, V items and special tokens.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,14 @@ from torch import Tensor
 
 
 def ranks(ranked_BK: Tensor, answers_B: Tensor) -> Tensor:
-    """Place [B] of each answer, 1 for the first; 0 where it is not ranked, or is none that a
-    ranking could have."""
+    """Rank [B] of each answer, 1 for the first; 0 if it is not ranked or not an item."""
     hits_BK = (ranked_BK == answers_B[:, None]) & (ranked_BK > 0)
-    places = torch.arange(1, ranked_BK.shape[1] + 1, device=ranked_BK.device)
-    return (hits_BK * places).amax(dim=1)
+    ranks_K = torch.arange(1, ranked_BK.shape[1] + 1, device=ranked_BK.device)
+    return (hits_BK * ranks_K).amax(dim=1)
 
 
 def ranks_among(answer_scores_B: Tensor, other_scores_BN: Tensor) -> Tensor:
-    """Place [B] of each answer among itself and N others, after those of the same score."""
+    """Rank [B] of each answer among itself and N others; ties rank before it."""
     return 1 + (other_scores_BN >= answer_scores_B[:, None]).sum(dim=1)
 
 
@@ -44,9 +43,14 @@ def coverage(ranked_BK: Tensor, num_items: int) -> float:
 def popularity_lift(
     ranked_BK: Tensor, histories: Sequence[np.ndarray], counts_V: np.ndarray
 ) -> float:
-    """How much more popular, by events, recommended items are than those that the same users chose:
-    0 for alike, 1 for twice as popular (Abdollahpouri et al. 2020, but of the means of all users).
-    0 where nobody chose anything."""
+    """How much more popular recommended items are than those the same users chose: 0 for equally
+    popular, 1 for twice as popular, by number of events.
+
+    As Abdollahpouri et al. (2020), except that both are means over all users. 0 if nothing was
+    chosen or recommended.
+    """
     chosen = [counts_V[history].mean() for history in histories if len(history)]
     recommended = counts_V[ranked_BK[ranked_BK > 0].numpy()]
-    return float(recommended.mean() / np.mean(chosen)) - 1 if chosen and len(recommended) else 0.0
+    if not chosen or not len(recommended):
+        return 0.0
+    return float(recommended.mean() / np.mean(chosen)) - 1

@@ -1,9 +1,9 @@
-"""Networks that read the items of a history and say which item comes next, by family.
+"""Networks that predict the next item of a history, by family.
 
-`gpt` sees the past only and learns every next item (SASRec, Kang and McAuley 2018), `gru` does the
-same with a recurrent cell (GRU4Rec, Hidasi et al. 2016), `bert` sees both sides and learns items
-that are masked (BERT4Rec, Sun et al. 2019). Scores are products with the items' embeddings, which
-input and output share.
+`gpt` sees only the past and predicts every next item (SASRec, Kang and McAuley 2018). `gru` does
+the same with a recurrent cell (GRU4Rec, Hidasi et al. 2016). `bert` sees both sides and predicts
+masked items (BERT4Rec, Sun et al. 2019). Scores are products with the items' embeddings, which are
+shared by input and output.
 
 B batch, T positions, E width, V items and special tokens.
 """
@@ -21,7 +21,7 @@ from aigc_models.recommenders.settings import FAMILIES
 
 PAD, MASK = 0, 1
 NUM_SPECIAL = 2
-"""Tokens before the first item."""
+"""The number of special tokens, which come before the items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class ItemGPT(Transformer):
         self.embedding = item_embedding(config.vocab_size, config.width)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        """States [B, T, E], each of the items up to its own."""
+        """States [B, T, E]; each position sees the items up to its own."""
         states_BTE = self.trunk(self.embedding(tokens_BT), tokens_BT != PAD, is_causal=True)
         return states_BTE
 
@@ -61,13 +61,13 @@ class ItemGRU(nn.Module):
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        """States [B, T, E], each of the items up to its own; padding leaves the state as it is."""
+        """States [B, T, E]; each position has read the items up to its own. Padding is skipped."""
+        is_item_BT = tokens_BT != PAD
         x_BTE = self.drop(self.embedding(tokens_BT))
+        first_state_B1E = x_BTE.new_zeros(len(x_BTE), 1, self.config.width)
         for cell in self.cells:
             assert isinstance(cell, GRUCell)
-            x_BTE, _ = run(
-                cell, x_BTE, x_BTE.new_zeros(len(x_BTE), 1, self.config.width), tokens_BT != PAD
-            )
+            x_BTE, _ = run(cell, x_BTE, first_state_B1E, is_item_BT)
             x_BTE = self.drop(x_BTE)
         states_BTE: Tensor = self.norm(x_BTE)
         return states_BTE
@@ -83,28 +83,30 @@ def item_embedding(vocab_size: int, width: int) -> nn.Embedding:
 
 
 def build_item_network(family: str, num_items: int, options: dict[str, Any]) -> ItemNetwork:
-    """A network with fresh weights; `options` are further fields of the family's configuration."""
+    """Builds a network with new weights; `options` are further fields of its configuration."""
     vocab_size = NUM_SPECIAL + num_items
     if family == "gpt":
         return ItemGPT(ItemGPTConfig(vocab_size=vocab_size, **options))
     if family == "gru":
         return ItemGRU(ItemGRUConfig(vocab_size=vocab_size, **options))
     if family == "bert":
-        return BERT(BERTConfig(vocab_size=vocab_size, pad_id=PAD, mask_id=MASK, **options))
+        return BERT(BERTConfig(vocab_size=vocab_size, pad_id=PAD, **options))
     raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
 
 
 def item_network_options(network: ItemNetwork) -> dict[str, Any]:
-    """The options that `build_item_network` makes this network from."""
+    """The options from which `build_item_network` builds this network."""
     options = asdict(network.config)
-    for name in ("vocab_size", "pad_id", "mask_id"):
+    for name in ("vocab_size", "pad_id"):
         options.pop(name, None)
     return options
 
 
 def next_states(network: ItemNetwork, tokens_BT: Tensor) -> Tensor:
-    """States [B, E] of the item that follows each history; histories are padded on the left."""
+    """States [B, E] that predict the item after each history; histories are padded on the left."""
     if isinstance(network, BERT):
-        tokens_BT = torch.cat([tokens_BT, tokens_BT.new_full((len(tokens_BT), 1), MASK)], dim=1)
+        # BERT predicts masked items, so the next item is a mask at the end.
+        mask_B1 = tokens_BT.new_full((len(tokens_BT), 1), MASK)
+        tokens_BT = torch.cat([tokens_BT, mask_B1], dim=1)
     states_BTE: Tensor = network(tokens_BT)
     return states_BTE[:, -1]

@@ -1,4 +1,4 @@
-"""How recommenders are trained, and what suits each family. Needs no torch."""
+"""Settings of recommender training, and presets by family. Does not need torch."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,21 +14,21 @@ class RecommenderSettings(LoopSettings):
     width: int = 64
     num_layers: int = 2
     num_heads: int = 2
-    """Of transformers."""
+    """For transformers only."""
     dropout: float = 0.2
     max_items: int = 50
-    """The newest items of a history that are read."""
+    """Only the newest items of a history are read."""
     batch_tokens: int = 512
     learning_rate: float = 2e-3
     num_negatives: int = 2048
-    """Items that stand for all others in the softmax; 0: all of them."""
+    """Items sampled for the softmax. 0: all items."""
     mask_share: float = 0.2
-    """Of the items, for BERT."""
+    """The share of items that are masked, for BERT only."""
     knn_share: float | None = None
-    """Of the score, what item-kNN says; the network says the rest. None: what ranks held-out items
-    best."""
+    """Weight of item-kNN in the score; the network has the rest. None: the weight that ranks
+    held-out items best."""
     num_scored: int = 3000
-    """Histories whose last item is held out, at most a tenth of all."""
+    """Histories whose last item is held out; at most a tenth of all."""
 
     def __post_init__(self) -> None:
         LoopSettings.__post_init__(self)
@@ -38,12 +38,8 @@ class RecommenderSettings(LoopSettings):
             raise ValueError(
                 "torch_compile is for the families gpt and bert, not for the recurrent gru"
             )
-        if (
-            self.max_items < 2
-            or self.batch_tokens < 2
-            or self.num_negatives < 0
-            or self.num_scored < 1
-        ):
+        are_sizes_valid = min(self.max_items, self.batch_tokens) >= 2 and self.num_scored >= 1
+        if not are_sizes_valid or self.num_negatives < 0:
             raise ValueError(
                 "max_items and batch_tokens must be at least 2, num_negatives 0, num_scored 1"
             )
@@ -67,7 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 QUICK: dict[str, Any] = {"family": "gpt", "cpu_budget_s": 20.0, "num_scored": 500}
-"""A first look; item-kNN, which takes seconds, is what ranks most of it then."""
+"""For a first look: item-kNN, which takes seconds, does most of the ranking."""
 
 
 EVENTS_FOR_WHOLE_BUDGET = 300_000
@@ -77,7 +73,7 @@ SMALLEST_SHARE = 0.1
 def default_recommender_settings(
     family: str, num_events: int = EVENTS_FOR_WHOLE_BUDGET, **changes: Any
 ) -> RecommenderSettings:
-    """Settings that suit a family, with changes; fewer events get less time, down to a tenth."""
+    """The preset of a family with changes; fewer events get less time, down to a tenth."""
     if family not in PRESETS:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     settings = RecommenderSettings(**{"family": family, **PRESETS[family]})

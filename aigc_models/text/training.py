@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_models.checkpoint import CONFIG, METRICS, TOKENIZER, WEIGHTS, write_json, write_tensors
-from aigc_models.device import resolve_device, sent
+from aigc_models.device import resolve_device, to_device
 from aigc_models.seeds import derive_seed
 from aigc_models.text.corpus import Corpus, TrainingText, build_corpus
 from aigc_models.text.families import TextNetwork, build_network, network_options
@@ -29,8 +29,9 @@ from aigc_models.text.settings import TrainingSettings, default_settings
 from aigc_models.text.tokenizer import TextTokenizer
 from aigc_models.training.batching import BatchSchedule, in_batches
 from aigc_models.training.data_parallel import is_first
-from aigc_models.training.loop import LoopResult, Task, TrainingLoop
+from aigc_models.training.loop import LoopResult, TrainingLoop
 from aigc_models.training.settings import TrainingProgress
+from aigc_models.training.step import Task
 
 __all__ = ["TrainingProgress", "TrainingSettings", "default_settings", "train_text_model"]
 
@@ -193,7 +194,10 @@ def collate(rows: Sequence[EncodedText], tokenizer: TextTokenizer, device: torch
     )
     num_tokens_B = torch.tensor([len(text) + 1 for _, text in rows])
     return Batch(
-        sent(prefix_BP, device), sent(text_BT, device), sent(targets_BT, device), num_tokens_B
+        to_device(prefix_BP, device),
+        to_device(text_BT, device),
+        to_device(targets_BT, device),
+        num_tokens_B,
     )
 
 

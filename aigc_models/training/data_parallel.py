@@ -1,15 +1,17 @@
-"""One training in several processes: each computes the loss of its share of every batch, gradients
-are averaged.
+"""Data-parallel training: each process computes the loss of its share of every batch, and
+gradients are averaged.
 
-Where torch.distributed has a process group, all its ranks train one network; elsewhere there is one
-rank, and nothing is sent. A step gives the gradients of one process with the whole batch, but for
-noise, of which every rank has its own. Knows nothing of who starts the processes.
+If torch.distributed has a process group, all its ranks train one network; otherwise there is one
+rank, which communicates with nobody. A step has the same gradients as one process would have for
+the whole batch, except for random noise, which differs by rank. Does not know how the processes
+are started.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_models.seeds import derive_seed
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int]]
-_counts = ContextVar("_counts", default=True)
-"""Whether this rank's rows of the step at hand count, as `share_of` tells."""
+_computes_filler = ContextVar("_computes_filler", default=False)
+"""Whether the loss that this rank computes is that of a filler row; see `Share`."""
 
 
 def world_size() -> int:
-    return (
-        distributed.get_world_size()
-        if distributed.is_available() and distributed.is_initialized()
-        else 1
-    )
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return 1
 
 
 def rank() -> int:
@@ -37,12 +37,12 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this rank is the one that validates, tells, saves and finishes."""
+    """Whether this is the rank that validates, reports, saves and finishes."""
     return rank() == 0
 
 
-def sums(*values: float) -> list[float]:
-    """Each value summed over the ranks, the same on all of them."""
+def all_reduce_sum(*values: float) -> list[float]:
+    """Sums each value over the ranks; every rank gets the same sums."""
     if world_size() == 1:
         return list(values)
     sums_V = torch.tensor(values, dtype=torch.float64)
@@ -50,13 +50,14 @@ def sums(*values: float) -> list[float]:
     return sums_V.tolist()
 
 
-def from_first(compute: Callable[[], float]) -> float:
-    """What `compute` gives on the first rank, on all of them; the others do not call it."""
-    return sums(compute() if is_first() else 0.0)[0]
+def compute_on_first(compute: Callable[[], float]) -> float:
+    """Calls `compute` on the first rank only and returns its result on all ranks."""
+    value = compute() if is_first() else 0.0
+    return all_reduce_sum(value)[0]
 
 
-def share_file(path: Path) -> None:
-    """Makes a file what it is on the first rank, or absent."""
+def broadcast_file(path: Path) -> None:
+    """Makes a file the same as on the first rank; deletes it if the first rank has none."""
     if world_size() == 1:
         return
     content = [path.read_bytes() if is_first() and path.exists() else None]
@@ -67,68 +68,80 @@ def share_file(path: Path) -> None:
             path.write_bytes(content[0])
 
 
-def as_of_all_rows(means: list[Tensor], num_rows: int) -> list[Tensor]:
-    """Means over this rank's rows, with the values of those over all ranks' rows and gradients of
-    their own.
+def mean_over_ranks(means: list[Tensor], num_rows: int) -> list[Tensor]:
+    """Replaces the values of means over this rank's `num_rows` by means over the rows of all ranks.
 
-    For losses that are no mean over rows, such as the logarithm of one. In a step all ranks must
-    call it; without gradients it changes nothing, so that one rank can validate alone.
+    Gradients stay those of this rank's means. Losses that are not a mean over rows, such as the
+    logarithm of a mean, need this. All ranks must call it in a step. Without gradients it changes
+    nothing, so that one rank can validate alone.
     """
     if world_size() == 1 or not torch.is_grad_enabled():
         return means
-    num_rows = num_rows if _counts.get() else 0
-    total, *summed = sums(num_rows, *(num_rows * float(mean.detach()) for mean in means))
-    return [_with_value(mean, value / total) for mean, value in zip(means, summed, strict=True)]
+    num_rows = 0 if _computes_filler.get() else num_rows
+    total, *summed = all_reduce_sum(num_rows, *(num_rows * float(m.detach()) for m in means))
+    return [_replace_value(mean, value / total) for mean, value in zip(means, summed, strict=True)]
 
 
-def _with_value(own: Tensor, value: float) -> Tensor:
-    """Has the value, and the gradient of `own`."""
-    return own + (value - own).detach()
+def _replace_value(tensor: Tensor, value: float) -> Tensor:
+    """A tensor of this value with the gradient of `tensor`."""
+    return tensor + (value - tensor).detach()
 
 
-def share_of(batch: Any) -> tuple[Any, bool]:
-    """This rank's rows of a batch of tensors, every so many-th one, so that all ranks have long and
-    short ones; and whether they count: where there are fewer rows than ranks, the last ranks have
-    one that does not."""
-    if rank() < _num_rows(batch):
-        return _rows(batch, slice(rank(), None, world_size())), True
-    return _rows(batch, slice(0, 1)), False
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One rank's rows of a batch."""
+
+    rows: Any
+    is_filler: bool
+    """The batch has fewer rows than there are ranks, and this rank got none. All ranks must compute
+    a loss, so it gets the first row, with a weight of 0."""
 
 
-def _num_rows(batch: Any) -> int:
+def take_share(batch: Any) -> Share:
+    """This rank's rows of a batch of tensors.
+
+    Takes every n-th row for n ranks, because rows are sorted by length.
+    """
+    if rank() < _count_rows(batch):
+        return Share(_select_rows(batch, slice(rank(), None, world_size())), is_filler=False)
+    return Share(_select_rows(batch, slice(0, 1)), is_filler=True)
+
+
+def _count_rows(batch: Any) -> int:
     while not isinstance(batch, Tensor):
         batch = getattr(batch, fields(batch)[0].name) if is_dataclass(batch) else batch[0]
     return len(batch)
 
 
-def _rows(batch: Any, rows: slice) -> Any:
+def _select_rows(batch: Any, rows: slice) -> Any:
     if isinstance(batch, Tensor):
         return batch[rows]
     if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(
-            batch,
-            **{field.name: _rows(getattr(batch, field.name), rows) for field in fields(batch)},
-        )
-    return tuple(_rows(part, rows) for part in batch)
+        parts = {
+            field.name: _select_rows(getattr(batch, field.name), rows) for field in fields(batch)
+        }
+        return replace(batch, **parts)
+    return tuple(_select_rows(part, rows) for part in batch)
 
 
 class _LossModule(nn.Module):
-    """A loss as what DistributedDataParallel wraps: whatever of the network it calls, its gradients
-    are averaged."""
+    """A loss as a module, so that DistributedDataParallel averages gradients whatever parts of the
+    network the loss calls."""
 
     def __init__(self, network: nn.Module, loss: Loss) -> None:
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network = network
+        self.loss = loss
 
     def forward(self, batch: Any) -> tuple[Tensor, int]:
         return self.loss(self.network, batch)
 
 
 class SharedLoss:
-    """The mean loss of whole batches and their token counts, where every rank computes a share."""
+    """The mean loss and token count of whole batches, of which every rank computes a share."""
 
     def __init__(self, network: nn.Module, loss: Loss) -> None:
-        # torch 2.13 has another name for it, which 2.8 does not know
+        # torch 2.13 deprecates this name for one that 2.8 does not have.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             self.module = DistributedDataParallel(
@@ -136,11 +149,27 @@ class SharedLoss:
             )
 
     def __call__(self, batch: Any) -> tuple[Tensor, int]:
-        part, counts = share_of(batch)
-        _counts.set(counts)
-        torch.manual_seed(derive_seed(torch.initial_seed(), rank()))
-        loss, num_tokens = self.module(part)
-        num_tokens = num_tokens if counts else 0
-        total, summed = sums(num_tokens, num_tokens * float(loss.detach()))
-        # Gradients are averaged over ranks: a mean over tokens weighs as much as the rank has of them.
-        return _with_value(loss * (num_tokens * world_size() / total), summed / total), int(total)
+        share = take_share(batch)
+        _use_noise_of_rank()
+        with _computing_filler(share.is_filler):
+            loss, num_tokens = self.module(share.rows)
+        num_tokens = 0 if share.is_filler else num_tokens
+        total_tokens, total_loss = all_reduce_sum(num_tokens, num_tokens * float(loss.detach()))
+        # DistributedDataParallel averages gradients over ranks with equal weights, but the mean
+        # over all tokens weights each rank by its share of the tokens.
+        weighted_loss = loss * (num_tokens * world_size() / total_tokens)
+        return _replace_value(weighted_loss, total_loss / total_tokens), int(total_tokens)
+
+
+def _use_noise_of_rank() -> None:
+    """Seeds torch by rank; otherwise all ranks would draw the same noise for different rows."""
+    torch.manual_seed(derive_seed(torch.initial_seed(), rank()))
+
+
+@contextmanager
+def _computing_filler(is_filler: bool) -> Iterator[None]:
+    token = _computes_filler.set(is_filler)
+    try:
+        yield
+    finally:
+        _computes_filler.reset(token)

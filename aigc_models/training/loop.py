@@ -1,21 +1,18 @@
-"""The training loop of every model here: AdamW, warm-up and cosine, clipping, EMA, early stopping,
+"""The training loop of every model: AdamW, warm-up and cosine, clipping, EMA, early stopping,
 resume.
 
-Knows nothing of what is trained: batches and losses come from the caller, or whole steps where
-there are several losses and optimisers. The noise of a step is seeded by the step, so
-a resumed training repeats an uninterrupted one exactly where the budget is counted in steps. Where
-there are several processes (`data_parallel`), all of them run the loop, and what ends, validates or
-goes on is the same on all ranks.
+Does not know what it trains: batches and losses come from a `Task`. The random state of a step is
+seeded by the step's number, so a resumed training is exactly the same as an uninterrupted one if
+the budget is counted in steps. With several processes (`data_parallel`), all ranks run the loop and
+validate, stop and resume at the same steps.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +22,18 @@ from aigc_models.checkpoint import CheckpointError, read_tensors, write_tensors
 from aigc_models.device import autocast
 from aigc_models.tracing import TRACE_SUFFIX, tracing
 from aigc_models.training.data_parallel import (
-    SharedLoss,
-    from_first,
+    all_reduce_sum,
+    broadcast_file,
+    compute_on_first,
     is_first,
-    share_file,
-    sums,
-    world_size,
 )
 from aigc_models.training.settings import LoopSettings, TrainingProgress
+from aigc_models.training.step import Task, build_step
 
 STATE = "training.safetensors"
 STEPS_BEFORE_TRACE = 20
-"""The first steps allocate and compile: they say little of the others."""
+"""The first steps allocate memory and compile, so they are not typical."""
+STEPS_PER_REPORT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +47,7 @@ class LoopResult:
 
 @dataclass(slots=True)
 class Counters:
-    """What is resumed beside tensors."""
+    """Saved and resumed beside the tensors."""
 
     step: int = 0
     cpu_seconds: float = 0.0
@@ -61,86 +58,9 @@ class Counters:
     best_loss: float = math.inf
     val_loss: float | None = None
 
-
-class Step(Protocol):
-    """One step of training, for networks that one loss and one optimiser are not enough for."""
-
     @property
-    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
-        """Of which each parameter has one at most. The loop sets their rates and keeps their
-        moments."""
-        ...
-
-    def __call__(self, batch: Any) -> tuple[dict[str, Tensor], int]:
-        """Losses by name, the first for the progress, and the token count. Reads nothing back from
-        the device: while a GPU computes a step, the next ones are prepared."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What is trained. `batch_at` gives the batch of any step, always the same; `loss` the mean and
-    the token count, or `step` does it all."""
-
-    batch_at: Callable[[int], Any]
-    validate: Callable[[nn.Module], float]
-    loss: Callable[[nn.Module, Any], tuple[Tensor, int]] | None = None
-    step: Callable[[Any], Step] | None = None
-    """Made once, from the network."""
-    samples: Callable[[nn.Module], Tensor] | None = None
-    """A picture [C, H, W] in uint8 of what the validated weights make."""
-
-
-def build_optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
-    matrices = [p for p in network.parameters() if p.dim() > 1]
-    vectors = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-
-
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer, max_gradient_norm: float) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(
-        [p for group in optimiser.param_groups for p in group["params"]], max_gradient_norm
-    )
-    optimiser.step()
-
-
-class GradientStep:
-    """One loss, one optimiser."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        loss: Callable[[nn.Module, Any], tuple[Tensor, int]],
-        settings: LoopSettings,
-    ) -> None:
-        self.settings = settings
-        self.loss = partial(loss, network) if world_size() == 1 else SharedLoss(network, loss)
-        self.device = next(network.parameters()).device
-        self.optimisers = (build_optimiser(network, settings),)
-
-    def __call__(self, batch: Any) -> tuple[dict[str, Tensor], int]:
-        with autocast(self.settings.precision, self.device):
-            loss, num_tokens = self.loss(batch)
-        descend(loss, self.optimisers[0], self.settings.max_gradient_norm)
-        return {"train": loss.detach()}, num_tokens
-
-
-def build_step(network: nn.Module, task: Task, settings: LoopSettings) -> Step:
-    if settings.torch_compile:
-        network.compile()  # in place: what calls the network calls what was compiled
-    if task.step:
-        if world_size() > 1:
-            raise ValueError("a task with a step of its own is trained by one process")
-        return task.step(network)
-    if task.loss is None:
-        raise ValueError("a task must have a loss or a step of its own")
-    return GradientStep(network, task.loss, settings)
+    def tokens_per_s(self) -> float:
+        return self.num_tokens / max(self.wall_seconds, 1e-9)
 
 
 def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
@@ -152,8 +72,8 @@ def learning_rate(settings: LoopSettings, step: int, fraction: float) -> float:
 
 
 class TrainingLoop:
-    """One training of one network. `run` trains to the end of the budget and leaves the best
-    weights in the network."""
+    """Trains one network. `run` trains until the budget is spent or validation stops improving, and
+    leaves the best weights in the network."""
 
     def __init__(
         self,
@@ -164,195 +84,201 @@ class TrainingLoop:
         on_progress: Callable[[TrainingProgress], None] | None = None,
         on_checkpoint: Callable[[Path], None] | None = None,
     ) -> None:
-        self.network, self.task, self.settings, self.work_dir = network, task, settings, work_dir
-        self.on_progress, self.on_checkpoint = on_progress, on_checkpoint
-        self.device = next(network.parameters()).device
-        self.step = build_step(network, task, settings)
+        self._network = network
+        self._task = task
+        self._settings = settings
+        self._work_dir = work_dir
+        self._on_progress = on_progress
+        self._on_checkpoint = on_checkpoint
+        self._device = next(network.parameters()).device
+        self._step = build_step(network, task, settings)
         self.counters = Counters()
-        self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
-        self.best = {name: weight.clone() for name, weight in self.average.items()}
+        self._average = {name: p.detach().clone() for name, p in network.named_parameters()}
+        self._best = {name: weight.clone() for name, weight in self._average.items()}
 
     def run(self) -> LoopResult:
-        self.work_dir.mkdir(parents=True, exist_ok=True)
-        share_file(self.work_dir / STATE)
-        if (self.work_dir / STATE).exists():
-            self.resume()
-        with SummaryWriter(self.work_dir / "tensorboard", purge_step=self.counters.step) as writer:
-            self.run_steps(writer)
-        self.set_weights(self.best)
+        self._work_dir.mkdir(parents=True, exist_ok=True)
+        broadcast_file(self._work_dir / STATE)
+        if (self._work_dir / STATE).exists():
+            self._resume()
+        event_dir = self._work_dir / "tensorboard"
+        with SummaryWriter(event_dir, purge_step=self.counters.step) as writer:
+            self._run_steps(writer)
+        self._set_weights(self._best)
         counters = self.counters
         return LoopResult(
             steps=counters.step,
             val_loss=counters.best_loss,
             cpu_seconds=counters.cpu_seconds,
             wall_seconds=counters.wall_seconds,
-            tokens_per_s=counters.num_tokens / max(counters.wall_seconds, 1e-9),
+            tokens_per_s=counters.tokens_per_s,
         )
 
-    def run_steps(self, writer: SummaryWriter) -> None:
-        counters, settings = self.counters, self.settings
-        clock, saved_at = Clock(counters), time.monotonic()
-        path = self.work_dir / "tensorboard" / f"steps{TRACE_SUFFIX}"
-        with tracing(
-            path, skip=STEPS_BEFORE_TRACE, record=settings.trace_steps if is_first() else 0
-        ) as mark_step:
-            while self.fraction() < 1.0 and counters.num_worse < settings.patience:
-                fraction = self.fraction()
+    def train_step(self, fraction: float) -> dict[str, Tensor]:
+        """Trains one step, with the learning rate at this fraction of the budget."""
+        settings = self._settings
+        step = self.counters.step
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        self._network.train()
+        for optimiser in self._step.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(settings, step, fraction)
+        losses, num_tokens = self._step(self._task.batch_at(step))
+        self.counters.step += 1
+        self.counters.num_tokens += num_tokens
+        self._update_average()
+        return losses
+
+    def _run_steps(self, writer: SummaryWriter) -> None:
+        counters, settings = self.counters, self._settings
+        clock = Clock(counters)
+        saved_at = time.monotonic()
+        trace_path = self._work_dir / "tensorboard" / f"steps{TRACE_SUFFIX}"
+        num_traced = settings.trace_steps if is_first() else 0
+        with tracing(trace_path, skip=STEPS_BEFORE_TRACE, record=num_traced) as mark_step:
+            while self._fraction() < 1.0 and counters.num_worse < settings.patience:
+                fraction = self._fraction()
                 losses = self.train_step(fraction)
                 mark_step()
                 clock.advance()
-                if self.fraction() * settings.num_validations >= counters.num_validated + 1:
-                    self.validate(writer)
+                if self._fraction() * settings.num_validations >= counters.num_validated + 1:
+                    self._validate(writer)
                     clock.advance()
-                self.report(writer, losses, fraction)
+                self._report(writer, losses, fraction)
                 if time.monotonic() - saved_at >= settings.checkpoint_every_s:
-                    self.save()
+                    self._save()
                     saved_at = time.monotonic()
         if counters.num_validated == 0:
-            self.validate(writer)
-        self.save()
+            self._validate(writer)
+        self._save()
 
-    def fraction(self) -> float:
-        """How much of the budget is spent."""
-        settings, counters = self.settings, self.counters
+    def _fraction(self) -> float:
+        """The share of the budget that is spent."""
+        settings, counters = self._settings, self.counters
         of_steps = counters.step / settings.max_steps if settings.max_steps else 0.0
         of_time = counters.cpu_seconds / settings.cpu_budget_s if settings.cpu_budget_s else 0.0
         return max(of_steps, of_time)
 
-    def train_step(self, fraction: float) -> dict[str, Tensor]:
-        settings, step = self.settings, self.counters.step
-        torch.manual_seed(settings.seed * 1_000_003 + step)
-        self.network.train()
-        for optimiser in self.step.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(settings, step, fraction)
-        losses, num_tokens = self.step(self.task.batch_at(step))
-        self.counters.step += 1
-        self.counters.num_tokens += num_tokens
-        self.update_average()
-        return losses
-
     @torch.no_grad()
-    def update_average(self) -> None:
-        # Early weights are far from good ones: the average is short at first.
-        decay = min(self.settings.ema_decay, (1 + self.counters.step) / (10 + self.counters.step))
-        decay = decay if self.settings.ema_decay > 0 else 0.0
-        weights = [p.detach() for _, p in self.network.named_parameters()]
-        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+    def _update_average(self) -> None:
+        step = self.counters.step
+        decay = 0.0
+        if self._settings.ema_decay > 0:
+            # Early weights are far from good ones, so the first averages are over few steps.
+            decay = min(self._settings.ema_decay, (1 + step) / (10 + step))
+        weights = [p.detach() for _, p in self._network.named_parameters()]
+        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
 
-    def validate(self, writer: SummaryWriter) -> None:
+    def _validate(self, writer: SummaryWriter) -> None:
+        """Validates the averaged weights, and keeps them if they are the best so far."""
         counters = self.counters
-        current = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-        self.set_weights(self.average)
-        self.network.eval()
-        with torch.no_grad(), autocast(self.settings.precision, self.device):
-            counters.val_loss = from_first(lambda: self.task.validate(self.network))
-            if (
-                is_first()
-                and self.task.samples
-                and counters.num_validated % self.settings.samples_every == 0
-            ):
-                writer.add_image("samples", self.task.samples(self.network), counters.step)
-        self.set_weights(current)
+        current = {name: p.detach().clone() for name, p in self._network.named_parameters()}
+        self._set_weights(self._average)
+        self._network.eval()
+        with torch.no_grad(), autocast(self._settings.precision, self._device):
+            val_loss = compute_on_first(lambda: self._task.validate(self._network))
+            self._write_samples(writer)
+        self._set_weights(current)
+        counters.val_loss = val_loss
         counters.num_validated += 1
-        if counters.val_loss < counters.best_loss:
-            counters.best_loss, counters.num_worse = counters.val_loss, 0
-            self.best = {name: weight.clone() for name, weight in self.average.items()}
+        if val_loss < counters.best_loss:
+            counters.best_loss = val_loss
+            counters.num_worse = 0
+            self._best = {name: weight.clone() for name, weight in self._average.items()}
         else:
             counters.num_worse += 1
 
+    def _write_samples(self, writer: SummaryWriter) -> None:
+        is_due = self.counters.num_validated % self._settings.samples_every == 0
+        if is_first() and self._task.samples and is_due:
+            writer.add_image("samples", self._task.samples(self._network), self.counters.step)
+
     @torch.no_grad()
-    def set_weights(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self.network.named_parameters():
+    def _set_weights(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self._network.named_parameters():
             parameter.copy_(weights[name])
 
-    def report(self, writer: SummaryWriter, losses: dict[str, Tensor], fraction: float) -> None:
+    def _report(self, writer: SummaryWriter, losses: dict[str, Tensor], fraction: float) -> None:
         counters = self.counters
-        if counters.step % 10 or not is_first():
+        if counters.step % STEPS_PER_REPORT or not is_first():
             return
-        read = {name: float(loss) for name, loss in losses.items()}
+        loss_values = {name: float(loss) for name, loss in losses.items()}
         progress = TrainingProgress(
             step=counters.step,
-            loss=next(iter(read.values())),
+            loss=next(iter(loss_values.values())),
             val_loss=counters.val_loss,
-            tokens_per_s=counters.num_tokens / max(counters.wall_seconds, 1e-9),
+            tokens_per_s=counters.tokens_per_s,
             elapsed_s=counters.wall_seconds,
             fraction=min(1.0, fraction),
         )
-        for name, loss in read.items():
+        for name, loss in loss_values.items():
             writer.add_scalar(f"loss/{name}", loss, counters.step)
-        writer.add_scalar(
-            "learning_rate", self.step.optimisers[0].param_groups[0]["lr"], counters.step
-        )
+        rate = self._step.optimisers[0].param_groups[0]["lr"]
+        writer.add_scalar("learning_rate", rate, counters.step)
         writer.add_scalar("tokens_per_s", progress.tokens_per_s, counters.step)
         if counters.val_loss is not None:
             writer.add_scalar("loss/validation", counters.val_loss, counters.step)
-        if self.on_progress:
-            self.on_progress(progress)
+        if self._on_progress:
+            self._on_progress(progress)
 
-    def save(self) -> None:
-        """Everything that training goes on from, in one file that is replaced at once. Of several
-        ranks, only the first one has it."""
+    def _save(self) -> None:
+        """Writes all state that a resumed training needs into one file, on the first rank only."""
         if not is_first():
             return
         tensors: dict[str, Tensor] = {}
-        for name, parameter in self.network.named_parameters():
-            tensors |= {
-                f"weight.{name}": parameter,
-                f"average.{name}": self.average[name],
-                f"best.{name}": self.best[name],
-            }
-            for optimiser in self.step.optimisers:
+        for name, parameter in self._network.named_parameters():
+            tensors[f"weight.{name}"] = parameter
+            tensors[f"average.{name}"] = self._average[name]
+            tensors[f"best.{name}"] = self._best[name]
+            for optimiser in self._step.optimisers:
                 for moment, value in optimiser.state.get(parameter, {}).items():
                     tensors[f"optimiser.{moment}.{name}"] = value
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.network.named_buffers()}
+        for name, buffer in self._network.named_buffers():
+            tensors[f"buffer.{name}"] = buffer
         counters = {name: getattr(self.counters, name) for name in Counters.__slots__}
-        write_tensors(self.work_dir / STATE, tensors, {"counters": json.dumps(counters)})
-        if self.on_checkpoint:
-            self.on_checkpoint(self.work_dir / STATE)
+        write_tensors(self._work_dir / STATE, tensors, {"counters": json.dumps(counters)})
+        if self._on_checkpoint:
+            self._on_checkpoint(self._work_dir / STATE)
 
-    def resume(self) -> None:
-        tensors, metadata = read_tensors(self.work_dir / STATE)
-        if any(
-            f"weight.{name}" not in tensors or tensors[f"weight.{name}"].shape != p.shape
-            for name, p in self.network.named_parameters()
-        ):
-            raise CheckpointError(
-                f"{self.work_dir / STATE}: this is the state of another model; empty the folder"
-            )
+    def _resume(self) -> None:
+        path = self._work_dir / STATE
+        tensors, metadata = read_tensors(path)
+        for name, parameter in self._network.named_parameters():
+            weight = tensors.get(f"weight.{name}")
+            if weight is None or weight.shape != parameter.shape:
+                raise CheckpointError(f"{path}: the state of another model; empty the folder")
         self.counters = Counters(**json.loads(metadata["counters"]))
-        for name, buffer in self.network.named_buffers():
+        for name, buffer in self._network.named_buffers():
             buffer.copy_(tensors.get(f"buffer.{name}", buffer))
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self._network.named_parameters():
             parameter.data.copy_(tensors[f"weight.{name}"])
-            self.average[name].copy_(tensors[f"average.{name}"])
-            self.best[name].copy_(tensors[f"best.{name}"])
+            self._average[name].copy_(tensors[f"average.{name}"])
+            self._best[name].copy_(tensors[f"best.{name}"])
             if f"optimiser.step.{name}" in tensors:
-                self.optimiser_of(parameter).state[parameter] = {
-                    moment: tensors[f"optimiser.{moment}.{name}"].to(self.device)
+                self._optimiser_of(parameter).state[parameter] = {
+                    moment: tensors[f"optimiser.{moment}.{name}"].to(self._device)
                     for moment in ("step", "exp_avg", "exp_avg_sq")
                 }
 
-    def optimiser_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        groups = (
-            (optimiser, group)
-            for optimiser in self.step.optimisers
-            for group in optimiser.param_groups
-        )
-        return next(
-            optimiser for optimiser, group in groups if any(parameter is p for p in group["params"])
-        )
+    def _optimiser_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        for optimiser in self._step.optimisers:
+            for group in optimiser.param_groups:
+                if any(parameter is p for p in group["params"]):
+                    return optimiser
+        raise AssertionError("a parameter with saved moments has no optimiser")
 
 
 class Clock:
-    """Adds the CPU time of all ranks and this one's wall time since the last call to the
-    counters."""
+    """Adds the CPU time of all ranks and the wall time of this one to the counters."""
 
     def __init__(self, counters: Counters) -> None:
-        self.counters, self.cpu, self.wall = counters, time.process_time(), time.monotonic()
+        self._counters = counters
+        self._cpu_s = time.process_time()
+        self._wall_s = time.monotonic()
 
     def advance(self) -> None:
-        cpu, wall = time.process_time(), time.monotonic()
-        self.counters.cpu_seconds += sums(cpu - self.cpu)[0]
-        self.counters.wall_seconds += wall - self.wall
-        self.cpu, self.wall = cpu, wall
+        """Adds the time since the last call."""
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        self._counters.cpu_seconds += all_reduce_sum(cpu_s - self._cpu_s)[0]
+        self._counters.wall_seconds += wall_s - self._wall_s
+        self._cpu_s, self._wall_s = cpu_s, wall_s

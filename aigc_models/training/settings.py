@@ -1,5 +1,7 @@
-"""What the training loop is told, and what it tells on its way. Needs no torch: whoever plans a
-training has none."""
+"""Settings of the training loop, and the progress it reports.
+
+Does not need torch, since flows that plan a training do not have it.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,42 +10,42 @@ from typing import Literal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
     max_steps: int | None = None
-    """None: only the CPU budget ends training."""
+    """None: training ends by the CPU budget only."""
     cpu_budget_s: float | None = 270.0
-    """CPU time of all workers, all their threads together, earlier attempts counted in. None: only
-    the steps end it."""
+    """CPU time of all threads of all workers, including earlier attempts. None: training ends by
+    `max_steps` only."""
     learning_rate: float = 3e-3
     final_learning_rate_share: float = 0.02
     weight_decay: float = 0.05
-    """Of matrices; vectors (norms, biases) do not decay (Loshchilov and Hutter 2019)."""
+    """For matrices; vectors (norms, biases) do not decay (Loshchilov and Hutter 2019)."""
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 60
-    """0: none."""
+    """0: no warm-up."""
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.995
-    """Of the averaged weights that are validated and kept; 0 keeps the last weights."""
+    """Decay of the averaged weights, which are validated and kept. 0: keep the last weights."""
     num_validations: int = 12
     samples_every: int = 2
-    """Validations from one picture of samples in TensorBoard to the next, for tasks that have
-    one."""
+    """Validations from one picture of samples in TensorBoard to the next, for tasks with
+    samples."""
     patience: int = 4
-    """Validations without a better loss before training stops."""
+    """Validations without a better loss after which training stops."""
     checkpoint_every_s: float = 60.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 autocast on CUDA devices that have it; on CPUs it slowed models of this size
-    down."""
+    """auto: bfloat16 autocast on CUDA devices that support it; it slowed down models of this size
+    on CPUs."""
     torch_compile: bool = False
-    """Whether torch compiles the network first, for long trainings on GPUs: half a minute of the
-    budget, and a C++ compiler. Not for recurrent networks, whose steps would be unrolled."""
+    """Compile the network first, for long trainings on GPUs. Takes half a minute of the budget and
+    needs a C++ compiler. Not for recurrent networks, whose steps would be unrolled."""
     device: str = "auto"
-    """auto: CUDA where there is one."""
+    """auto: CUDA if available, otherwise the CPU."""
     num_threads: int = 1
-    """Of each worker."""
+    """Per worker."""
     num_workers: int = 1
-    """Processes that each compute a share of every batch, on several machines or one; the batch
-    stays as large."""
+    """Processes that each compute a share of every batch, on one or several machines. The size of
+    the batch does not depend on it."""
     trace_steps: int = 0
-    """Steps that a profiler trace is recorded of, beside the event files; 0: none."""
+    """Steps recorded in a profiler trace beside the event files. 0: no trace."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,9 +77,9 @@ class TrainingProgress:
     loss: float
     """Of the last step."""
     val_loss: float | None
-    """Of the last validation."""
+    """Of the last validation; None before the first one."""
     tokens_per_s: float
-    """Of what a batch is counted in: tokens, pictures, or histories' items."""
+    """Tokens, pictures or items of histories, whatever the task counts."""
     elapsed_s: float
     fraction: float
-    """Of the budget, 0 to 1."""
+    """The share of the budget that is spent, 0 to 1."""

@@ -25,8 +25,8 @@ from aigc_models.device import resolve_device
 from aigc_models.images.data import LabelledImages
 from aigc_models.images.families import build_image_network
 from aigc_models.images.settings import default_image_settings
-from aigc_models.images.tasks import generator_task
-from aigc_models.images.training import build_image_corpus, what_is_trained
+from aigc_models.images.tasks import GENERATOR_STAGES
+from aigc_models.images.training import build_image_corpus
 from aigc_models.recommenders.data import HeldOut, Items, as_sequences
 from aigc_models.recommenders.knn import ItemKNN
 from aigc_models.recommenders.model import Recommender
@@ -36,7 +36,9 @@ from aigc_models.recommenders.training import recommender_task
 from aigc_models.text.corpus import build_corpus
 from aigc_models.text.settings import default_settings
 from aigc_models.text.training import build_text_network, build_tokenizer, text_task
-from aigc_models.training.loop import LoopSettings, Task, TrainingLoop
+from aigc_models.training.loop import TrainingLoop
+from aigc_models.training.settings import LoopSettings
+from aigc_models.training.step import Task
 from tests.bench.actor_environment import enter_actor_environment
 from tests.bench.text_quality_table import read_examples, sample_tables
 
@@ -75,7 +77,8 @@ def pictures(family: str, device: torch.device) -> Training:
     corpus = build_image_corpus(data, [str(number) for number in range(NUM_CLASSES)], settings)
     shape = {"image_px": IMAGE_PX, "num_colours": 1, "num_classes": NUM_CLASSES}
     network = build_image_network(family, shape, settings.network).to(device)
-    return what_is_trained(network, settings), generator_task(corpus, network, settings), settings
+    stage = GENERATOR_STAGES[family](network, corpus, settings)
+    return stage.network, stage.task, settings
 
 
 class Steps:

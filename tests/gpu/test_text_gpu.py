@@ -16,7 +16,7 @@ from aigc_models.text.training import (
     text_task,
     train_text_model,
 )
-from aigc_models.training.loop import build_step
+from aigc_models.training.step import build_step
 from tests.unit.workers.kettle_texts import examples
 
 pytestmark = [

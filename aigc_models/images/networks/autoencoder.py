@@ -1,11 +1,12 @@
-"""Convolutional encoder and decoder of pictures, and the autoencoder made of them (Hinton and
+"""A convolutional encoder and decoder of pictures, and an autoencoder of both (Hinton and
 Salakhutdinov 2006).
 
-Normalised by groups (Wu and He 2018), so that no picture depends on its batch.
+Normalised by groups (Wu and He 2018), so that a picture does not depend on its batch.
 
 B batch, C colours, H height, W width, F features of a scale, Z latent width, K classes.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ class AutoencoderConfig:
     """1: grey; 3: RGB."""
     latent_width: int = 16
     width: int = 16
-    """Features at half the side; every further halving doubles them."""
+    """Features at half the side; each further halving doubles them."""
 
     def __post_init__(self) -> None:
         check_image_shape(self.image_px, self.num_colours)
@@ -35,13 +36,16 @@ def check_image_shape(image_px: int, num_colours: int) -> None:
         raise ValueError(f"pictures have 1 or 3 colours, not {num_colours}")
     if image_px <= COARSEST_PX or coarsest_px(image_px) << num_halvings(image_px) != image_px:
         raise ValueError(
-            f"image_px must halve evenly down to at most {COARSEST_PX}, as 28, 32 and 64 do: {image_px}"
+            f"image_px must halve evenly down to at most {COARSEST_PX}, as 28, 32 and 64 do, "
+            f"not {image_px}"
         )
 
 
 def num_halvings(image_px: int) -> int:
-    """How often a side is halved until it is at most `COARSEST_PX`."""
-    return max(0, -(-image_px // COARSEST_PX) - 1).bit_length()
+    """The number of halvings until a side is at most `COARSEST_PX`."""
+    num_coarse = math.ceil(image_px / COARSEST_PX)
+    # The smallest n with 2^n >= num_coarse
+    return max(0, num_coarse - 1).bit_length()
 
 
 def coarsest_px(image_px: int) -> int:
@@ -49,12 +53,12 @@ def coarsest_px(image_px: int) -> int:
 
 
 def feature_widths(image_px: int, width: int) -> list[int]:
-    """Features of each scale from half the side to the coarsest."""
+    """Features of each scale, from half the side to the coarsest."""
     return [width << scale for scale in range(num_halvings(image_px))]
 
 
 class ResidualBlock(nn.Module):
-    """Two normalised convolutions beside a short cut (He et al. 2016)."""
+    """Two normalised convolutions and a skip connection (He et al. 2016)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures, and their classes if `num_classes` is not 0, to `num_outputs` numbers each."""
+    """Maps pictures, and their classes unless `num_classes` is 0, to `num_outputs` numbers each."""
 
     def __init__(self, config: AutoencoderConfig, num_outputs: int, num_classes: int = 0) -> None:
         super().__init__()
@@ -83,21 +87,21 @@ class Encoder(nn.Module):
             layers += [
                 nn.Conv2d(before, features, 4, stride=2, padding=1),
                 nn.GroupNorm(NORM_GROUPS, features),
+                nn.SiLU(),
             ]
-            layers += [nn.SiLU()]
             before = features
         self.layers = nn.Sequential(*layers, ResidualBlock(before), nn.Flatten())
-        self.head = nn.Linear(before * coarsest_px(config.image_px) ** 2 + num_classes, num_outputs)
+        num_features = before * coarsest_px(config.image_px) ** 2
+        self.head = nn.Linear(num_features + num_classes, num_outputs)
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        outputs_BZ: Tensor = self.head(
-            with_labels(self.layers(images_BCHW), labels_B, self.num_classes)
-        )
+        features_BF = append_labels(self.layers(images_BCHW), labels_B, self.num_classes)
+        outputs_BZ: Tensor = self.head(features_BF)
         return outputs_BZ
 
 
 class Decoder(nn.Module):
-    """Latents, and classes if `num_classes` is not 0, to pictures in [-1, 1]."""
+    """Maps latents, and classes unless `num_classes` is 0, to pictures in [-1, 1]."""
 
     def __init__(self, config: AutoencoderConfig, num_classes: int = 0) -> None:
         super().__init__()
@@ -107,31 +111,37 @@ class Decoder(nn.Module):
         self.first = nn.Linear(config.latent_width + num_classes, widths[0] * px * px)
         layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], px, px)), ResidualBlock(widths[0])]
         for features, after in zip(widths, [*widths[1:], config.width], strict=True):
-            layers += [nn.GroupNorm(NORM_GROUPS, features), nn.SiLU()]
-            layers += [nn.ConvTranspose2d(features, after, 4, stride=2, padding=1)]
-        layers += [nn.GroupNorm(NORM_GROUPS, config.width), nn.SiLU()]
-        self.layers = nn.Sequential(
-            *layers, nn.Conv2d(config.width, config.num_colours, 3, padding=1), nn.Tanh()
-        )
+            layers += [
+                nn.GroupNorm(NORM_GROUPS, features),
+                nn.SiLU(),
+                nn.ConvTranspose2d(features, after, 4, stride=2, padding=1),
+            ]
+        layers += [
+            nn.GroupNorm(NORM_GROUPS, config.width),
+            nn.SiLU(),
+            nn.Conv2d(config.width, config.num_colours, 3, padding=1),
+            nn.Tanh(),
+        ]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, latents_BZ: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        images_BCHW: Tensor = self.layers(
-            self.first(with_labels(latents_BZ, labels_B, self.num_classes))
-        )
+        latents_BF = append_labels(latents_BZ, labels_B, self.num_classes)
+        images_BCHW: Tensor = self.layers(self.first(latents_BF))
         return images_BCHW
 
 
-def with_labels(x_BF: Tensor, labels_B: Tensor | None, num_classes: int) -> Tensor:
+def append_labels(x_BF: Tensor, labels_B: Tensor | None, num_classes: int) -> Tensor:
+    """Appends classes in one-hot form, unless `num_classes` is 0."""
     if num_classes == 0:
         return x_BF
     if labels_B is None:
-        raise ValueError("this network wants the class of every picture")
+        raise ValueError("this network needs the class of every picture")
     one_hot_BC = x_BF.new_zeros(len(labels_B), num_classes).scatter(1, labels_B[:, None], 1.0)
     return torch.cat([x_BF, one_hot_BC], dim=1)
 
 
 class Autoencoder(nn.Module):
-    """Learns what its training pictures have in common: others it reconstructs badly."""
+    """Reconstructs pictures that are like its training pictures well, and others badly."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -145,5 +155,5 @@ class Autoencoder(nn.Module):
 
 
 def reconstruction_errors(images_BCHW: Tensor, reconstructed_BCHW: Tensor) -> Tensor:
-    """Mean squared error [B] of each picture, on the scale from -1 to 1."""
+    """Mean squared error [B] of each picture, for pixels from -1 to 1."""
     return (images_BCHW - reconstructed_BCHW.float()).square().flatten(1).mean(dim=1)

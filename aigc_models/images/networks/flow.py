@@ -1,7 +1,7 @@
 """Class-conditional flow matching (Lipman et al. 2023) in the latents of a variational autoencoder.
 
-The autoencoder's Gaussian of each class is where the flow starts from: latents are whitened by it,
-and the flow learns what is left to a Gaussian. Pictures from latents as in Rombach et al. (2022).
+Latents are whitened by the autoencoder's Gaussian of their class, so the flow only learns how they
+differ from a Gaussian. Pictures are decoded from latents as in Rombach et al. (2022).
 
 B batch, K classes, Z latent width, E width, F features of the condition, M = 3 E scales, shifts and
 gates.
@@ -27,13 +27,11 @@ class FlowConfig:
     num_blocks: int = 4
     dropout: float = 0.0
     num_sampling_steps: int = 5
-    """Of Heun's method: two evaluations each."""
+    """Steps of Heun's method, which evaluates the velocity twice in each."""
 
     def __post_init__(self) -> None:
-        if (
-            min(self.width, self.num_blocks, self.num_sampling_steps) < 1
-            or not 0 <= self.dropout < 1
-        ):
+        smallest = min(self.width, self.num_blocks, self.num_sampling_steps)
+        if smallest < 1 or not 0 <= self.dropout < 1:
             raise ValueError("sizes must be positive and dropout in [0, 1)")
 
 
@@ -58,7 +56,7 @@ class Block(nn.Module):
 
 
 class Velocity(nn.Module):
-    """v(x, t, label), the direction in which a point of time t in [0, 1] moves."""
+    """v(x, t, label), the velocity of a point at time t in [0, 1]."""
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
@@ -75,14 +73,14 @@ class Velocity(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x_BZ: Tensor, time_B: Tensor, labels_B: Tensor) -> Tensor:
-        return self.move(x_BZ, self.modulations(time_B, labels_B))
+        return self.at(x_BZ, self.modulations(time_B, labels_B))
 
     def modulations(self, time_B: Tensor, labels_B: Tensor) -> list[Tensor]:
-        """For each block [B, M]: what depends on time and label alone."""
-        condition_BF = self.condition(self.time(waves(time_B)) + self.label(labels_B))
+        """The modulation [B, M] of each block, which depends only on time and label."""
+        condition_BF = self.condition(self.time(encode_time(time_B)) + self.label(labels_B))
         return [block.get_submodule("modulation")(condition_BF) for block in self.blocks]
 
-    def move(self, x_BZ: Tensor, modulations: list[Tensor]) -> Tensor:
+    def at(self, x_BZ: Tensor, modulations: list[Tensor]) -> Tensor:
         x_BE = self.first(x_BZ)
         for block, modulation_BM in zip(self.blocks, modulations, strict=True):
             x_BE = block(x_BE, modulation_BM)
@@ -90,7 +88,7 @@ class Velocity(nn.Module):
         return velocity_BZ
 
 
-def waves(time_B: Tensor) -> Tensor:
+def encode_time(time_B: Tensor) -> Tensor:
     """Sines and cosines of the time at rates from 1 to 1000 (after Vaswani et al. 2017)."""
     half = CONDITION_WIDTH // 2
     rates = torch.exp(torch.arange(half, device=time_B.device) * (math.log(1000.0) / (half - 1)))
@@ -107,28 +105,27 @@ class LatentFlow(nn.Module):
         self.velocity = Velocity(config)
 
     def integrate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
-        """Whitened latents: dx/dt = v(x, t) from 0 to 1 by Heun's method."""
-        x_BZ, step = noise_BZ.float(), 1 / self.config.num_sampling_steps
-        after = self._modulations(0.0, labels_B)
+        """Whitened latents: integrates dx/dt = v(x, t) from 0 to 1 by Heun's method."""
+        x_BZ = noise_BZ.float()
+        step = 1 / self.config.num_sampling_steps
+        next_modulations = self._modulations(0.0, labels_B)
         for i in range(self.config.num_sampling_steps):
-            before, after = after, self._modulations((i + 1) * step, labels_B)
-            slope = self.velocity.move(x_BZ, before)
-            slope_after = self.velocity.move(x_BZ + step * slope, after)
+            modulations = next_modulations
+            next_modulations = self._modulations((i + 1) * step, labels_B)
+            slope = self.velocity.at(x_BZ, modulations)
+            slope_after = self.velocity.at(x_BZ + step * slope, next_modulations)
             x_BZ = x_BZ + step * (slope + slope_after) / 2
         return x_BZ
 
     def _modulations(self, time: float, labels_B: Tensor) -> list[Tensor]:
-        """Those of the rows; where there are more rows than classes, they are computed once for
-        each class."""
+        """The modulations of all rows, computed once per class if there are fewer classes."""
         num_classes = self.config.vae.num_classes
         if num_classes >= len(labels_B):
-            return self.velocity.modulations(
-                torch.full_like(labels_B, time, dtype=torch.float32), labels_B
-            )
+            time_B = torch.full_like(labels_B, time, dtype=torch.float32)
+            return self.velocity.modulations(time_B, labels_B)
         classes_K = torch.arange(num_classes, device=labels_B.device)
-        of_classes = self.velocity.modulations(
-            torch.full_like(classes_K, time, dtype=torch.float32), classes_K
-        )
+        time_K = torch.full_like(classes_K, time, dtype=torch.float32)
+        of_classes = self.velocity.modulations(time_K, classes_K)
         return [modulation_KM[labels_B] for modulation_KM in of_classes]
 
     def generate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
@@ -144,9 +141,9 @@ def flow_pair(latents_BZ: Tensor, noise_BZ: Tensor, time_B: Tensor) -> tuple[Ten
 
 
 def flow_matching_loss(velocity: nn.Module, latents_BZ: Tensor, labels_B: Tensor) -> Tensor:
-    """Mean squared error of the velocity at random times of straight ways from noise to the
+    """Mean squared error of the velocity at random times on straight paths from noise to
     latents."""
     noise_BZ = torch.randn_like(latents_BZ)
     time_B = torch.rand(len(latents_BZ), device=latents_BZ.device)
-    point_BZ, wanted_BZ = flow_pair(latents_BZ, noise_BZ, time_B)
-    return (velocity(point_BZ, time_B, labels_B).float() - wanted_BZ).square().mean()
+    point_BZ, target_BZ = flow_pair(latents_BZ, noise_BZ, time_B)
+    return (velocity(point_BZ, time_B, labels_B).float() - target_BZ).square().mean()

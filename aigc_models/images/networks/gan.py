@@ -1,8 +1,8 @@
 """A class-conditional generative adversarial network of convolutions (Goodfellow et al. 2014;
 Radford et al. 2016).
 
-The generator knows the class by its gains (de Vries et al. 2017), the discriminator by a projection
-(Miyato and Koyama 2018). Losses: the original one, and the hinge with a discriminator of spectral
+The generator is conditioned by its norms' gains (de Vries et al. 2017), the discriminator by a
+projection (Miyato and Koyama 2018). With the hinge loss, the discriminator's layers have spectral
 norm 1 (Miyato et al. 2018).
 
 B batch, C colours, H height, W width, F features of a scale, Z noise width, K classes.
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from aigc_models.images.networks.autoencoder import (
+    append_labels,
     check_image_shape,
     coarsest_px,
     feature_widths,
-    with_labels,
 )
 
 LEAK = 0.2
@@ -35,7 +35,7 @@ class GANConfig:
     num_classes: int
     noise_width: int = 64
     width: int = 48
-    """Features of the generator at half the side; every further halving doubles them."""
+    """Features of the generator at half the side; each further halving doubles them."""
     discriminator_width: int = 48
 
     def __post_init__(self) -> None:
@@ -58,10 +58,8 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x_BFHW: Tensor, labels_B: Tensor) -> Tensor:
-        gain_BF11, shift_BF11 = (
-            self.gain(labels_B)[:, :, None, None],
-            self.shift(labels_B)[:, :, None, None],
-        )
+        gain_BF11 = self.gain(labels_B)[:, :, None, None]
+        shift_BF11 = self.shift(labels_B)[:, :, None, None]
         return self.norm(x_BFHW) * (1 + gain_BF11) + shift_BF11
 
 
@@ -71,7 +69,8 @@ class Generator(nn.Module):
         self.config = config
         self.noise_width = config.noise_width
         widths = feature_widths(config.image_px, config.width)[::-1]
-        self.px, num_classes = coarsest_px(config.image_px), config.num_classes
+        num_classes = config.num_classes
+        self.px = coarsest_px(config.image_px)
         self.first = nn.Linear(config.noise_width + num_classes, widths[0] * self.px**2)
         self.norms = nn.ModuleList(
             ConditionalBatchNorm(features, num_classes) for features in widths
@@ -83,10 +82,9 @@ class Generator(nn.Module):
 
     def forward(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
         """Pictures in [-1, 1]."""
-        x_BFHW = self.first(with_labels(noise_BZ, labels_B, self.config.num_classes))
-        x_BFHW = x_BFHW.unflatten(1, (-1, self.px, self.px)).contiguous(
-            memory_format=torch.channels_last
-        )
+        x_BF = self.first(append_labels(noise_BZ, labels_B, self.config.num_classes))
+        x_BFHW = x_BF.unflatten(1, (-1, self.px, self.px))
+        x_BFHW = x_BFHW.contiguous(memory_format=torch.channels_last)
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             x_BFHW = convolution(F.relu(norm(x_BFHW, labels_B)))
         return x_BFHW.tanh()
@@ -97,13 +95,16 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Takes the statistics of the norms anew from batches of noise and labels. Averaged weights
-        need it: what training counted belongs to other weights."""
+        """Recomputes the norms' statistics from batches of noise and labels.
+
+        Averaged weights need this, since the statistics from training belong to other weights.
+        """
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-        momenta, was_training = [norm.momentum for norm in norms], self.training
+        momenta = [norm.momentum for norm in norms]
+        was_training = self.training
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # all batches count alike
+            norm.momentum = None  # average all batches with equal weights
         self.train()
         for noise_BZ, labels_B in batches:
             self(noise_BZ, labels_B)
@@ -113,7 +114,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures of classes to logits: above 0 where they look real."""
+    """Maps pictures and classes to logits, above 0 for pictures that look real."""
 
     def __init__(self, config: GANConfig, *, is_spectral: bool) -> None:
         super().__init__()
@@ -123,9 +124,11 @@ class Discriminator(nn.Module):
         before, px = config.num_colours, config.image_px
         for scale, features in enumerate(widths):
             layers.append(nn.Conv2d(before, features, 4, stride=2, padding=1))
-            layers += [nn.BatchNorm2d(features)] if scale and not is_spectral else []
+            if scale > 0 and not is_spectral:
+                layers.append(nn.BatchNorm2d(features))
             layers.append(nn.LeakyReLU(LEAK))
-            before, px = features, px // 2
+            before = features
+            px //= 2
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(before * px * px, 1)
         self.label = nn.Embedding(config.num_classes, before * px * px)
@@ -136,14 +139,13 @@ class Discriminator(nn.Module):
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
         features_BF = self.layers(images_BCHW.contiguous(memory_format=torch.channels_last))
-        logits_B: Tensor = self.head(features_BF)[:, 0] + (self.label(labels_B) * features_BF).sum(
-            dim=1
-        )
+        projection_B = (self.label(labels_B) * features_BF).sum(dim=1)
+        logits_B: Tensor = self.head(features_BF)[:, 0] + projection_B
         return logits_B.float()
 
 
 class GAN(nn.Module):
-    """A generator and its opponent: what is trained. Only the generator is kept."""
+    """A generator and its discriminator, which are trained together. Only the generator is kept."""
 
     def __init__(self, generator: Generator, *, is_spectral: bool) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """A class-conditional variational autoencoder (Kingma and Welling 2014; Sohn et al. 2015).
 
-The pixels' variance is the optimal one for the batch at hand (Rybkin et al. 2021), so no weight
-between the two terms is to be set. After training a Gaussian per class is fitted to the latents
-(Ghosh et al. 2020): where the posteriors as a whole do not match the prior, samples of the prior
-are no pictures.
+The pixels' variance is the optimal one for each batch (Rybkin et al. 2021), so the two terms of the
+loss need no weight. After training, a Gaussian per class is fitted to the latents (Ghosh et al.
+2020): if the posteriors as a whole do not match the prior, samples of the prior do not decode to
+pictures.
 
 B batch, N all training pictures, C colours, H height, W width, Z latent width, K classes.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc_models.images.networks.autoencoder import AutoencoderConfig, Decoder, Encoder
-from aigc_models.training.data_parallel import as_of_all_rows
+from aigc_models.training.data_parallel import mean_over_ranks
 
 MAX_LOG_VARIANCE = 10.0
 
@@ -42,7 +42,7 @@ class VAE(nn.Module):
         )
 
     def encode(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and logarithms of the variances of the posteriors, [B, Z] each."""
+        """Means and log variances of the posteriors, [B, Z] each."""
         mean_BZ, log_variance_BZ = self.encoder(images_BCHW, labels_B).float().chunk(2, dim=1)
         return mean_BZ, log_variance_BZ.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
@@ -51,17 +51,14 @@ class VAE(nn.Module):
         return images_BCHW
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstructions from a sample of the posterior, and the posterior."""
+        """Reconstructions from a sample of the posterior, and its means and log variances."""
         mean_BZ, log_variance_BZ = self.encode(images_BCHW, labels_B)
-        return (
-            self.decode(sample_posterior(mean_BZ, log_variance_BZ), labels_B),
-            mean_BZ,
-            log_variance_BZ,
-        )
+        latents_BZ = sample_posterior(mean_BZ, log_variance_BZ)
+        return self.decode(latents_BZ, labels_B), mean_BZ, log_variance_BZ
 
     @torch.no_grad()
     def fit_prior(self, mean_NZ: Tensor, log_variance_NZ: Tensor, labels_N: Tensor) -> None:
-        """Gives each class the mean and covariance of its latents: Cov(E[z|x]) + E[Cov(z|x)]."""
+        """Fits each class's mean and covariance of its latents: Cov(E[z|x]) + E[Cov(z|x)]."""
         for label in labels_N.unique().tolist():
             means = mean_NZ[labels_N == label].double()
             variances_Z = log_variance_NZ[labels_N == label].double().exp().mean(dim=0)
@@ -71,16 +68,16 @@ class VAE(nn.Module):
             self.factor_KZZ[label] = torch.linalg.cholesky(covariance_ZZ)
 
     def colour(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
-        """Standard normal numbers to latents of the classes."""
+        """Maps standard normal numbers to latents of the classes."""
         latents_BZ1 = self.factor_KZZ[labels_B] @ noise_BZ.float()[:, :, None]
         return self.mean_KZ[labels_B] + latents_BZ1[:, :, 0]
 
     def whiten(self, latents_BZ: Tensor, labels_B: Tensor) -> Tensor:
         """The inverse of `colour`."""
         centred_BZ1 = (latents_BZ - self.mean_KZ[labels_B])[:, :, None]
-        return torch.linalg.solve_triangular(self.factor_KZZ[labels_B], centred_BZ1, upper=False)[
-            :, :, 0
-        ]
+        factor_BZZ = self.factor_KZZ[labels_B]
+        noise_BZ1 = torch.linalg.solve_triangular(factor_BZZ, centred_BZ1, upper=False)
+        return noise_BZ1[:, :, 0]
 
     def generate(self, noise_BZ: Tensor, labels_B: Tensor) -> Tensor:
         return self.decode(self.colour(noise_BZ, labels_B), labels_B)
@@ -99,11 +96,12 @@ def kl_divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
 def vae_loss(
     images_BCHW: Tensor, reconstructed_BCHW: Tensor, mean_BZ: Tensor, log_variance_BZ: Tensor
 ) -> Tensor:
-    """The negative evidence bound per pixel and colour, but for constants: ½ log MSE + KL / (CHW)
-    (Rybkin et al. 2021, section 3: the Gaussian's variance at its optimum is the mean squared
-    error)."""
-    (error,) = as_of_all_rows(
-        [(images_BCHW - reconstructed_BCHW.float()).square().mean()], len(images_BCHW)
-    )
+    """The negative evidence lower bound per pixel and colour: ½ log MSE + KL / (CHW), without
+    constants.
+
+    The Gaussian's optimal variance is the mean squared error (Rybkin et al. 2021, section 3).
+    """
+    error = (images_BCHW - reconstructed_BCHW.float()).square().mean()
+    (error,) = mean_over_ranks([error], len(images_BCHW))
     divergence = kl_divergence(mean_BZ, log_variance_BZ).mean()
     return 0.5 * error.clamp_min(1e-6).log() + divergence / images_BCHW[0].numel()

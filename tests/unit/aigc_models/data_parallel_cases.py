@@ -1,5 +1,7 @@
-"""Small trainings that one process or two do, and what each of them leaves behind: run by
-`test_data_parallel.py`."""
+"""Small trainings for one process or two, which write their results to a folder.
+
+Run by `test_data_parallel.py`.
+"""
 
 import json
 import random
@@ -30,9 +32,10 @@ from aigc_models.recommenders.training import recommender_task
 from aigc_models.text.corpus import build_corpus
 from aigc_models.text.settings import TrainingSettings
 from aigc_models.text.training import build_text_network, build_tokenizer, text_task
-from aigc_models.training.data_parallel import SharedLoss, as_of_all_rows, is_first
-from aigc_models.training.loop import GradientStep, Task, TrainingLoop, build_step
+from aigc_models.training.data_parallel import SharedLoss, is_first, mean_over_ranks
+from aigc_models.training.loop import TrainingLoop
 from aigc_models.training.settings import LoopSettings, TrainingProgress
+from aigc_models.training.step import GradientStep, Task, build_step
 from tests.unit.aigc_models.conftest import kettle
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
@@ -59,8 +62,8 @@ class Case:
 
 
 def line(num_rows: int = 7) -> Case:
-    """In float64; each batch's rows count differently much. Its rows are not divisible by the
-    ranks."""
+    """A training in float64. Rows have different token counts, and the number of rows is not
+    divisible by the number of ranks."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
 
@@ -164,17 +167,17 @@ def gradients(case: Case) -> dict[str, Tensor]:
 
 
 def trained(name: str, folder: Path) -> None:
-    """Leaves gradients of the first step, weights at the end, and what the training said."""
+    """Writes the gradients of the first step, the final weights and the reported progress."""
     torch.set_num_threads(1)
     tensors = gradients(CASES[name]())
     case = CASES[name]()
-    said: list[TrainingProgress] = []
+    reported: list[TrainingProgress] = []
     result = TrainingLoop(
-        case.network, case.task, case.settings, folder / "work", said.append
+        case.network, case.task, case.settings, folder / "work", reported.append
     ).run()
     write_tensors(folder / "left.safetensors", tensors | dict(case.network.named_parameters()))
     left = {
-        "losses": [progress.loss for progress in said],
+        "losses": [progress.loss for progress in reported],
         "val_loss": result.val_loss,
         "steps": result.steps,
     }
@@ -182,10 +185,10 @@ def trained(name: str, folder: Path) -> None:
 
 
 def decisions(folder: Path) -> None:
-    """A CPU budget, of which the second rank spends more than the first one; then once more from
-    the first one's state.
+    """Trains by a CPU budget, of which the second rank spends more, then resumes with a larger one.
 
-    The noise of the loss is each rank's own."""
+    Writes what each rank counted and drew.
+    """
     drawn: list[float] = []
     counts = {"validated": 0, "saved": 0, "asked": 0}
 
@@ -228,7 +231,7 @@ def decisions(folder: Path) -> None:
 
 
 def whole_flow(folder: Path) -> None:
-    """A flow from its autoencoder to its folder, noise and all."""
+    """Trains both stages of a flow, with noise, and writes its checkpoint folder."""
     data = squares(100)
     changes = {
         "classifier_steps": 10,
@@ -259,10 +262,10 @@ def whole_flow(folder: Path) -> None:
 
 
 def surplus(folder: Path) -> None:
-    """The loss of a batch of one row, which each rank sees with noise of its own."""
+    """Computes the loss of a batch with fewer rows than ranks; the loss differs by rank."""
 
     def loss(network: nn.Module, x_BF: Tensor) -> tuple[Tensor, int]:
-        (mean,) = as_of_all_rows([network(x_BF).sum() * (1 + distributed.get_rank())], len(x_BF))
+        (mean,) = mean_over_ranks([network(x_BF).sum() * (1 + distributed.get_rank())], len(x_BF))
         return mean, len(x_BF)
 
     network = nn.Linear(1, 1, bias=False)

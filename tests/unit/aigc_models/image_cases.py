@@ -1,5 +1,5 @@
-"""Small pictures that a network learns in seconds: bright squares whose corner of the picture is
-their class."""
+"""Small pictures that a network learns in seconds: bright squares in the corner of their
+class."""
 
 import gc
 from typing import Any
@@ -45,8 +45,8 @@ def network_batch(num: int, image_px: int, num_colours: int) -> tuple[Tensor, Te
 
 
 def batches_held(network: nn.Module) -> list[int]:
-    """How many batches of pictures, beyond those of now, are in memory at each call of the network
-    that is to come."""
+    """Counts, at each later call of the network, the batches of pictures that memory holds beyond
+    those of now."""
     counts: list[int] = []
     before = num_batches()
     network.register_forward_pre_hook(lambda *_: counts.append(num_batches() - before))

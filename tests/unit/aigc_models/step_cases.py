@@ -1,11 +1,11 @@
-"""The first steps of every training there is, on a few examples."""
+"""Small cases of every kind of training, for tests of single steps."""
 
 from aigc_models.images.classifier import train_classifier
 from aigc_models.images.families import ImageNetwork, build_image_network
 from aigc_models.images.networks.flow import LatentFlow
 from aigc_models.images.settings import default_image_settings
-from aigc_models.images.tasks import ImageCorpus, autoencoder_task, generator_task
-from aigc_models.images.training import autoencoder_settings, what_is_trained
+from aigc_models.images.tasks import GENERATOR_STAGES, ImageCorpus, autoencoder_stage
+from aigc_models.images.training import autoencoder_settings
 from tests.unit.aigc_models.data_parallel_cases import CPU, Case, recommender, text
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
 
@@ -31,22 +31,17 @@ def case(name: str) -> Case:
 
 
 def pictures(family: str) -> Case:
-    settings, network = (
-        default_image_settings(family, batch_size=8, shift_px=2, augment=True),
-        image_network(family),
-    )
-    return Case(
-        what_is_trained(network, settings), generator_task(corpus(), network, settings), settings
-    )
+    settings = default_image_settings(family, batch_size=8, shift_px=2, augment=True)
+    stage = GENERATOR_STAGES[family](image_network(family), corpus(), settings)
+    return Case(stage.network, stage.task, settings)
 
 
 def autoencoder() -> Case:
-    network, settings = (
-        image_network("flow"),
-        autoencoder_settings(default_image_settings("flow", batch_size=8)),
-    )
+    network = image_network("flow")
     assert isinstance(network, LatentFlow)
-    return Case(network.vae, autoencoder_task(corpus(), settings), settings)
+    settings = autoencoder_settings(default_image_settings("flow", batch_size=8))
+    stage = autoencoder_stage(network, corpus(), settings)
+    return Case(stage.network, stage.task, settings)
 
 
 def image_network(family: str) -> ImageNetwork:

@@ -10,27 +10,27 @@ CPU = torch.device("cpu")
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
-def test_who_was_given_no_gpu_computes_on_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_granted_gpu_the_device_is_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
     assert granted_device(0) == CPU
     assert not caplog.records
 
 
 @without_cuda
-def test_gpus_that_torch_cannot_use_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_gpus_that_torch_cannot_use_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert granted_device(0.5) == CPU
-    assert "0.5 GPUs were given, but torch" in caplog.text
+    assert "0.5 GPUs were granted, but torch" in caplog.text
 
 
 @without_cuda
-def test_auto_is_the_cpu_in_float32_where_there_is_no_cuda() -> None:
+def test_without_cuda_auto_is_the_cpu_in_float32() -> None:
     assert resolve_device("auto") == CPU
     with autocast("auto", CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     release_memory()
 
 
-def test_bfloat16_is_to_be_had_by_name() -> None:
+def test_bfloat16_can_be_requested_by_name() -> None:
     with autocast("bfloat16", CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 

@@ -22,20 +22,20 @@ def multiply(path: Path, *, skip: int, record: int, steps: int) -> None:
             mark_step()
 
 
-def test_just_the_steps_asked_for_are_traced(tmp_path: Path) -> None:
+def test_only_the_requested_steps_are_traced(tmp_path: Path) -> None:
     path = tmp_path / f"a{TRACE_SUFFIX}"
     multiply(path, skip=3, record=2, steps=9)
     assert names(path).count("aten::matmul") == 2
     assert sum(name.startswith("ProfilerStep") for name in names(path)) == 2
 
 
-def test_fewer_steps_than_asked_for_are_traced_all_the_same(tmp_path: Path) -> None:
+def test_a_training_with_fewer_steps_than_requested_is_traced(tmp_path: Path) -> None:
     path = tmp_path / f"a{TRACE_SUFFIX}"
     multiply(path, skip=0, record=5, steps=2)
     assert names(path).count("aten::matmul") == 2
 
 
-def test_nothing_is_written_where_nothing_is_asked_for_or_done(tmp_path: Path) -> None:
+def test_no_trace_is_written_if_no_step_was_requested_or_run(tmp_path: Path) -> None:
     multiply(tmp_path / "a", skip=0, record=0, steps=3)
     multiply(tmp_path / "b", skip=5, record=2, steps=3)
     assert list(tmp_path.iterdir()) == []

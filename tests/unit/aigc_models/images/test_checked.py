@@ -44,7 +44,7 @@ def rows_of(groups: list[CheckedImages]) -> dict[int, torch.Tensor]:
     return found
 
 
-def test_every_row_comes_back_once_whatever_the_batch(model: CheckedImageModel) -> None:
+def test_every_row_is_yielded_once_in_batches_of_any_size(model: CheckedImageModel) -> None:
     labels, seeds = [i % 2 for i in range(300)], list(range(300))
     whole = rows_of(list(model.generate(labels, seeds, NO_LIMITS)))
     assert sorted(whole) == list(range(300))
@@ -52,7 +52,7 @@ def test_every_row_comes_back_once_whatever_the_batch(model: CheckedImageModel) 
     assert torch.equal(alone[0], whole[7])
 
 
-def test_what_fails_is_drawn_again_and_only_that(model: CheckedImageModel) -> None:
+def test_only_failed_rows_are_drawn_again(model: CheckedImageModel) -> None:
     labels, seeds = [0] * 60, list(range(60))
     first = list(model.generate(labels, seeds, NO_LIMITS))
     errors_B = torch.cat([group.errors_B for group in first])
@@ -83,7 +83,7 @@ def test_the_first_candidate_that_passes_is_kept(model: CheckedImageModel) -> No
     )
     model.oddities.limit = float(errors_BN.median())
     passed_BN = errors_BN <= model.oddities.limit
-    passed_BN[:, -1] = True  # the last one stays in any case
+    passed_BN[:, -1] = True  # the last candidate is kept in any case
     checks = replace(NO_LIMITS, reject_odd=True, num_candidates=num_candidates)
     groups = list(model.generate([0] * len(seeds), seeds, checks))
     found = {
@@ -104,7 +104,7 @@ class Immediately(ThreadPoolExecutor):
         return future
 
 
-def test_which_pictures_share_a_batch_does_not_depend_on_how_fast_filters_are(
+def test_batches_do_not_depend_on_the_speed_of_the_filters(
     model: CheckedImageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checked_images, "CHECKED_AT_ONCE", 16)
@@ -131,7 +131,7 @@ def test_the_last_candidate_stays_with_its_problems(model: CheckedImageModel) ->
     assert all(problems[0].startswith("odd: ") for group in groups for problems in group.problems)
 
 
-def test_what_a_classifier_of_real_pictures_reads_otherwise_is_drawn_again(
+def test_pictures_that_a_classifier_misreads_are_drawn_again(
     model: CheckedImageModel,
 ) -> None:
     model.classifier.head.bias.data = torch.tensor([0.0, 1e6])
@@ -157,19 +157,17 @@ def test_a_copy_of_a_training_picture_is_found() -> None:
     assert (filter_.ratios(squares(20, seed=2).images_BHWC) < filter_.limit).float().mean() < 0.2
 
 
-def test_a_loaded_model_makes_and_judges_as_before(
+def test_a_loaded_model_gives_the_same_pictures_and_ratios(
     model: CheckedImageModel, tmp_path: Path
 ) -> None:
     model.model.save(tmp_path)
     model.oddities.save(tmp_path / "oddities")
     model.copies.save(tmp_path / COPIES)
     save_classifier(model.classifier, tmp_path / CLASSIFIER)
-    (before,), (after,) = (
-        list(each.generate([0, 1], [5, 6], NO_LIMITS))
-        for each in (model, CheckedImageModel.load(tmp_path))
-    )
+    (before,) = model.generate([0, 1], [5, 6], NO_LIMITS)
+    (after,) = CheckedImageModel.load(tmp_path).generate([0, 1], [5, 6], NO_LIMITS)
     assert torch.equal(before.images_BHWC, after.images_BHWC)
     assert torch.equal(before.ratios_B, after.ratios_B)
     (tmp_path / COPIES / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"copies: no config\.json"):
+    with pytest.raises(CheckpointError, match=r"copies is not .* checkpoint: no config\.json"):
         CheckedImageModel.load(tmp_path)

@@ -7,8 +7,8 @@ from aigc_models.images.data import (
     LabelledImages,
     check_labels,
     check_split,
-    mirrored,
-    shifted,
+    mirror,
+    shift,
     split,
     to_network,
     to_pixels,
@@ -16,14 +16,14 @@ from aigc_models.images.data import (
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, squares
 
 
-def test_pixels_come_back_as_they_were() -> None:
+def test_pixels_survive_the_round_trip() -> None:
     pixels_BHWC = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
     images_BCHW = to_network(pixels_BHWC)
     assert (float(images_BCHW.min()), float(images_BCHW.max())) == (-1.0, 1.0)
     assert torch.equal(to_pixels(images_BCHW), pixels_BHWC)
 
 
-def test_a_split_has_every_picture_once_and_every_class_on_both_sides() -> None:
+def test_both_sides_of_a_split_have_every_class() -> None:
     data = squares(22)
     rare = LabelledImages(
         torch.cat([data.images_BHWC, data.images_BHWC[:2]]),
@@ -63,7 +63,7 @@ def test_labels_without_a_name_are_refused(labels: list[int]) -> None:
         torch.zeros(2, 28, 28, dtype=torch.uint8),
     ],
 )
-def test_pictures_of_another_form_are_refused(images: torch.Tensor) -> None:
+def test_pictures_of_another_shape_or_type_are_refused(images: torch.Tensor) -> None:
     with pytest.raises(ImageDataError, match="uint8"):
         LabelledImages(images, torch.zeros(2, dtype=torch.int64))
 
@@ -78,7 +78,7 @@ def test_every_epoch_has_every_row_once_in_another_order() -> None:
     assert torch.equal(EpochSchedule(12, 4, seed=0).rows_at(4), epochs[1][4:8])
 
 
-def test_an_epoch_leaves_out_what_fills_no_batch() -> None:
+def test_an_epoch_drops_an_incomplete_last_batch() -> None:
     schedule = EpochSchedule(10, 4, seed=0)
     epochs = [
         torch.cat([schedule.rows_at(2 * epoch + step) for step in range(2)]) for epoch in range(20)
@@ -91,7 +91,7 @@ def test_shifts_move_whole_pictures_by_a_few_pixels() -> None:
     torch.manual_seed(0)
     images_BCHW = torch.zeros(50, 1, 8, 8)
     images_BCHW[:, :, 4, 4] = 1.0
-    moved_BCHW = shifted(images_BCHW, 2)
+    moved_BCHW = shift(images_BCHW, 2)
     places = {tuple(place) for place in torch.nonzero(moved_BCHW)[:, 2:].tolist()}
     assert torch.equal(moved_BCHW.sum(dim=(1, 2, 3)), torch.ones(50))
     assert places <= {(y, x) for y in range(2, 7) for x in range(2, 7)}
@@ -101,6 +101,6 @@ def test_shifts_move_whole_pictures_by_a_few_pixels() -> None:
 def test_mirrored_pictures_are_the_picture_or_its_mirror_image() -> None:
     torch.manual_seed(0)
     images_BCHW = torch.arange(4.0).expand(40, 1, 4, 4)
-    is_turned = mirrored(images_BCHW)[:, 0, 0, 0] == 3.0
-    assert torch.equal(mirrored(images_BCHW).sum(), images_BCHW.sum())
-    assert 5 < int(is_turned.sum()) < 35
+    is_mirrored = mirror(images_BCHW)[:, 0, 0, 0] == 3.0
+    assert torch.equal(mirror(images_BCHW).sum(), images_BCHW.sum())
+    assert 5 < int(is_mirrored.sum()) < 35

@@ -33,7 +33,7 @@ def test_odd_pictures_are_found_and_real_ones_are_not(trained: OddityFilter) -> 
     assert (trained.errors(squares(100, seed=1).images_BHWC) > trained.limit).double().mean() < 0.15
 
 
-def test_a_saved_filter_judges_alike(trained: OddityFilter, tmp_path: Path) -> None:
+def test_a_loaded_filter_gives_the_same_errors(trained: OddityFilter, tmp_path: Path) -> None:
     trained.save(tmp_path)
     loaded = OddityFilter.load(tmp_path)
     pictures = squares(20, seed=1).images_BHWC
@@ -44,7 +44,7 @@ def test_a_saved_filter_judges_alike(trained: OddityFilter, tmp_path: Path) -> N
         OddityFilter.load(tmp_path)
 
 
-def test_pictures_are_judged_batch_by_batch() -> None:
+def test_pictures_are_reconstructed_batch_by_batch() -> None:
     network = Autoencoder(AutoencoderConfig(image_px=28, num_colours=1, width=8))
     held = batches_held(network)
     assert (

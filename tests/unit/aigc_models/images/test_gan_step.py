@@ -20,49 +20,47 @@ def step(loss: Loss, **changes: object) -> GANStep:
     return GANStep(GAN(generator, is_spectral=loss == "hinge"), settings)
 
 
-def test_each_player_has_an_optimiser_of_its_own_and_all_weights_have_one() -> None:
-    players = step("hinge")
+def test_each_network_has_its_own_optimiser_for_all_its_weights() -> None:
+    gan_step = step("hinge")
     of_each = [
-        {id(p) for group in o.param_groups for p in group["params"]} for o in players.optimisers
+        {id(p) for group in o.param_groups for p in group["params"]} for o in gan_step.optimisers
     ]
     assert not of_each[0] & of_each[1]
-    assert of_each[0] | of_each[1] == {id(p) for p in players.network.parameters()}
-    assert of_each[1] == {id(p) for p in players.network.generator.parameters()}
+    assert of_each[0] | of_each[1] == {id(p) for p in gan_step.network.parameters()}
+    assert of_each[1] == {id(p) for p in gan_step.network.generator.parameters()}
 
 
-def test_the_generators_turn_leaves_the_discriminator_as_it_is() -> None:
-    players = step("hinge")
-    for group in players.optimisers[0].param_groups:
+def test_training_the_generator_does_not_change_the_discriminator() -> None:
+    gan_step = step("hinge")
+    for group in gan_step.optimisers[0].param_groups:
         group["lr"] = 0.0
-    before = [p.detach().clone() for p in players.network.parameters()]
-    players(BATCH)
+    before = [p.detach().clone() for p in gan_step.network.parameters()]
+    gan_step(BATCH)
     moved = {
         name: not torch.equal(old, p)
-        for old, (name, p) in zip(before, players.network.named_parameters(), strict=True)
+        for old, (name, p) in zip(before, gan_step.network.named_parameters(), strict=True)
     }
     assert not any(moved[name] for name in moved if name.startswith("discriminator"))
     assert any(moved[name] for name in moved if name.startswith("generator"))
-    assert all(p.requires_grad for p in players.network.parameters())
+    assert all(p.requires_grad for p in gan_step.network.parameters())
 
 
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_made_pictures_come_to_lie_where_those_of_their_class_do(loss: Loss, augment: bool) -> None:
-    players = step(loss, learning_rate=3e-3, augment=augment)
+def test_generated_squares_are_in_the_corner_of_their_class(loss: Loss, augment: bool) -> None:
+    gan_step = step(loss, learning_rate=3e-3, augment=augment)
     for number in range(150):
         torch.manual_seed(number)
-        losses, num_images = players(BATCH)
+        losses, num_images = gan_step(BATCH)
     assert num_images == 32
     assert list(losses) == ["discriminator", "generator"]
-    generator = players.network.generator
+    generator = gan_step.network.generator
     noise_BZ = torch.randn(32, generator.noise_width)
     generator.calibrate([(noise_BZ, BATCH.labels_B)])
     with torch.no_grad():
         light_BHW = (generator.eval().generate(noise_BZ, BATCH.labels_B)[:, 0] + 1) / 2
-    upper_left_B, lower_right_B = (
-        light_BHW[:, :14, :14].sum(dim=(1, 2)),
-        light_BHW[:, 14:, 14:].sum(dim=(1, 2)),
-    )
+    upper_left_B = light_BHW[:, :14, :14].sum(dim=(1, 2))
+    lower_right_B = light_BHW[:, 14:, 14:].sum(dim=(1, 2))
     assert float(upper_left_B[0::2].mean()) > 2 * float(lower_right_B[0::2].mean())
     assert float(lower_right_B[1::2].mean()) > 2 * float(upper_left_B[1::2].mean())
 
@@ -70,9 +68,11 @@ def test_made_pictures_come_to_lie_where_those_of_their_class_do(loss: Loss, aug
 def test_the_same_noise_gives_the_same_step() -> None:
     results = []
     for _ in range(2):
-        players = step("original", augment=True)
+        gan_step = step("original", augment=True)
         torch.manual_seed(5)
-        results.append((players(BATCH), [p.detach().clone() for p in players.network.parameters()]))
+        results.append(
+            (gan_step(BATCH), [p.detach().clone() for p in gan_step.network.parameters()])
+        )
     assert results[0][0] == results[1][0]
     assert all(
         torch.equal(first, second)

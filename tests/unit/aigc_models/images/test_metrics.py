@@ -54,12 +54,10 @@ def test_copies_are_found_and_new_pictures_are_not() -> None:
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_the_nearest_two_are_those_of_all_distances(num: int, width: int, decay: float) -> None:
     torch.manual_seed(0)
-    # 0: no component tells more than the others
+    # 0: all components vary equally
     scales_F = torch.arange(1, width + 1).float() ** -decay
-    pictures_BF, others_RF = (
-        torch.randn(100, width) * scales_F + 1.0,
-        torch.randn(num, width) * scales_F + 1.0,
-    )
+    pictures_BF = torch.randn(100, width) * scales_F + 1.0
+    others_RF = torch.randn(num, width) * scales_F + 1.0
     wanted_B2 = torch.cdist(pictures_BF.double(), others_RF.double()).topk(2, largest=False).values
     torch.testing.assert_close(
         nearest_two(pictures_BF, others_RF).double(), wanted_B2, rtol=1e-5, atol=1e-5
@@ -109,9 +107,7 @@ def test_pictures_with_wrong_labels_have_a_low_score() -> None:
     assert right["diversity"] == pytest.approx(1.0, abs=0.2)
 
 
-def test_real_pictures_in_the_place_of_synthetic_ones_raise_the_accuracy_and_misleading_ones_lower_it() -> (
-    None
-):
+def test_good_pictures_raise_the_accuracy_and_misleading_ones_lower_it() -> None:
     few, more, test = squares(4), squares(200, seed=1), squares(100, seed=2)
     misleading = LabelledImages(more.images_BHWC, 1 - more.labels_B)
     good = augmentation_gain(few, more, test, 2, num_seeds=1, steps=30)

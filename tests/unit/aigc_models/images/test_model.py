@@ -17,7 +17,7 @@ def model(family: str) -> ImageModel:
     torch.manual_seed(0)
     network = build_image_network(family, SHAPE, TINY[family])
     for weight in network.parameters():
-        nn.init.normal_(weight, std=0.3)  # fresh weights make pictures that are nearly alike
+        nn.init.normal_(weight, std=0.3)  # new weights give almost equal pictures
     return ImageModel(family, network, LABEL_NAMES)
 
 
@@ -33,7 +33,7 @@ def test_a_checkpoint_gives_the_same_pictures(family: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_picture_depends_on_its_seed_and_label_alone(family: str) -> None:
+def test_a_picture_depends_only_on_its_seed_and_label(family: str) -> None:
     sampler = model(family)
     num = BATCH_IMAGES + 40
     labels, seeds = [i % 2 for i in range(num)], list(range(100, 100 + num))
@@ -47,25 +47,25 @@ def test_a_picture_depends_on_its_seed_and_label_alone(family: str) -> None:
     assert len(together.flatten(1).unique(dim=0)) == num
 
 
-def test_requests_without_sense_are_refused() -> None:
+def test_invalid_requests_are_refused() -> None:
     sampler = model("vae")
     with pytest.raises(ValueError, match="row seeds"):
         sampler.sample([0, 1], [1])
     with pytest.raises(ValueError, match="between 0 and 1"):
         sampler.sample([2], [1])
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="must not be empty"):
         sampler.sample([], [])
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     model("vae").save(tmp_path)
     (tmp_path / "config.json").write_text('{"family": "gpt"}', encoding="utf-8")
-    with pytest.raises(CheckpointError, match="no checkpoint of an image model"):
+    with pytest.raises(CheckpointError, match="not an image model checkpoint"):
         ImageModel.load(tmp_path)
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"no weights\.safetensors"):
         ImageModel.load(tmp_path)
 
 
-def test_the_more_a_picture_shows_the_more_latents_describe_it() -> None:
+def test_larger_pictures_have_more_latents() -> None:
     assert [default_latent_width(*shape) for shape in ((28, 1), (32, 3), (64, 3))] == [32, 128, 256]

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from aigc_models.images.data import ImageDataError
 from aigc_models.images.model import ImageModel
-from aigc_models.images.settings import FAMILIES
+from aigc_models.images.settings import FAMILIES, ImageTrainingSettings
 from aigc_models.images.training import default_image_settings, train_image_model
 from aigc_models.training.settings import TrainingProgress
 from tests.unit.aigc_models.image_cases import LABEL_NAMES, TINY, squares
@@ -47,7 +47,7 @@ def train(folder: Path, work_dir: Path, wanted: Any, **callbacks: Any) -> dict[s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_training_that_crashed_goes_on_to_the_same_model(family: str, tmp_path: Path) -> None:
+def test_a_resumed_training_ends_with_the_same_model(family: str, tmp_path: Path) -> None:
     wanted = settings(family, checkpoint_every_s=1e-9)
     seen: list[TrainingProgress] = []
 
@@ -80,7 +80,7 @@ def test_a_checkpoint_folder_is_complete_and_has_grids_of_samples(tmp_path: Path
         assert events.Tags()["images"] == ["samples"]
 
 
-def test_a_flow_learns_pictures_that_a_classifier_can_learn_from(tmp_path: Path) -> None:
+def test_a_classifier_can_learn_from_the_pictures_of_a_flow(tmp_path: Path) -> None:
     options = {
         "vae": {"latent_width": 8, "width": 8},
         "width": 64,
@@ -135,15 +135,13 @@ def test_a_single_class_of_few_pictures_is_refused_before_training(tmp_path: Pat
         {"classifier_steps": 5},
     ],
 )
-def test_settings_without_sense_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must (not )?be"):
-        settings("flow", **wrong) if "family" not in wrong else default_image_settings(
-            wrong["family"]
-        )
+        ImageTrainingSettings(**wrong)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_few_pictures_are_moved_and_changes_come_last(family: str) -> None:
+def test_few_pictures_are_shifted_unless_a_change_says_otherwise(family: str) -> None:
     assert default_image_settings(family, images_per_class=20).shift_px > 0
     assert default_image_settings(family, images_per_class=20, shift_px=0).shift_px == 0
     assert default_image_settings(family, images_per_class=1000) == default_image_settings(family)

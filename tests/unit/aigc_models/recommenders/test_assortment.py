@@ -21,11 +21,11 @@ def test_new_items_are_those_of_the_catalogue_that_are_not_known() -> None:
     assert compare(KNOWN, {}).ids == ()
 
 
-def test_the_nearest_has_most_in_common_and_rare_things_count_more() -> None:
+def test_the_nearest_item_has_most_in_common_and_rare_attributes_count_more() -> None:
     found = compare(KNOWN, ATTRIBUTES)
     assert found.neighbours_CN[0, :2].tolist() == [KNOWN.token_of["pot"], KNOWN.token_of["kettle"]]
     kitchen, blue, red = math.log(4 / 2), math.log(4 / 1), math.log(4 / 2)
-    pot = 1.0  # has all that is known of the pan
+    pot = 1.0  # has all known attributes of the pan
     kettle = kitchen**2 / (math.hypot(kitchen, red) * math.hypot(kitchen, blue))
     assert found.weights_CN[0, :2].tolist() == pytest.approx(
         [pot / (pot + kettle), kettle / (pot + kettle)], rel=1e-5
@@ -33,7 +33,7 @@ def test_the_nearest_has_most_in_common_and_rare_things_count_more() -> None:
     assert found.weights_CN[0, 2:].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
-def test_a_new_item_is_worth_the_mean_of_its_neighbours_and_one_that_is_like_none_nothing() -> None:
+def test_a_new_item_scores_the_mean_of_its_neighbours_or_0_without_any() -> None:
     found = compare(KNOWN, ATTRIBUTES)
     scores_BV = torch.tensor([[-1.0, -1.0, 0.1, 0.2, 0.6, 0.1]])
     pot, kettle = found.weights_CN[0, :2].tolist()

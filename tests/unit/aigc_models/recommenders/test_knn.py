@@ -31,13 +31,13 @@ def test_pairs_weigh_more_the_nearer_they_stand_and_less_backward() -> None:
     assert found == pytest.approx(wanted)
 
 
-def test_users_have_no_pairs_in_common_and_items_none_with_themselves() -> None:
+def test_pairs_are_of_one_user_and_of_two_different_items() -> None:
     first, second, _ = weighted_pairs(as_sequences([[2], [3], [4, 4]]), 5)
     assert not len(first)
     assert not len(second)
 
 
-def test_a_score_is_the_sum_over_the_history_of_what_it_is_similar_to() -> None:
+def test_a_score_is_the_sum_of_the_similarities_to_the_history() -> None:
     knn = ItemKNN.fit(as_sequences([[2, 3], [2, 3], [5, 4]]), 6)
     scale = (np.array([0, 0, 2, 2, 1, 1]) + SHRINKAGE) ** POWER
     scores = knn.scores([np.array([2]), np.array([2, 5]), np.array([], dtype=np.int64)])
@@ -55,10 +55,10 @@ def test_only_the_nearest_neighbours_are_kept_and_the_nearest_come_first() -> No
     assert torch.equal(knn.similarities_VN.sort(dim=1, descending=True).values, knn.similarities_VN)
 
 
-def test_what_the_items_of_a_history_add_is_the_score() -> None:
+def test_the_contributions_of_a_history_add_up_to_the_score() -> None:
     knn = ItemKNN.fit(as_sequences([[2, 3, 4], [2, 3], [5, 4]]), 6)
     histories = [np.array([2, 3]), np.array([5])]
-    near_BTK = knn.nearness(torch.tensor([[2, 3], [PAD, 5]]), torch.tensor([[4, 3], [4, 2]]))
+    near_BTK = knn.contributions(torch.tensor([[2, 3], [PAD, 5]]), torch.tensor([[4, 3], [4, 2]]))
     scores_BV = knn.scores(histories)
     assert near_BTK.shape == (2, 2, 2)
     torch.testing.assert_close(near_BTK.sum(dim=1)[0], scores_BV[0, [4, 3]])
@@ -66,6 +66,6 @@ def test_what_the_items_of_a_history_add_is_the_score() -> None:
     assert float(near_BTK[1, 0].abs().max()) == 0.0, "padding adds nothing"
 
 
-def test_neighbours_lie_on_the_device_and_so_do_the_scores() -> None:
+def test_scores_are_on_the_device_of_the_neighbours() -> None:
     knn = ItemKNN.fit(as_sequences([[2, 3], [5, 4]]), 6, device=torch.device("meta"))
     assert knn.scores([np.array([2])]).device.type == "meta"

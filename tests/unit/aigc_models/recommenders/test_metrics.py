@@ -29,7 +29,7 @@ def test_metrics_are_those_of_one_relevant_item() -> None:
     assert ndcg(places, 1) == pytest.approx(1 / 3)
 
 
-def test_a_rank_among_others_is_after_equals() -> None:
+def test_a_rank_among_others_is_after_ties() -> None:
     others_BN = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.3, 0.3, 0.3]])
     assert ranks_among(torch.tensor([0.4, 0.2, 0.3]), others_BN).tolist() == [1, 3, 4]
 

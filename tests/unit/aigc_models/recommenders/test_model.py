@@ -1,5 +1,5 @@
-"""Users of two tastes who take items in a fixed order: what comes next is certain, but for the
-beginnings."""
+"""Tests with users of two tastes who take items in a fixed order, so that the next item is
+certain."""
 
 import json
 from collections import Counter
@@ -52,14 +52,14 @@ def test_a_checkpoint_folder_is_complete(folder: Path) -> None:
     assert (metrics["num_histories"], metrics["num_items"]) == (200, 14)
     assert metrics["network_hr_10"] == metrics["knn_hr_10"] == 1.0
     assert metrics["sampled_ndcg_10"] >= metrics["ndcg_10"], (
-        "among the others that a history lacks all are drawn"
+        "all items that are not in the history are drawn"
     )
     assert 0.0 < metrics["coverage_10"] <= 1.0
     assert metrics["popularity_lift_10"] > -1.0
 
 
 @pytest.mark.parametrize("knn_share", [0.0, 0.5, 1.0])
-def test_what_usually_comes_next_is_recommended_first_with_its_reason(
+def test_the_usual_next_item_is_recommended_first_with_its_reason(
     folder: Path, knn_share: float
 ) -> None:
     model = Recommender.load(folder)
@@ -70,7 +70,7 @@ def test_what_usually_comes_next_is_recommended_first_with_its_reason(
     assert 1.0 >= found[0].score >= found[1].score >= found[2].score >= 0.0
 
 
-def test_items_that_a_user_has_are_left_out_unless_wanted(folder: Path) -> None:
+def test_items_of_the_history_are_left_out_unless_requested(folder: Path) -> None:
     model, history = Recommender.load(folder), ["game-1", "game-2"]
     everything = model.recommend([history], 100)[0]
     assert len(everything) == 12
@@ -85,7 +85,7 @@ def test_unknown_items_and_empty_histories_are_served(folder: Path) -> None:
     assert all(found.because is None for found in empty)
 
 
-def test_who_has_nothing_that_is_known_gets_what_is_popular(folder: Path) -> None:
+def test_users_without_a_known_item_get_the_most_popular_ones(folder: Path) -> None:
     counts = Counter(item for history in HISTORIES for item in history)
     least = counts.most_common(5)[-1][1] - 3  # some last items are held out
     for found in Recommender.load(folder).recommend([[], ["?"]], 5):
@@ -117,7 +117,7 @@ def test_histories_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch)
     assert list(batches_by_length(histories)) == [[3, 1], [4, 2], [0]]
 
 
-def test_a_history_is_served_alike_alone_and_among_others(folder: Path) -> None:
+def test_a_history_gets_the_same_items_alone_and_in_a_batch(folder: Path) -> None:
     model = Recommender.load(folder)
     histories = HISTORIES[:40]
     together = model.recommend(histories, 3)
@@ -127,7 +127,7 @@ def test_a_history_is_served_alike_alone_and_among_others(folder: Path) -> None:
         assert [row.score for row in alone] == pytest.approx([row.score for row in found], abs=1e-4)
 
 
-def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     settings = default_recommender_settings("gpt", **TINY)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     train_recommender(HISTORIES, whole / "model", settings=settings, work_dir=whole / "work")
@@ -149,14 +149,13 @@ def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
             on_progress=kill,
         )
     train_recommender(HISTORIES, resumed / "model", settings=settings, work_dir=resumed / "work")
-    first, second = (
-        Recommender.load(path / "model").network.state_dict() for path in (whole, resumed)
-    )
-    for name, weight in first.items():
-        torch.testing.assert_close(second[name], weight)
+    expected = Recommender.load(whole / "model").network.state_dict()
+    found = Recommender.load(resumed / "model").network.state_dict()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight)
 
 
-def test_histories_that_teach_nothing_are_refused(tmp_path: Path) -> None:
+def test_histories_that_are_too_short_are_refused(tmp_path: Path) -> None:
     settings = default_recommender_settings("gpt", **TINY)
     with pytest.raises(ItemDataError, match="0 histories have 3 or more items"):
         train_recommender(
@@ -164,6 +163,6 @@ def test_histories_that_teach_nothing_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_a_folder_that_is_no_recommender_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+def test_a_folder_without_a_recommender_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         Recommender.load(tmp_path)

@@ -85,11 +85,8 @@ def test_the_full_softmax_is_the_cross_entropy_over_all_items() -> None:
 
 def test_the_sampled_softmax_is_near_the_full_one() -> None:
     torch.manual_seed(0)
-    states, table, targets = (
-        torch.randn(6, 8) / 2,
-        torch.randn(5002, 8),
-        torch.randint(2, 5002, (6,)),
-    )
+    states, table = torch.randn(6, 8) / 2, torch.randn(5002, 8)
+    targets = torch.randint(2, 5002, (6,))
     sampled = [float(item_loss(states, targets, table, 500)) for _ in range(50)]
     assert sum(sampled) / 50 == pytest.approx(float(item_loss(states, targets, table, 0)), rel=0.02)
 
@@ -110,14 +107,14 @@ def test_the_last_item_of_the_histories_with_the_lowest_keys_is_held_out() -> No
     assert lengths == [4] * 20 + [3] * 3 + [4] * 17 + [2] * 10
 
 
-def test_users_are_held_out_by_what_does_not_change_while_their_histories_grow() -> None:
+def test_split_keys_do_not_change_while_histories_grow() -> None:
     histories = [[f"i{user}", f"i{user + 1}", "x"] for user in range(200)]
     grown = [[*history, "y", "z"] for history in histories]
     assert split_keys(histories).tolist() == split_keys(grown).tolist()
     assert len(set(split_keys(histories).tolist())) == 200
 
 
-def test_long_histories_become_windows_that_share_their_ends_alone() -> None:
+def test_long_histories_become_windows_that_share_only_their_ends() -> None:
     pieces = windows(as_sequences([list(range(2, 12)), [3], [4, 5]]), 4)
     assert [piece.tolist() for piece in pieces] == [
         [8, 9, 10, 11],
@@ -129,6 +126,6 @@ def test_long_histories_become_windows_that_share_their_ends_alone() -> None:
     assert sorted(pairs) == [(i, i + 1) for i in range(2, 11)]
 
 
-def test_items_of_which_nothing_is_known_are_left_out() -> None:
+def test_unknown_items_are_skipped() -> None:
     assert Items(("a", "b")).tokens(["b", "?", "a"]) == [3, 2]
     assert left_padded([np.array([], dtype=np.int64)]).tolist() == [[PAD]]

@@ -11,7 +11,7 @@ def test_every_row_is_in_one_batch_and_batches_keep_their_size() -> None:
         assert len(rows) * widest <= 100 or len(rows) == 1
 
 
-def test_a_row_longer_than_a_batch_has_one_to_itself() -> None:
+def test_a_row_longer_than_a_batch_is_a_batch_by_itself() -> None:
     assert in_batches([(1, 501), (1, 2)], 100) == [[1], [0]]
     assert in_batches([(501,), (2,)], 100) == [[1], [0]]
 

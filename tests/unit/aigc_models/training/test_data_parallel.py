@@ -10,27 +10,26 @@ from aigc_models.checkpoint import read_tensors
 from aigc_models.images.settings import default_image_settings
 from aigc_models.text.training import Batch
 from aigc_models.training.data_parallel import (
-    as_of_all_rows,
+    all_reduce_sum,
+    broadcast_file,
     is_first,
-    share_file,
-    share_of,
-    sums,
+    mean_over_ranks,
+    take_share,
     world_size,
 )
 from tests.unit.aigc_models.data_parallel_cases import CASES, STEPS, run_rank, trained
 
 NUM_RANKS = 2
 TOLERANCES = {"line": 1e-12, "one row": 1e-12, "recommender gpt": 1e-2, "recommender gru": 1e-2}
-"""Of gradients, as a share of the largest; of float64, of products in bfloat16, and of float32 by
-default."""
+"""Of gradients, as a share of the largest one: for float64, and for products in bfloat16."""
 FLOAT32 = 2e-5
+"""For all other cases, which compute in float32."""
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes that train together have left, each case and rank in a folder of its
-    own."""
+    """Trains with two ranks; each case and rank leaves its results in a folder."""
     folder = tmp_path_factory.mktemp("ranks")
     multiprocessing.spawn(run_rank, (NUM_RANKS, folder), nprocs=NUM_RANKS)
     return folder
@@ -52,34 +51,27 @@ def test_two_ranks_train_as_one_process_does_with_the_same_batches(
     name: str, ranks: Path, tmp_path: Path
 ) -> None:
     trained(name, tmp_path)
-    alone, together = (
-        tensors(tmp_path),
-        [tensors(ranks / f"{name} {rank}") for rank in range(NUM_RANKS)],
-    )
+    alone = tensors(tmp_path)
+    together = [tensors(ranks / f"{name} {rank}") for rank in range(NUM_RANKS)]
     assert all(together[0][key].equal(together[1][key]) for key in alone)
     found = {key: together[0][key] for key in alone if key.startswith("gradient.")}
     largest = max(float(alone[key].abs().max()) for key in found)
     differences = {key: float((alone[key] - found[key]).abs().max()) / largest for key in found}
     assert max(differences.values()) < TOLERANCES.get(name, FLOAT32), differences
-    of_one, (of_first, of_second) = (
-        json.loads((tmp_path / "left.json").read_text()),
-        left(ranks, name),
-    )
+    of_one = json.loads((tmp_path / "left.json").read_text())
+    of_first, of_second = left(ranks, name)
     curve_tolerance = 10 * TOLERANCES.get(name, FLOAT32)
     assert of_first["losses"] == pytest.approx(of_one["losses"], rel=curve_tolerance)
-    assert (
-        of_first["val_loss"]
-        == of_second["val_loss"]
-        == pytest.approx(of_one["val_loss"], rel=curve_tolerance)
-    )
+    assert of_first["val_loss"] == of_second["val_loss"]
+    assert of_first["val_loss"] == pytest.approx(of_one["val_loss"], rel=curve_tolerance)
     assert of_first["steps"] == of_second["steps"] == STEPS
 
 
-def test_a_rank_without_a_row_of_its_own_adds_nothing(ranks: Path) -> None:
+def test_a_rank_without_rows_adds_nothing(ranks: Path) -> None:
     assert left(ranks, "surplus") == [{"loss": 1.0, "num_rows": 1}] * NUM_RANKS
 
 
-def test_what_ends_a_training_is_the_same_on_all_ranks(ranks: Path) -> None:
+def test_all_ranks_stop_at_the_same_step(ranks: Path) -> None:
     first, second = left(ranks, "decisions")
     assert first["steps"] == second["steps"]
     assert first["cpu_seconds"] == second["cpu_seconds"]
@@ -100,12 +92,12 @@ def test_only_the_first_rank_validates_and_saves(ranks: Path) -> None:
     assert left(ranks, "line")[1]["losses"] == []
 
 
-def test_all_ranks_go_on_from_the_state_of_the_first_one(ranks: Path) -> None:
+def test_all_ranks_resume_from_the_state_of_the_first_one(ranks: Path) -> None:
     for of_rank in left(ranks, "decisions"):
         assert of_rank["asked_again"] == of_rank["steps"][1] - of_rank["steps"][0] > 0
 
 
-def test_every_rank_has_noise_of_its_own(ranks: Path) -> None:
+def test_every_rank_draws_different_noise(ranks: Path) -> None:
     first, second = left(ranks, "decisions")
     assert len({*first["drawn"], *second["drawn"]}) == 4
 
@@ -120,17 +112,18 @@ def test_a_flow_of_two_stages_is_trained_by_two_ranks_and_finished_by_the_first(
     assert not (ranks / "whole flow 1" / "flow").exists()
 
 
-def test_one_process_alone_sends_nothing_and_has_every_row(tmp_path: Path) -> None:
+def test_a_single_process_communicates_with_nobody_and_has_every_row(tmp_path: Path) -> None:
     batch = Batch(*(torch.arange(6).reshape(3, 2) + part for part in range(len(Batch.__slots__))))
     assert world_size() == 1
     assert is_first()
-    assert sums(1.5, 2.0) == [1.5, 2.0]
-    share, counts = share_of(batch)
-    assert counts
-    assert all(torch.equal(getattr(share, name), getattr(batch, name)) for name in Batch.__slots__)
+    assert all_reduce_sum(1.5, 2.0) == [1.5, 2.0]
+    share = take_share(batch)
+    assert not share.is_filler
+    for name in Batch.__slots__:
+        assert torch.equal(getattr(share.rows, name), getattr(batch, name))
     means = [torch.tensor(1.0, requires_grad=True)]
-    assert as_of_all_rows(means, 3) is means
-    share_file(tmp_path / "absent")
+    assert mean_over_ranks(means, 3) is means
+    broadcast_file(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
 
 

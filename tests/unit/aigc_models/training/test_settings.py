@@ -15,6 +15,6 @@ from aigc_models.training.settings import LoopSettings
         {"warmup_steps": -1},
     ],
 )
-def test_settings_without_sense_are_refused(wrong: dict[str, float | None]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, float | None]) -> None:
     with pytest.raises(ValueError, match=r"must (not )?be"):
         LoopSettings(**wrong)

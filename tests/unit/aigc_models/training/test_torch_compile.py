@@ -1,5 +1,4 @@
-"""Trainings of compiled networks: graphs without a gap, and the losses of the same networks as they
-are."""
+"""Compiled networks have graphs without breaks, and the same losses as uncompiled ones."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,15 +12,15 @@ from torch._dynamo.utils import counters
 
 from aigc_models.recommenders.settings import default_recommender_settings
 from aigc_models.text.settings import default_settings
-from aigc_models.training.loop import build_step
+from aigc_models.training.step import build_step
 from tests.unit.aigc_models.step_cases import COMPILED, case
 
 STEPS = 4
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What others have compiled."""
+def reset_compiler() -> Iterator[None]:
+    """Forgets what other tests have compiled."""
     torch.compiler.reset()
     counters.clear()
     yield
@@ -44,24 +43,24 @@ def losses(name: str, *, torch_compile: bool) -> list[float]:
 def test_every_network_that_may_be_compiled_is_captured_whole(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the compiler's last stage, which takes minutes for all of them and rounds
-    otherwise."""
-    as_it_is = losses(name, torch_compile=False)
+    """Skips the compiler's last stage, which takes minutes for all networks and rounds
+    differently."""
+    uncompiled = losses(name, torch_compile=False)
     assert not counters["stats"]
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    assert losses(name, torch_compile=True) == as_it_is
+    assert losses(name, torch_compile=True) == uncompiled
     assert 1 <= counters["stats"]["unique_graphs"] <= 3
     assert not counters["graph_break"]
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-def test_compiled_blocks_learn_what_they_learn_as_they_are(
+def test_compiled_blocks_learn_the_same_as_uncompiled_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    as_it_is = losses("recommender bert", torch_compile=False)
-    assert losses("recommender bert", torch_compile=True) == pytest.approx(as_it_is, abs=1e-4)
+    uncompiled = losses("recommender bert", torch_compile=False)
+    assert losses("recommender bert", torch_compile=True) == pytest.approx(uncompiled, abs=1e-4)
     assert counters["stats"]["unique_graphs"] == 1
     assert list(tmp_path.rglob("*.so")), "compiled code"
 

@@ -1,5 +1,4 @@
-"""Steps of training that read nothing back: on a GPU whoever reads waits until everything before
-has been computed."""
+"""Training steps must not read values back: on a GPU, a read waits for all earlier computation."""
 
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aigc_models.training.loop import build_step
+from aigc_models.training.step import build_step
 from tests.unit.aigc_models.step_cases import COMPILED, RECURRENT, case
 
 READING = {
@@ -23,8 +22,8 @@ READING = {
 
 
 class Unread(TorchDispatchMode):
-    """Refuses what makes a GPU's driver wait: values that Python asks for, and shapes that depend
-    on values."""
+    """Refuses operations that wait for a GPU: values read by Python, and shapes that depend on
+    values."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -35,7 +34,7 @@ class Unread(TorchDispatchMode):
         )
         is_mask = any(index is not None and index.dtype == torch.bool for index in indices)
         assert name not in READING, f"{name} reads"
-        assert not is_mask, f"{name} by a mask reads how many there are"
+        assert not is_mask, f"{name} by a mask reads its number of values"
         return function(*args, **(kwargs or {}))
 
 
@@ -43,7 +42,7 @@ class Unread(TorchDispatchMode):
 def test_a_step_reads_nothing_back(name: str) -> None:
     found = case(name)
     step = build_step(found.network.train(), found.task, found.settings)
-    step(found.task.batch_at(0))  # makes the moments
+    step(found.task.batch_at(0))  # creates the optimiser's moments
     batch = found.task.batch_at(1)
     with Unread():
         losses, num = step(batch)
@@ -51,7 +50,7 @@ def test_a_step_reads_nothing_back(name: str) -> None:
     assert all(isinstance(loss, Tensor) and torch.isfinite(loss) for loss in losses.values())
 
 
-def test_what_reads_is_found() -> None:
+def test_operations_that_read_are_found() -> None:
     with Unread(), pytest.raises(AssertionError, match="reads"):
         float(torch.ones(()))
     with Unread(), pytest.raises(AssertionError, match="by a mask"):

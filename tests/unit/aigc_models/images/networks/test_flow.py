@@ -29,7 +29,7 @@ class Pull(nn.Module):
     def modulations(self, time_B: Tensor, labels_B: Tensor) -> list[Tensor]:
         return []
 
-    def move(self, x_BZ: Tensor, modulations: list[Tensor]) -> Tensor:
+    def at(self, x_BZ: Tensor, modulations: list[Tensor]) -> Tensor:
         return -x_BZ
 
 
@@ -41,12 +41,9 @@ def test_pictures_have_their_shape(image_px: int, num_colours: int) -> None:
     )
 
 
-def test_the_way_and_its_velocity_are_those_of_the_paper() -> None:
-    latents_BZ, noise_BZ, time_B = (
-        torch.tensor([[3.0]]),
-        torch.tensor([[1.0]]),
-        torch.tensor([0.25]),
-    )
+def test_the_path_and_its_velocity_are_those_of_the_paper() -> None:
+    latents_BZ, noise_BZ = torch.tensor([[3.0]]), torch.tensor([[1.0]])
+    time_B = torch.tensor([0.25])
     point_BZ, velocity_BZ = flow_pair(latents_BZ, noise_BZ, time_B)
     assert float(point_BZ) == pytest.approx((1 - (1 - SIGMA_MIN) * 0.25) * 1.0 + 0.25 * 3.0)
     assert float(velocity_BZ) == pytest.approx(3.0 - (1 - SIGMA_MIN) * 1.0)
