@@ -249,7 +249,7 @@ def test_a_retraining_that_gets_no_node_leaves_the_night_to_the_champion(night: 
     promised = json.dumps([{"name": "gpu", "max_nodes": 1, "resources": {"CPU": 4, "GPU": 1}}])
     never = {"NIGHTSHIFT_NODE_GROUPS": promised, "NIGHTSHIFT_NODE_WAIT_S": "1"}
     output = Night(night.folder, night.environment | never).run("run", JOB, "--date", day)
-    assert f"retraining copywriter failed, {champion} goes on: " in output
+    assert f"retraining copywriter failed, using {champion}: " in output
     assert "for nodes that did not come" in output
     assert night.manifest(day)["model"]["version"] == champion
 
